@@ -1,0 +1,119 @@
+"""`current_job`: what a handler sees of the job that it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from contextvars import ContextVar
+from typing import TypeVar, cast, overload
+
+from werkzeug.local import LocalProxy
+
+from .errors import JobCancelled
+from .job import Job, Progress
+
+T = TypeVar("T")
+
+
+class RunningJob:
+    """One attempt at a job, as its handler sees it. Every method may be called from any thread.
+
+    Args:
+        job: the job, just started.
+        report: takes each progress; must not block.
+    """
+
+    __slots__ = ("_report", "_stopping", "attempt", "id", "owner", "route")
+
+    def __init__(self, job: Job, report: Callable[[Progress], None]) -> None:
+        self.id = job.id
+        self.route = job.route
+        self.owner = job.owner
+        self.attempt = job.attempt
+        self._report = report
+        self._stopping = False
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the handler shall stop: cancelled, past its timeout, or the server goes down."""
+        return self._stopping
+
+    def check_cancelled(self) -> None:
+        """Stop here if the job shall stop.
+
+        Raises:
+            JobCancelled: let it pass, after cleaning up.
+        """
+        if self._stopping:
+            raise JobCancelled(f"job {self.id} shall stop")
+
+    def progress(
+        self, current: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Tell how far the job has come. Never blocks; only the newest of many is kept.
+
+        Raises:
+            JobCancelled: the job shall stop; a thread learns it here.
+        """
+        self.check_cancelled()
+        self._report(Progress(current, total, message))
+
+    @overload
+    def track(
+        self, iterable: Iterable[T], total: float | None = None, message: str | None = None
+    ) -> Iterator[T]: ...
+    @overload
+    def track(
+        self, iterable: AsyncIterable[T], total: float | None = None, message: str | None = None
+    ) -> AsyncIterator[T]: ...
+    def track(
+        self,
+        iterable: Iterable[T] | AsyncIterable[T],
+        total: float | None = None,
+        message: str | None = None,
+    ) -> Iterator[T] | AsyncIterator[T]:
+        """Go through `iterable` and report each item that is done.
+
+        `total` is its length, where it has one and nothing else is said.
+        """
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        if isinstance(iterable, AsyncIterable):
+            return self._track_async(iterable, total, message)
+        return self._track(iterable, total, message)
+
+    def stop(self) -> None:
+        """Have the handler stop at its next look; called by the runner."""
+        self._stopping = True
+
+    def _track(
+        self, iterable: Iterable[T], total: float | None, message: str | None
+    ) -> Iterator[T]:
+        self.progress(0, total, message)
+        for done, item in enumerate(iterable, start=1):
+            yield item
+            self.progress(done, total, message)
+
+    async def _track_async(
+        self, iterable: AsyncIterable[T], total: float | None, message: str | None
+    ) -> AsyncIterator[T]:
+        self.progress(0, total, message)
+        done = 0
+        async for item in iterable:
+            yield item
+            done += 1
+            self.progress(done, total, message)
+
+
+running_job: ContextVar[RunningJob] = ContextVar("asyncjobs.running_job")
+
+#: The job that the calling handler runs in; a RuntimeError outside of one.
+current_job = cast(
+    "RunningJob",
+    LocalProxy(
+        running_job,
+        unbound_message=(
+            "current_job was used outside of a background job: it is there in handlers that "
+            "@jobs.background or @jobs.function runs, and in what they call"
+        ),
+    ),
+)

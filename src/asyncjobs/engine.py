@@ -1,0 +1,34 @@
+"""Who runs jobs. An engine knows no storage: it is told of jobs, and has them run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+from .job import Job
+
+
+class Engine(ABC):
+    """Sees that jobs run. An async context manager: it accepts jobs within ``async with``."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop running jobs; those that have not ended after the drain time are given back."""
+
+    def admit(self, job: Job) -> Job:
+        """The new `job` as it shall be stored: started already, if it can run here at once.
+
+        That saves the durable write of its start. Each admitted job must be submitted or dismissed.
+        """
+        return job
+
+    def dismiss(self, job: Job) -> None:
+        """An admitted job that could not be stored after all."""
+        return
+
+    @abstractmethod
+    async def submit(self, job: Job) -> None:
+        """See that the stored `job` runs. May be called twice for one job."""

@@ -1,0 +1,208 @@
+"""Runs jobs in this process: a task each, and a bounded pool of threads for sync handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Self
+
+from ..engine import Engine
+from ..errors import JobInterrupted, StoreUnavailable
+from ..handler import Handler
+from ..job import Job, State
+from ..runner import STOP_GRACE, Runner
+from ..store import Query, Store
+from ..threads import Threads
+
+logger = logging.getLogger("asyncjobs")
+
+#: The queue is looked at that often in any case: the doorbell may have been missed. Seconds.
+LOOK_INTERVAL = 1.0
+#: Seconds that handlers have to stop, once they were told to at the end of the drain time.
+STOP_DEADLINE = 3 * STOP_GRACE
+
+
+class Slots:
+    """How many more jobs of each route may run here.
+
+    There are three limits: on tasks, on threads, and the route's own.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], concurrency: int, threads: Threads) -> None:
+        self._handlers = handlers
+        self._concurrency = concurrency
+        self._threads = threads
+        self._taken: Counter[str] = Counter()
+        self._tasks = 0
+        self._threaded = 0
+
+    def free(self, handler: Handler) -> int:
+        """How many jobs of this handler could start now."""
+        if handler.threaded:
+            # Threads that nobody waits for any more are busy all the same.
+            free = min(self._threads.size - self._threaded, self._threads.free)
+        else:
+            free = self._concurrency - self._tasks
+        if handler.concurrency is not None:
+            free = min(free, handler.concurrency - self._taken[handler.route])
+        return max(free, 0)
+
+    def take(self, handler: Handler) -> None:
+        self._count(handler, 1)
+
+    def give_back(self, handler: Handler) -> None:
+        self._count(handler, -1)
+
+    def _count(self, handler: Handler, change: int) -> None:
+        self._taken[handler.route] += change
+        if handler.threaded:
+            self._threaded += change
+        else:
+            self._tasks += change
+
+
+class LocalEngine(Engine):
+    """Runs as many jobs at a time as there are slots; the others wait in the store.
+
+    Args:
+        clock: tells which queued jobs are due.
+        concurrency: how many asynchronous handlers run at a time.
+        drain_time: seconds that running jobs have to end when the engine stops.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        handlers: Mapping[str, Handler],
+        threads: Threads,
+        *,
+        clock: Callable[[], float],
+        concurrency: int,
+        drain_time: float,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._handlers = handlers
+        self._clock = clock
+        self._drain_time = drain_time
+        self._slots = Slots(handlers, concurrency, threads)
+        self._running: set[asyncio.Task[None]] = set()
+        # The routes that may have jobs in the queue.
+        self._queued: set[str] = set()
+        self._doorbell = asyncio.Event()
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        self._looking = asyncio.create_task(self._look_after_queue())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._stopping = True
+        self._doorbell.set()
+        # Not cancelled: a job that it is just claiming would be left running, and by nobody.
+        await self._looking
+        await self._ended(self._drain_time)
+        self._runner.stop_all(JobInterrupted("the server was stopped while the job ran"))
+        await self._ended(STOP_DEADLINE)
+
+    def admit(self, job: Job) -> Job:
+        handler = self._handlers[job.route]
+        # Nobody overtakes a queue.
+        if self._stopping or job.route in self._queued or not self._slots.free(handler):
+            return job
+        self._slots.take(handler)
+        return job.start(self._store.worker, self._clock())
+
+    def dismiss(self, job: Job) -> None:
+        if job.state is State.RUNNING:
+            self._give_back(self._handlers[job.route])
+
+    async def submit(self, job: Job) -> None:
+        if job.state is State.RUNNING:
+            self._start(job)
+        elif job.state is State.QUEUED:
+            self.look({job.route})
+
+    def look(self, routes: Iterable[str] | None = None) -> None:
+        """Ring the doorbell: these routes, or all, may have jobs in the queue."""
+        self._queued.update(self._handlers if routes is None else routes)
+        self._doorbell.set()
+
+    def _start(self, job: Job) -> None:
+        """Run a job that is started, and whose slot is taken."""
+        task = asyncio.create_task(
+            self._runner.run(job, partial(self._give_back, self._handlers[job.route])),
+            # An inherited context would share the `g` of the request that submitted the job.
+            context=contextvars.Context(),
+        )
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _give_back(self, handler: Handler) -> None:
+        self._slots.give_back(handler)
+        if self._queued:
+            self._doorbell.set()
+
+    async def _look_after_queue(self) -> None:
+        while not self._stopping:
+            self._doorbell.clear()
+            try:
+                await self._start_queued()
+            except StoreUnavailable as error:
+                logger.warning("queued jobs have to wait: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_INTERVAL):
+                    await self._doorbell.wait()
+                    continue
+            self._queued.update(self._handlers)
+
+    async def _start_queued(self) -> None:
+        """Claim and start what the slots allow, oldest first."""
+        free = {route: self._slots.free(self._handlers[route]) for route in self._queued}
+        ready = frozenset(route for route, slots in free.items() if slots)
+        if not ready:
+            return
+        query = Query(
+            states=frozenset({State.QUEUED}),
+            routes=ready,
+            due_by=self._clock(),
+            limit=sum(free.values()),
+        )
+        queued = await self._store.find(query)
+        self._queued -= ready
+        if len(queued) == query.limit:
+            self._queued |= ready
+        claims = []
+        for job in queued:
+            handler = self._handlers[job.route]
+            if self._slots.free(handler):
+                self._slots.take(handler)
+                claims.append(self._claim(job))
+            else:
+                self._queued.add(job.route)
+        # Together, so that all the claims are one transaction.
+        await asyncio.gather(*claims)
+
+    async def _claim(self, job: Job) -> None:
+        try:
+            claimed = await self._runner.claim(job)
+        except StoreUnavailable:
+            claimed = None
+            self._queued.add(job.route)
+        if claimed is None:
+            self._give_back(self._handlers[job.route])
+        else:
+            self._start(claimed)
+
+    async def _ended(self, seconds: float) -> None:
+        """Wait for the running jobs, but not longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._running:
+                    await asyncio.wait(self._running)

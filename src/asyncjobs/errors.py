@@ -1,0 +1,206 @@
+"""Everything that asyncjobs raises, and how each error answers over HTTP.
+
+::
+
+    AsyncJobsError
+    ├── SetupError                   the program is wired wrongly: raised at import or at start
+    │   ├── ConfigurationError           a setting is unknown, or has the wrong type or value
+    │   └── StoreError                   the store cannot be opened, and why
+    │       ├── StorePathError               a directory, a network file system…
+    │       ├── StoreReadOnly
+    │       ├── StoreFull
+    │       ├── StoreCorrupt                 junk, or another program's file
+    │       └── StoreTooNew                  written by a newer asyncjobs
+    ├── StoreUnavailable        503  the store cannot take a write just now
+    ├── ShuttingDown            503  this process accepts no more jobs
+    ├── JobNotFound             404  no such job, or it is not yours
+    ├── Conflict                409  the job changed since it was read
+    ├── InvalidTransition       409  the job's state does not allow that
+    ├── CrossSiteRequest        403
+    ├── BodyTooLarge            413
+    ├── BodyTimeout             408
+    └── JobFailure                   why a job ended without its handler's own response
+        ├── HandlerFailed       500
+        ├── HandlerGone         500
+        ├── ResponseTooLarge    500
+        ├── JobInterrupted      500
+        ├── JobTimedOut         504
+        └── JobWasCancelled     410
+    asyncio.CancelledError
+    └── JobCancelled                 raised *inside* a handler whose job shall stop
+
+Every error with a status can be sent as a problem document (RFC 9457): `name` is the stable part
+of its ``type``, `title` its fixed title, and the message its ``detail``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+
+class AsyncJobsError(Exception):
+    """The base of all errors of this library."""
+
+    status: ClassVar[int] = 500
+    name: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+    #: Seconds after which the same request may succeed, where that is known.
+    retry_after: ClassVar[int | None] = None
+
+
+class SetupError(AsyncJobsError):
+    """The program is put together wrongly; the message says what to change."""
+
+
+class ConfigurationError(SetupError):
+    """A setting is unknown or has a wrong type or value."""
+
+
+class StoreError(SetupError):
+    """The store cannot be opened."""
+
+
+class StorePathError(StoreError):
+    """The store's path can never hold a store."""
+
+
+class StoreReadOnly(StoreError):
+    """The store's file or its folder cannot be written."""
+
+
+class StoreFull(StoreError):
+    """There is no room on the disk to open the store."""
+
+
+class StoreCorrupt(StoreError):
+    """The store's file is not a store, or it is damaged. It is never deleted."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of this library."""
+
+
+class StoreUnavailable(AsyncJobsError):
+    """The store cannot take this write now: disk full, locked out, or the disk failed."""
+
+    status = 503
+    name = "store-unavailable"
+    title = "The job store is unavailable"
+    retry_after = 10
+
+
+class ShuttingDown(AsyncJobsError):
+    """This process is stopping and accepts no more jobs."""
+
+    status = 503
+    name = "shutting-down"
+    title = "The server is shutting down"
+    retry_after = 5
+
+
+class JobNotFound(AsyncJobsError):
+    """No job has this id, or it belongs to somebody else: nobody is told which."""
+
+    status = 404
+    name = "job-not-found"
+    title = "No such job"
+
+
+class Conflict(AsyncJobsError):
+    """The stored job is no longer the version that the write was based on."""
+
+    status = 409
+    name = "conflict"
+    title = "The job has changed meanwhile"
+
+
+class InvalidTransition(AsyncJobsError):
+    """The table of transitions has no such step from the job's state."""
+
+    status = 409
+    name = "invalid-transition"
+    title = "The job's state does not allow that"
+
+
+class CrossSiteRequest(AsyncJobsError):
+    """A page of another site asked for a change."""
+
+    status = 403
+    name = "cross-site-request"
+    title = "Requests from other sites change nothing"
+
+
+class BodyTooLarge(AsyncJobsError):
+    """The request's body is over the limit; no job was made."""
+
+    status = 413
+    name = "body-too-large"
+    title = "The request body is too large"
+
+
+class BodyTimeout(AsyncJobsError):
+    """The request's body did not arrive in time; no job was made."""
+
+    status = 408
+    name = "body-timeout"
+    title = "The request body did not arrive in time"
+
+
+class JobFailure(AsyncJobsError):
+    """Why a job ended without a response of its handler's own."""
+
+    name = "job-failed"
+    title = "The job failed"
+
+
+class HandlerFailed(JobFailure):
+    """The handler raised an exception; the log has its traceback."""
+
+    name = "handler-failed"
+    title = "The handler failed"
+
+
+class HandlerGone(JobFailure):
+    """The program no longer has the handler that the job was made for."""
+
+    name = "handler-gone"
+    title = "The handler is gone"
+
+
+class ResponseTooLarge(JobFailure):
+    """The handler's response is over the limit; it is never cut short."""
+
+    name = "response-too-large"
+    title = "The job's response is too large"
+
+
+class JobInterrupted(JobFailure):
+    """The process that ran the job ended first; the job may have had effects."""
+
+    name = "interrupted"
+    title = "The job was interrupted and may have run"
+
+
+class JobTimedOut(JobFailure):
+    """The handler ran past the timeout of its route."""
+
+    status = 504
+    name = "timeout"
+    title = "The job ran past its timeout"
+
+
+class JobWasCancelled(JobFailure):
+    """Somebody cancelled the job."""
+
+    status = 410
+    name = "cancelled"
+    title = "The job was cancelled"
+
+
+class JobCancelled(asyncio.CancelledError):
+    """Raised in a handler by `current_job` once its job shall stop.
+
+    It is a `CancelledError`, and so a `BaseException`, for the same reason that asyncio's own is:
+    an ``except Exception`` in the handler must not swallow it.
+    """

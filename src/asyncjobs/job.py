@@ -1,0 +1,245 @@
+"""A job is a stored HTTP request; its result is a stored HTTP response.
+
+This module is pure: it does no I/O and reads no clock. All that a job can do is in `TRANSITIONS`;
+one function reads the table, and every named transition returns a new frozen `Job`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Self
+
+from .errors import InvalidTransition
+
+#: Raw header pairs as ASGI gives them: lower-case name and value, latin-1 bytes.
+HeaderPairs = tuple[tuple[bytes, bytes], ...]
+
+
+class State(enum.StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a job in this state has its result."""
+        return self in FINAL
+
+
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.INTERRUPTED})
+
+
+class Event(enum.StrEnum):
+    START = "start"
+    RELEASE = "release"
+    PROGRESS = "progress"
+    ASK_TO_CANCEL = "ask to cancel"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    INTERRUPT = "interrupt"
+    RETRY = "retry"
+
+
+# Cancelling a running job is a flag, not a state (ASK_TO_CANCEL): a state of its own would be one
+# that a handler which never looks would never leave.
+TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
+    {
+        State.QUEUED: {
+            Event.START: State.RUNNING,
+            Event.CANCEL: State.CANCELLED,
+            Event.FAIL: State.FAILED,
+        },
+        State.RUNNING: {
+            Event.PROGRESS: State.RUNNING,
+            Event.ASK_TO_CANCEL: State.RUNNING,
+            Event.RELEASE: State.QUEUED,
+            Event.SUCCEED: State.SUCCEEDED,
+            Event.FAIL: State.FAILED,
+            Event.CANCEL: State.CANCELLED,
+            Event.INTERRUPT: State.INTERRUPTED,
+        },
+        State.SUCCEEDED: {},
+        State.FAILED: {Event.RETRY: State.QUEUED},
+        State.CANCELLED: {Event.RETRY: State.QUEUED},
+        State.INTERRUPTED: {Event.RETRY: State.QUEUED},
+    }
+)
+
+
+def next_state(state: State, event: Event) -> State:
+    """The state that `event` leads to, by the table.
+
+    Raises:
+        InvalidTransition: the table has no such step.
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise InvalidTransition(f"a job that is {state} cannot {event}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request, frozen as it arrived, without what must not be stored.
+
+    `path` is percent-decoded and without `root_path`, as in the ASGI scope.
+    """
+
+    method: str
+    path: str
+    query: bytes = b""
+    headers: HeaderPairs = ()
+    body: bytes = b""
+    scheme: str = "http"
+    root_path: str = ""
+    http_version: str = "1.1"
+    client: tuple[str, int] | None = None
+    server: tuple[str, int | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response with its whole body."""
+
+    status: int
+    headers: HeaderPairs = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a handler has come: `current` of `total` in units of its own choice."""
+
+    current: float
+    total: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job at one moment. Times are seconds since the epoch.
+
+    Attributes:
+        id: 32 hex digits (``uuid4().hex``).
+        route: what runs it: a Quart endpoint, or the name of a registered function.
+        path: the path of the request, without root_path: the poll URL is below it.
+        owner: whom it belongs to; None if nobody in particular.
+        repeatable: whether it may be run again when it is not known how far it came.
+        version: goes up by one with every change; each write is conditional on it.
+        attempt: how often it was started.
+        crashes: how often the process that ran it died.
+        worker: the process that runs it, while it does.
+        cancel_requested: whether a running job was asked to stop.
+        due: a queued job is not started before.
+        expires: a final job may be purged after.
+    """
+
+    id: str
+    route: str
+    path: str
+    created: float
+    owner: str | None = None
+    repeatable: bool = False
+    state: State = State.QUEUED
+    version: int = 1
+    attempt: int = 0
+    crashes: int = 0
+    worker: str | None = None
+    cancel_requested: bool = False
+    progress: Progress | None = None
+    due: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    expires: float | None = None
+
+    def start(self, worker: str, at: float) -> Self:
+        """`worker` begins the next attempt."""
+        return self._on(
+            Event.START,
+            worker=worker,
+            attempt=self.attempt + 1,
+            started=at,
+            progress=None,
+        )
+
+    def release(self) -> Self:
+        """The worker gives the job back unfinished; it is the first to be started again.
+
+        `attempt` is never given back: handlers fence what they do elsewhere with it.
+        """
+        return self._give_back(due=0.0)
+
+    def rescue(self, due: float) -> Self:
+        """The worker died with the job; it may be started again from `due` on."""
+        return self._give_back(due=due, crashes=self.crashes + 1)
+
+    def report(self, progress: Progress) -> Self:
+        """The handler has come so far."""
+        return self._on(Event.PROGRESS, progress=progress)
+
+    def ask_to_cancel(self) -> Self:
+        """Ask the worker to stop the running handler."""
+        return self._on(Event.ASK_TO_CANCEL, cancel_requested=True)
+
+    def finish(self, status: int, at: float, expires: float) -> Self:
+        """The handler answered with HTTP `status`: a success below 500."""
+        return self._end(Event.SUCCEED if status < 500 else Event.FAIL, at, expires)
+
+    def fail(self, at: float, expires: float) -> Self:
+        """There will be no response of the handler's own."""
+        return self._end(Event.FAIL, at, expires)
+
+    def cancel(self, at: float, expires: float) -> Self:
+        """The job was stopped, or will never start, because somebody asked for it."""
+        return self._end(Event.CANCEL, at, expires)
+
+    def interrupt(self, at: float, expires: float) -> Self:
+        """The worker ended first, and the job must not be run twice."""
+        return self._end(Event.INTERRUPT, at, expires)
+
+    def retry(self, *, due: float = 0.0) -> Self:
+        """An operator wants the finished job to run again."""
+        return self._on(
+            Event.RETRY,
+            worker=None,
+            cancel_requested=False,
+            progress=None,
+            crashes=0,
+            started=None,
+            finished=None,
+            expires=None,
+            due=due,
+        )
+
+    def is_same_claim(self, other: Job) -> bool:
+        """Whether `other` is this very attempt of this worker, perhaps a newer version of it."""
+        return (
+            other.state is State.RUNNING
+            and self.state is State.RUNNING
+            and other.worker == self.worker
+            and other.attempt == self.attempt
+        )
+
+    def _give_back(self, **changes: Any) -> Self:
+        return self._on(
+            Event.RELEASE,
+            worker=None,
+            started=None,
+            progress=None,
+            cancel_requested=False,
+            **changes,
+        )
+
+    def _end(self, event: Event, at: float, expires: float) -> Self:
+        return self._on(event, worker=None, cancel_requested=False, finished=at, expires=expires)
+
+    def _on(self, event: Event, **changes: Any) -> Self:
+        state = next_state(self.state, event)
+        return replace(self, state=state, version=self.version + 1, **changes)

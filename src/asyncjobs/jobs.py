@@ -1,0 +1,339 @@
+"""`Jobs`: submit, wait, cancel. Knows no framework, and is the API for embedding.
+
+A function call takes the shape that a request has: it is a POST to the function's name, with its
+arguments as JSON, and its result is a JSON response. Nothing below this module can tell them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import Any, Self, TypeVar, Unpack
+
+from . import errors
+from .engines.local import LocalEngine
+from .errors import (
+    Conflict,
+    HandlerFailed,
+    InvalidTransition,
+    JobFailure,
+    SetupError,
+    ShuttingDown,
+)
+from .handler import Handler
+from .job import Job, Request, Response
+from .problem import CONTENT_TYPE, problem_type
+from .runner import Runner
+from .settings import UNSET, Options, Unset, make_settings
+from .store import ANYONE, Owner, Query, Store
+from .stores import open_url
+from .sweeper import Sweeper
+from .threads import Threads
+from .verdict import cancelled
+from .watch import Watch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: A waiting reader reads again that often in any case: hints may be lost. Seconds.
+REREAD_INTERVAL = 1.0
+#: Methods that may be repeated after a crash (RFC 9110, section 9.2.2).
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+
+class Jobs:
+    """Durable background jobs for one asyncio program. An async context manager.
+
+    ::
+
+        jobs = Jobs(store="sqlite:///jobs.db")
+
+        @jobs.function
+        async def add(a: int, b: int) -> int:
+            return a + b
+
+        async with jobs:
+            job = await jobs.submit(add, 1, b=2)
+            assert await jobs.result(job.id) == 3
+
+    Args:
+        clock: seconds since the epoch.
+        random: for jitter.
+        options: see `Settings`.
+
+    Raises:
+        ConfigurationError
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
+        **options: Unpack[Options],
+    ) -> None:
+        self.settings = make_settings(options)
+        self.handlers: dict[str, Handler] = {}
+        self.threads = Threads(self.settings.threads)
+        self._clock = clock
+        self._random = random
+        self._submitting: set[asyncio.Task[Job]] = set()
+        self._stopping = True
+
+    async def __aenter__(self) -> Self:
+        """Open the store and begin to run jobs, those of earlier processes included.
+
+        Raises:
+            StoreError: the message says what is wrong with the store.
+        """
+        settings, clock, random = self.settings, self._clock, self._random
+        async with AsyncExitStack() as stack:
+            stack.callback(self.threads.close)
+            store = self._store = await stack.enter_async_context(_open(settings.store))
+            self._watch = await stack.enter_async_context(Watch(store))
+            self._runner = Runner(store, self.handlers, clock=clock, random=random)
+            stack.push_async_callback(self._runner.settle)
+            self._engine = await stack.enter_async_context(
+                LocalEngine(
+                    store,
+                    self._runner,
+                    self.handlers,
+                    self.threads,
+                    clock=clock,
+                    concurrency=settings.concurrency,
+                    drain_time=settings.drain_time,
+                )
+            )
+            await stack.enter_async_context(
+                Sweeper(
+                    store, self._watch, self._runner, self._engine.look, clock=clock, random=random
+                )
+            )
+            self._engine.look()
+            self._stack = stack.pop_all()
+        self._stopping = False
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Accept no more jobs, let the running ones end within the drain time, and close."""
+        self._stopping = True
+        self._watch.wake_all()
+        if self._submitting:
+            await asyncio.wait(self._submitting)
+        await self._stack.aclose()
+
+    def function(
+        self,
+        function: F | None = None,
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | Unset | None = UNSET,
+        concurrency: int | None = None,
+        ttl: float | None = None,
+    ) -> Any:
+        """Register a function, so that `submit` can have it run. A decorator.
+
+        Its arguments and its result must be JSON. A sync function runs in a thread.
+
+        Args:
+            name: what its jobs are stored under; its module and qualified name unless given.
+            timeout: seconds it may run, None for no limit; the setting unless given.
+            concurrency: how many of its jobs a process runs at a time.
+            ttl: seconds that a result is kept; the setting unless given.
+        """
+        if function is None:
+            return partial(
+                self.function, name=name, timeout=timeout, concurrency=concurrency, ttl=ttl
+            )
+        self.register(
+            Handler(
+                route=name or _name_of(function),
+                perform=partial(self._call, function),
+                threaded=not inspect.iscoroutinefunction(function),
+                timeout=self.settings.timeout if timeout is UNSET else timeout,
+                concurrency=concurrency,
+                ttl=self.settings.ttl if ttl is None else ttl,
+            )
+        )
+        return function
+
+    def register(self, handler: Handler) -> None:
+        """Have `handler` run the jobs of its route.
+
+        Raises:
+            SetupError: the route has a handler already.
+        """
+        if handler.route in self.handlers:
+            raise SetupError(f"there is a handler called {handler.route!r} already: name this one")
+        self.handlers[handler.route] = handler
+
+    async def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Have a registered function run in the background. Durable when it returns.
+
+        Raises:
+            SetupError: no such function is registered.
+            TypeError: the arguments are not JSON.
+            ShuttingDown, StoreUnavailable: there is no job.
+        """
+        route = function if isinstance(function, str) else _name_of(function)
+        request = Request(
+            method="POST",
+            path=f"/{route}",
+            headers=((b"content-type", b"application/json"),),
+            body=json.dumps({"args": args, "kwargs": kwargs}).encode(),
+        )
+        return await self.accept(route, request)
+
+    async def accept(self, route: str, request: Request, *, owner: str | None = None) -> Job:
+        """Make `request` a job of `route`. Durable when it returns.
+
+        Once it has begun, it goes on even if the caller is cancelled.
+
+        Raises:
+            SetupError: the route has no handler.
+            ShuttingDown, StoreUnavailable: there is no job.
+        """
+        if self._stopping:
+            raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")
+        if route not in self.handlers:
+            raise SetupError(f"no handler is registered for {route!r}")
+        now = self._clock()
+        job = Job(
+            id=uuid.uuid4().hex,
+            route=route,
+            path=request.path,
+            created=now,
+            due=now,
+            owner=owner,
+            repeatable=request.method in IDEMPOTENT_METHODS,
+        )
+        task = asyncio.create_task(self._add(job, request))
+        self._submitting.add(task)
+        task.add_done_callback(self._submitting.discard)
+        return await asyncio.shield(task)
+
+    async def get(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
+        """The job as it is now.
+
+        Raises:
+            JobNotFound: there is none with this id, or it is not `owner`'s.
+        """
+        return await self._store.get(job_id, owner)
+
+    async def wait(
+        self, job_id: str, timeout: float | None = None, *, owner: Owner = ANYONE
+    ) -> Job:
+        """The job once it is final, or as it is after `timeout` seconds, or when we shut down.
+
+        Raises:
+            JobNotFound
+        """
+        with self._watch.subscribe(job_id) as changed, suppress(TimeoutError):
+            job = await self._store.get(job_id, owner)
+            async with asyncio.timeout(timeout):
+                while not (job.state.is_final or self._stopping):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(REREAD_INTERVAL):
+                            await changed.wait()
+                    changed.clear()
+                    job = await self._store.get(job_id, owner)
+        return job
+
+    async def response(self, job_id: str) -> Response:
+        """The stored response of a final job.
+
+        Raises:
+            JobNotFound: there is no such job, or it is not final.
+        """
+        return await self._store.response(job_id)
+
+    async def result(self, job_id: str, timeout: float | None = None) -> Any:
+        """What the function returned, once it has.
+
+        Raises:
+            JobNotFound
+            TimeoutError: it has not returned after `timeout` seconds.
+            JobFailure: it raised an exception, was cancelled, ran too long…
+        """
+        job = await self.wait(job_id, timeout)
+        if not job.state.is_final:
+            raise TimeoutError(f"job {job_id} is still {job.state}")
+        response = await self._store.response(job_id)
+        value = json.loads(response.body)
+        if (b"content-type", CONTENT_TYPE.encode()) in response.headers:
+            raise _FAILURES.get(value["type"], JobFailure)(value["detail"])
+        return value
+
+    async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
+        """Cancel the job: at once if it is queued, else as soon as its handler stops.
+
+        Raises:
+            JobNotFound
+            InvalidTransition: it is final already.
+        """
+        while True:
+            job = await self._store.get(job_id, owner)
+            if job.state.is_final:
+                raise InvalidTransition(f"the job is {job.state} already and cannot be cancelled")
+            if job.cancel_requested:
+                return job
+            handler = self.handlers.get(job.route)
+            ttl = self.settings.ttl if handler is None else handler.ttl
+            new, response = cancelled(job, self._clock(), ttl)
+            with suppress(Conflict):
+                await self._store.replace(job, new, response)
+                await self._runner.stop_cancelled()
+                return new
+
+    async def find(self, query: Query) -> list[Job]:
+        """The jobs that `query` asks for, oldest due first."""
+        return await self._store.find(query)
+
+    async def _add(self, job: Job, request: Request) -> Job:
+        job = self._engine.admit(job)
+        try:
+            job = await self._store.add(job, request)
+        except BaseException:
+            self._engine.dismiss(job)
+            raise
+        await self._engine.submit(job)
+        return job
+
+    async def _call(self, function: Callable[..., Any], request: Request) -> Response:
+        arguments = json.loads(request.body)
+        call = partial(function, *arguments["args"], **arguments["kwargs"])
+        result = await (call() if inspect.iscoroutinefunction(function) else self.threads.run(call))
+        try:
+            body = json.dumps(result).encode()
+        except (TypeError, ValueError) as error:
+            raise HandlerFailed(f"the function's result is not JSON: {error}") from error
+        if len(body) > self.settings.max_response:
+            raise errors.ResponseTooLarge(
+                f"the result has {len(body)} bytes, over the limit of {self.settings.max_response}"
+            )
+        return Response(200, ((b"content-type", b"application/json"),), body)
+
+
+def _open(store: str | Store | None) -> Store:
+    if isinstance(store, Store):
+        return store
+    return open_url("sqlite:///jobs.db" if store is None else store)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _failure_types(base: type[JobFailure]) -> dict[str, type[JobFailure]]:
+    """Every kind of failure by the type of its problem document."""
+    return {problem_type(kind("")): kind for kind in [base, *base.__subclasses__()]}
+
+
+_FAILURES = _failure_types(JobFailure)

@@ -1,0 +1,292 @@
+"""Runs one job: claim, perform, finish.
+
+Nothing is written unless the claim is still ours: every write is conditional on the version that
+it was decided on, so that a worker that has lost its job can change nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from .current import RunningJob, running_job
+from .errors import (
+    Conflict,
+    HandlerFailed,
+    JobFailure,
+    JobNotFound,
+    JobTimedOut,
+    JobWasCancelled,
+    StoreUnavailable,
+)
+from .handler import Handler
+from .job import Job, Progress, Response, State
+from .store import Query, Store
+from .verdict import Verdict, concluded, orphaned
+
+logger = logging.getLogger("asyncjobs")
+
+#: Seconds that a handler has for stopping, once it was told to, before the job ends without it.
+STOP_GRACE = 1.0
+#: At most one progress of a job is stored in so many seconds.
+PROGRESS_INTERVAL = 0.2
+#: Seconds between two tries to store a result while the store is unavailable.
+FINISH_RETRY = 0.5
+#: Seconds that the result of an orphan is kept for whose handler is not known here.
+ORPHAN_TTL = 86400.0
+
+
+class Run:
+    """One attempt at a job, in this process.
+
+    Attributes:
+        job: the job as last known here.
+        performing: whether the handler is being run: only then may the task be cancelled.
+        stopped: why the handler was told to stop, if it was.
+        finishing: whether the outcome is decided, and being stored.
+        over: whether the job is finished, or somebody else's by now.
+    """
+
+    __slots__ = (
+        "_done",
+        "current",
+        "finishing",
+        "handler",
+        "job",
+        "loop",
+        "over",
+        "performing",
+        "progress",
+        "reporting",
+        "stopped",
+        "task",
+    )
+
+    def __init__(
+        self,
+        job: Job,
+        handler: Handler,
+        report: Callable[[Run, Progress], None],
+        done: Callable[[], None],
+    ) -> None:
+        self.job = job
+        self.handler = handler
+        self.current = RunningJob(job, partial(report, self))
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task()
+        self.performing = False
+        self.stopped: JobFailure | None = None
+        self.finishing = False
+        self.over = False
+        self.progress: Progress | None = None
+        self.reporting = False
+        self._done = done
+
+    def end(self) -> None:
+        """The job is no longer run here; may be said twice."""
+        if not self.over:
+            self.over = True
+            self._done()
+
+
+class Runner:
+    """Runs jobs of `store` with `handlers`, each in the task that calls `run`."""
+
+    def __init__(
+        self,
+        store: Store,
+        handlers: Mapping[str, Handler],
+        *,
+        clock: Callable[[], float],
+        random: random.Random,
+    ) -> None:
+        self._store = store
+        self._handlers = handlers
+        self._clock = clock
+        self._random = random
+        self._runs: dict[str, Run] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+
+    async def claim(self, job: Job) -> Job | None:
+        """Start a queued job for this worker; None if somebody else was faster."""
+        started = job.start(self._store.worker, self._clock())
+        try:
+            await self._store.replace(job, started)
+        except Conflict:
+            return None
+        return started
+
+    async def run(self, job: Job, done: Callable[[], None]) -> None:
+        """Perform a job that this worker has claimed, and finish it.
+
+        `done` is called once, when the job is finished or turned out to be somebody else's. The
+        handler may then still run, if it does not stop when it is told to.
+        """
+        run = Run(job, self._handlers[job.route], self._report, done)
+        self._runs[job.id] = run
+        try:
+            outcome = await self._perform(run)
+            await self._finish(run, outcome)
+        except Exception:
+            logger.exception("job %s could not be run", job.id)
+        finally:
+            del self._runs[job.id]
+            run.end()
+
+    def stop(self, job_id: str, reason: JobFailure) -> None:
+        """Stop the handler of this job, if it runs here, and finish the job with `reason`."""
+        run = self._runs.get(job_id)
+        if run is None or run.stopped is not None or not run.performing:
+            return
+        run.stopped = reason
+        run.current.stop()
+        # A thread cannot be cancelled. It is left the time to see for itself that it shall stop.
+        cancel_after = STOP_GRACE if run.handler.threaded else 0.0
+        run.loop.call_later(cancel_after, self._cancel, run)
+        run.loop.call_later(cancel_after + STOP_GRACE, self._abandon, run, reason)
+
+    def stop_all(self, reason: JobFailure) -> None:
+        """Stop every handler that runs here."""
+        for job_id in list(self._runs):
+            self.stop(job_id, reason)
+
+    async def stop_cancelled(self) -> None:
+        """Stop the handlers of those jobs that somebody, somewhere, has asked to cancel."""
+        if not self._runs:
+            return
+        for job in await self._store.find(
+            Query(
+                states=frozenset({State.RUNNING}),
+                worker=self._store.worker,
+                cancel_requested=True,
+                limit=len(self._runs),
+            )
+        ):
+            self.stop(job.id, JobWasCancelled("the job was cancelled while it ran"))
+
+    async def rescue_orphans(self) -> None:
+        """Decide about the jobs that dead workers have left."""
+        for job in await self._store.orphans():
+            handler = self._handlers.get(job.route)
+            ttl = ORPHAN_TTL if handler is None else handler.ttl
+            rescued, response = orphaned(job, self._clock(), ttl, self._random)
+            try:
+                await self._store.replace(job, rescued, response)
+            except Conflict:
+                continue  # a peer was faster
+            logger.warning("job %s of a dead worker is %s now", job.id, rescued.state)
+
+    async def settle(self) -> None:
+        """Wait, but not for long, for what was begun beside the runs: the end of abandoned jobs."""
+        if self._errands:
+            await asyncio.wait(self._errands, timeout=STOP_GRACE)
+
+    async def _perform(self, run: Run) -> Response | JobFailure:
+        handler = run.handler
+        running_job.set(run.current)
+        timer = None
+        if handler.timeout is not None:
+            timer = run.loop.call_later(handler.timeout, self._time_out, run)
+        run.performing = True
+        try:
+            request = await self._store.request(run.job.id)
+            response = await handler.perform(request)
+        except asyncio.CancelledError:
+            return run.stopped or HandlerFailed("the handler was cancelled from within")
+        except JobFailure as failure:
+            logger.error("job %s failed: %s", run.job.id, failure)
+            return run.stopped or failure
+        except BaseException as error:
+            # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
+            logger.exception("job %s failed", run.job.id)
+            return run.stopped or HandlerFailed(f"the handler raised {type(error).__name__}")
+        finally:
+            run.performing = False
+            if timer is not None:
+                timer.cancel()
+        return run.stopped or response
+
+    async def _finish(self, run: Run, outcome: Response | JobFailure) -> None:
+        """Store what became of the job. While the store is unavailable, wait for it."""
+
+        def conclude(job: Job) -> Verdict:
+            if run.progress is not None and run.progress != job.progress:
+                job = job.report(run.progress)
+            return concluded(job, outcome, self._clock(), run.handler.ttl)
+
+        if run.finishing:
+            return  # it was abandoned, and what it came to in the end is too late
+        run.finishing = True
+        while not run.over:
+            try:
+                if not await self._write(run, conclude):
+                    logger.warning("job %s is not this worker's any more", run.job.id)
+                run.end()
+            except StoreUnavailable as error:
+                logger.error("the result of job %s has to wait: %s", run.job.id, error)
+                await asyncio.sleep(FINISH_RETRY)
+
+    async def _write(self, run: Run, decide: Callable[[Job], Verdict]) -> bool:
+        """Change the job as `decide` says; False if the claim is lost."""
+        while True:
+            old = run.job
+            new, response = decide(old)
+            try:
+                await self._store.replace(old, new, response)
+                run.job = new
+                return True
+            except Conflict:
+                try:
+                    stored = await self._store.get(old.id)
+                except JobNotFound:
+                    return False
+                if not stored.is_same_claim(old):
+                    return False
+                run.job = stored  # somebody asked to cancel it, for one
+
+    def _cancel(self, run: Run) -> None:
+        if run.performing and run.task is not None:
+            run.task.cancel()
+
+    def _abandon(self, run: Run, reason: JobFailure) -> None:
+        """The handler does not stop. End its job; whatever it comes to is fenced off."""
+        if run.performing:
+            logger.error("the handler of job %s does not stop; its job ends without it", run.job.id)
+            self._do(self._finish(run, reason))
+
+    def _time_out(self, run: Run) -> None:
+        timeout = run.handler.timeout
+        self.stop(run.job.id, JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
+
+    def _report(self, run: Run, progress: Progress) -> None:
+        """Take a progress, from any thread; the newest is stored in a moment."""
+        run.progress = progress
+        if not run.reporting:
+            run.reporting = True
+            run.loop.call_soon_threadsafe(self._store_progress_soon, run)
+
+    def _store_progress_soon(self, run: Run) -> None:
+        run.loop.call_later(PROGRESS_INTERVAL, self._store_progress, run)
+
+    def _store_progress(self, run: Run) -> None:
+        run.reporting = False
+        if run.performing and not run.finishing:
+            self._do(self._write_progress(run))
+
+    async def _write_progress(self, run: Run) -> None:
+        progress = run.progress
+        assert progress is not None
+        old, run.job = run.job, run.job.report(progress)
+        # It is only a progress: the write at the end finds out what there is to find out.
+        with suppress(Conflict, StoreUnavailable):
+            await self._store.replace(old, run.job)
+
+    def _do(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)

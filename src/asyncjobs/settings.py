@@ -1,0 +1,135 @@
+"""Every setting, its type, its default and its meaning, in one table."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, TypedDict
+
+from .errors import ConfigurationError
+from .store import Store
+
+
+class Unset(enum.Enum):
+    """The type of `UNSET`: an option that was not given, where None is a value."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+_MIB = 1024 * 1024
+
+
+def _setting(default: Any, kind: tuple[type, ...], meaning: str, least: float = 0) -> Any:
+    return field(default=default, metadata={"kind": kind, "meaning": meaning, "least": least})
+
+
+_SECONDS = (int, float)
+_MAYBE_SECONDS = (int, float, type(None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings. Each is a keyword of `Jobs` and `QuartJobs`, and ``QUART_JOBS_<NAME>``.
+
+    Raises:
+        ConfigurationError: a value has the wrong type, or is out of range.
+    """
+
+    store: str | Store | None = _setting(
+        None,
+        (str, Store, type(None)),
+        "where jobs are kept: `sqlite:///jobs.db` (relative to the working directory), "
+        "`sqlite:////srv/jobs.db` (absolute), `memory:`, or a `Store`; "
+        "unset: `jobs.db` in the app's instance folder",
+    )
+    engine: str = _setting("local", (str,), "who runs jobs: `local`, this process")
+    prefix: str = _setting("/jobs", (str,), "the path that status documents are under")
+    concurrency: int = _setting(
+        100, (int,), "async handlers that one process runs at a time; more jobs queue", 1
+    )
+    threads: int = _setting(
+        min(32, (os.cpu_count() or 1) + 4),
+        (int,),
+        "sync handlers that one process runs at a time; more jobs queue",
+        1,
+    )
+    timeout: float | None = _setting(
+        3600.0,
+        _MAYBE_SECONDS,
+        "seconds that a handler may run; then its job ends with 504; `None` for no limit",
+    )
+    ttl: float = _setting(86400.0, _SECONDS, "seconds that a result is kept; then its id is a 404")
+    max_body: int = _setting(
+        16 * _MIB, (int,), "bytes of a request body; a larger one is answered with 413"
+    )
+    body_timeout: float = _setting(
+        60.0, _SECONDS, "seconds for a request body to arrive; then the answer is 408"
+    )
+    max_response: int = _setting(
+        16 * _MIB, (int,), "bytes of a handler's response; the job of a larger one ends with 500"
+    )
+    max_wait: float = _setting(30.0, _SECONDS, "seconds that `Prefer: wait=N` holds a poll at most")
+    drain_time: float = _setting(
+        5.0, _SECONDS, "seconds that running jobs have to end when the server stops"
+    )
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            _check(setting.name, getattr(self, setting.name), setting.metadata)
+        if self.engine != "local":
+            raise ConfigurationError(f"there is no engine {self.engine!r}: the engine is 'local'")
+        if not self.prefix.startswith("/") or self.prefix.endswith("/"):
+            raise ConfigurationError(
+                f"the prefix {self.prefix!r} must start with a slash and not end with one"
+            )
+
+
+class Options(TypedDict, total=False):
+    """The settings as keyword arguments."""
+
+    store: str | Store | None
+    engine: str
+    prefix: str
+    concurrency: int
+    threads: int
+    timeout: float | None
+    ttl: float
+    max_body: int
+    body_timeout: float
+    max_response: int
+    max_wait: float
+    drain_time: float
+
+
+def make_settings(options: Mapping[str, Any]) -> Settings:
+    """Settings from keyword arguments.
+
+    Raises:
+        ConfigurationError: one is unknown, has the wrong type, or is out of range.
+    """
+    known = {setting.name for setting in fields(Settings)}
+    for name in options:
+        if name not in known:
+            raise ConfigurationError(
+                f"there is no setting {name!r}; the settings are: {', '.join(sorted(known))}"
+            )
+    return Settings(**options)
+
+
+def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    kind = metadata["kind"]
+    # bool is an int to Python, but `threads=True` is a mistake.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        expected = " or ".join("None" if k is type(None) else k.__name__ for k in kind)
+        raise ConfigurationError(f"the setting {name!r} must be {expected}, not {value!r}")
+    if isinstance(value, (int, float)) and value < metadata["least"]:
+        raise ConfigurationError(
+            f"the setting {name!r} must be at least {metadata['least']:g}, not {value!r}"
+        )

@@ -1,0 +1,144 @@
+"""The one storage interface. A store knows jobs, requests and responses, but no transitions.
+
+What every store promises (`testing.StoreContract` proves it):
+
+* `add` and `replace` are durable when they return, and nobody in this process reads a change
+  before it is durable;
+* `replace` is the only write to an existing job, and conditional on the version that it was
+  decided on: a worker that lost its job can change nothing;
+* `changes` gives hints. They may repeat and may be lost, so they are never the truth: subscribe,
+  *then* read, sleep until a hint or a time-out, read again.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from .job import Job, Request, Response, State
+
+
+class _Anyone(enum.Enum):
+    ANYONE = "anyone"
+
+    def __repr__(self) -> str:
+        return "ANYONE"
+
+
+#: Stands for "whoever the owner is", which None cannot: None is a job that nobody owns.
+ANYONE: Final = _Anyone.ANYONE
+Owner = str | None | Literal[_Anyone.ANYONE]
+
+#: The hint that something changed, but it is not known what.
+SOMETHING: Final = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which jobs to find, oldest due first. A field left at None does not restrict."""
+
+    states: frozenset[State] | None = None
+    routes: frozenset[str] | None = None
+    owner: Owner = ANYONE
+    worker: str | None = None
+    cancel_requested: bool | None = None
+    due_by: float | None = None
+    limit: int = 100
+
+    def matches(self, job: Job) -> bool:
+        """Whether `job` is one of those asked for, the limit aside."""
+        return (
+            (self.states is None or job.state in self.states)
+            and (self.routes is None or job.route in self.routes)
+            and (self.owner is ANYONE or job.owner == self.owner)
+            and (self.worker is None or job.worker == self.worker)
+            and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
+            and (self.due_by is None or job.due <= self.due_by)
+        )
+
+
+class Store(ABC):
+    """Keeps jobs. Used as an async context manager: open within ``async with``, once."""
+
+    #: This process's name in `Job.worker`; peers can tell whether its bearer still lives.
+    worker: str
+
+    async def __aenter__(self) -> Self:
+        """Open the store.
+
+        Raises:
+            StoreError: it cannot be opened; the message says why and what to do.
+        """
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Write what is still to be written, and close."""
+        return
+
+    @abstractmethod
+    async def add(self, job: Job, request: Request) -> Job:
+        """Keep a new job and its request. Durable when it returns.
+
+        Raises:
+            StoreUnavailable: the job is not kept.
+        """
+
+    @abstractmethod
+    async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
+        """The job with this id, if it belongs to `owner`.
+
+        Raises:
+            JobNotFound: there is none, or it is somebody else's.
+        """
+
+    @abstractmethod
+    async def request(self, job_id: str) -> Request:
+        """The request that the job was made from.
+
+        Raises:
+            JobNotFound
+        """
+
+    @abstractmethod
+    async def response(self, job_id: str) -> Response:
+        """The result of a final job.
+
+        Raises:
+            JobNotFound: there is no such job, or it has no response yet.
+        """
+
+    @abstractmethod
+    async def find(self, query: Query) -> list[Job]:
+        """The jobs that `query` asks for, oldest due first. Never reads bodies."""
+
+    @abstractmethod
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        """Put `new` in the place of `old`, and keep its response if it is final now. Durable.
+
+        A job that is not final any more loses the response that it had.
+
+        Raises:
+            Conflict: the stored job is not the version of `old`; nothing was changed.
+            StoreUnavailable: nothing was changed.
+        """
+
+    @abstractmethod
+    async def purge(self, before: float) -> int:
+        """Forget final jobs that expired before this time; how many they were."""
+
+    @abstractmethod
+    def changes(self) -> AsyncIterator[str]:
+        """Hints without end: ids of jobs that changed, or `SOMETHING` where that is not known."""
+
+    @abstractmethod
+    async def orphans(self) -> list[Job]:
+        """Jobs that are running, says the store, but whose worker is dead."""

@@ -1,0 +1,199 @@
+"""The database file: its tables, how it is opened, and what may be wrong with it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...errors import (
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StorePathError,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnavailable,
+)
+
+#: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
+APPLICATION_ID = 0x414A6F62
+SCHEMA_VERSION = 1
+
+# Bodies have tables of their own: a scan of the jobs must not read past them. The index holds the
+# jobs that are still to be done only, so that its size does not grow with the results kept.
+_SCHEMA = f"""
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    route TEXT NOT NULL,
+    path TEXT NOT NULL,
+    created REAL NOT NULL,
+    owner TEXT,
+    repeatable INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    crashes INTEGER NOT NULL,
+    worker TEXT,
+    cancel_requested INTEGER NOT NULL,
+    progress TEXT,
+    due REAL NOT NULL,
+    started REAL,
+    finished REAL,
+    expires REAL
+) STRICT;
+CREATE INDEX jobs_to_do ON jobs (state, route, due) WHERE state IN ('queued', 'running');
+CREATE INDEX jobs_expiry ON jobs (expires) WHERE expires IS NOT NULL;
+CREATE TABLE requests (
+    seq INTEGER PRIMARY KEY,
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    query BLOB NOT NULL,
+    headers BLOB NOT NULL,
+    body BLOB NOT NULL,
+    scheme TEXT NOT NULL,
+    root_path TEXT NOT NULL,
+    http_version TEXT NOT NULL,
+    client TEXT,
+    server TEXT
+) STRICT;
+CREATE TABLE responses (
+    seq INTEGER PRIMARY KEY,
+    status INTEGER NOT NULL,
+    headers BLOB NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+# Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5
+_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
+
+
+def prepare_path(path: Path) -> None:
+    """Make the file with nobody else's access, and refuse what can never hold a store.
+
+    Raises:
+        StoreError
+    """
+    if path.is_dir():
+        raise StorePathError(f"the store {path} is a directory: name a file in it")
+    if not path.parent.is_dir():
+        raise StorePathError(f"the folder of the store {path} does not exist: make it first")
+    if (file_system := _file_system_of(path.parent)) in _NETWORK_FILE_SYSTEMS:
+        raise StorePathError(
+            f"the store {path} is on a network file system ({file_system}), whose locks SQLite "
+            "cannot rely on: put it on a disk of this machine"
+        )
+    # Only a file that is not there yet: to open and close a database past SQLite would drop the
+    # locks that this process may have on it.
+    with explained(path), suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def connect(path: Path, *, limit: int) -> sqlite3.Connection:
+    """A connection in autocommit mode that never waits for a lock by itself.
+
+    `limit` is the greatest size of the file in bytes.
+    """
+    connection = sqlite3.connect(
+        path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    execute = connection.execute
+    # The ack does not rest on SQLite's own sync: GroupCommit flushes the log before it answers.
+    execute("PRAGMA synchronous = NORMAL")
+    # A checkpoint by chance, in a commit on the event loop, would block it for many milliseconds.
+    execute("PRAGMA wal_autocheckpoint = 0")
+    execute("PRAGMA journal_size_limit = 16777216")
+    execute("PRAGMA secure_delete = FAST")
+    execute("PRAGMA cache_size = -8000")
+    (page_size,) = execute("PRAGMA page_size").fetchone()
+    execute(f"PRAGMA max_page_count = {max(1, limit // page_size)}")
+    return connection
+
+
+def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables in an empty file; make sure that any other file is ours.
+
+    Raises:
+        StoreError
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables == 0 and application_id == 0:
+        _create(connection, path)
+    elif application_id != APPLICATION_ID:
+        raise StoreCorrupt(
+            f"the store {path} is the database of another program; nothing in it was touched: "
+            "name another file"
+        )
+    elif version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"the store {path} has schema {version}, and this version of quart-asyncjobs knows "
+            f"{SCHEMA_VERSION}: upgrade quart-asyncjobs, or name another file"
+        )
+
+
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only an empty file can still take it
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StorePathError(
+            f"the file system of the store {path} has no shared memory for SQLite's write-ahead "
+            "log: put it on a disk of this machine"
+        )
+    connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say of `path` at start into an error that helps."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise _start_error(error, path) from error
+
+
+def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
+    name = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", "") or str(error)
+    if name.startswith("SQLITE_FULL") or getattr(error, "errno", None) == 28:
+        return StoreFull(f"the disk of the store {path} is full: make room, then start again")
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return StoreCorrupt(
+            f"the store {path} is not an SQLite database, or it is damaged ({error}); nothing in "
+            "it was touched: move it away or restore it, or name another file"
+        )
+    if name.startswith("SQLITE_READONLY") or getattr(error, "errno", None) in (1, 13, 30):
+        return StoreReadOnly(
+            f"the store {path} cannot be written ({error}): give this user write access to the "
+            "file and to its folder"
+        )
+    return StoreError(f"the store {path} cannot be opened: {error} ({name})")
+
+
+def unavailable(error: BaseException, path: Path) -> StoreUnavailable:
+    """What a failed write to a store that was opened all right answers."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL"):
+        return StoreUnavailable(f"the disk or the size limit of the store {path} is full")
+    return StoreUnavailable(f"the store {path} cannot be written: {error}")
+
+
+def _file_system_of(folder: Path) -> str | None:
+    """The type of the file system that `folder` is on, where the system tells."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    device = os.stat(folder).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for mount in mounts:  # proc(5): "36 35 98:0 /root /mount options - type source options"
+        fields = mount.split()
+        if fields[2] == wanted:
+            return fields[fields.index("-") + 1]
+    return None

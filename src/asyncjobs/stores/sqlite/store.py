@@ -1,0 +1,263 @@
+"""The SQLite store: jobs in one file, written on the event loop, durable before the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ...errors import Conflict, JobNotFound
+from ...hints import Hints
+from ...job import Job, Request, Response, State
+from ...store import ANYONE, SOMETHING, Owner, Query, Store
+from .commits import Operation
+from .file import OpenFile
+from .rows import (
+    JOB_COLUMNS,
+    REQUEST_COLUMNS,
+    RESPONSE_COLUMNS,
+    job_from_row,
+    job_to_row,
+    request_from_row,
+    request_to_row,
+    response_from_row,
+    response_to_row,
+)
+
+#: The store's file may grow to this many bytes unless told otherwise; writes fail beyond it.
+DEFAULT_LIMIT = 64 * 1024**3
+#: How often writes of other processes are looked for, in seconds.
+POLL_INTERVAL = 0.05
+#: Expired jobs are deleted so many to a transaction: that takes well under a millisecond.
+PURGE_CHUNK = 100
+# What a write puts into the log besides bodies: the pages of a table and its indexes, about.
+_LOG_BYTES_PER_WRITE = 5000
+
+
+def _placeholders(columns: str) -> str:
+    return ", ".join("?" for _ in columns.split(", "))
+
+
+_INSERT_JOB = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({_placeholders(JOB_COLUMNS)})"
+_INSERT_REQUEST = (
+    f"INSERT INTO requests (seq, {REQUEST_COLUMNS})"
+    f" VALUES (last_insert_rowid(), {_placeholders(REQUEST_COLUMNS)})"
+)
+_UPDATE_JOB = (
+    f"UPDATE jobs SET ({JOB_COLUMNS}) = ({_placeholders(JOB_COLUMNS)}) WHERE id = ? AND version = ?"
+)
+_SEQ = "(SELECT seq FROM jobs WHERE id = ?)"
+_INSERT_RESPONSE = (
+    f"INSERT INTO responses (seq, {RESPONSE_COLUMNS})"
+    f" VALUES ({_SEQ}, {_placeholders(RESPONSE_COLUMNS)})"
+)
+_DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
+_SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
+_SELECT_REQUEST = f"SELECT {REQUEST_COLUMNS} FROM requests WHERE seq = {_SEQ}"
+_SELECT_RESPONSE = f"SELECT {RESPONSE_COLUMNS} FROM responses WHERE seq = {_SEQ}"
+_FIND = f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE"
+_OLDEST = "ORDER BY due, seq LIMIT ?"
+_SELECT_EXPIRED = "SELECT seq FROM jobs WHERE expires < ? LIMIT ?"
+
+
+class SqliteStore(Store):
+    """Jobs in the SQLite file at `path`, which all processes of one machine may share.
+
+    The file is made with access for its owner alone. Beside it are SQLite's own ``-wal`` and
+    ``-shm``, the lock file ``-lock`` and the folder ``-procs`` with one file a living process.
+
+    Args:
+        path: the file; its folder must exist.
+        limit: how large it may grow, in bytes.
+        random: for the jitter between processes.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
+    ) -> None:
+        self.path = Path(path).absolute()
+        self._limit = limit
+        self._random = random
+        self._hints = Hints()
+        self._open: OpenFile | None = None
+
+    async def __aenter__(self) -> Self:
+        self._open = OpenFile(
+            self.path, limit=self._limit, settled=self._hints.send, random=self._random
+        )
+        self.worker = self._open.peers.name
+        self._looking = asyncio.create_task(self._look_for_others())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        file = self._file
+        self._looking.cancel()
+        await file.commits.drain()
+        self._open = None
+        file.close()
+
+    async def add(self, job: Job, request: Request) -> Job:
+        job_row, request_row = job_to_row(job), request_to_row(request)
+
+        def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
+            try:
+                execute(_INSERT_JOB, job_row)
+            except sqlite3.IntegrityError:
+                raise Conflict(f"there is a job {job.id} already") from None
+            execute(_INSERT_REQUEST, request_row)
+
+        await self._write(job.id, operation, len(request.body))
+        return job
+
+    async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
+        await self._settled(job_id)
+        row = None
+        if (key := _key(job_id)) is not None:
+            if owner is ANYONE:
+                row = self._file.read_one(_SELECT_JOB, (key,))
+            else:
+                row = self._file.read_one(f"{_SELECT_JOB} AND owner IS ?", (key, owner))
+        if row is None:
+            raise JobNotFound(f"no job {job_id}")
+        return job_from_row(row)
+
+    async def request(self, job_id: str) -> Request:
+        row = self._file.read_one(_SELECT_REQUEST, (_key(job_id),))
+        if row is None:
+            raise JobNotFound(f"no request of a job {job_id}")
+        return request_from_row(row)
+
+    async def response(self, job_id: str) -> Response:
+        await self._settled(job_id)
+        row = self._file.read_one(_SELECT_RESPONSE, (_key(job_id),))
+        if row is None:
+            raise JobNotFound(f"no response of a job {job_id}")
+        return response_from_row(row)
+
+    async def find(self, query: Query) -> list[Job]:
+        # Each route by itself: the index then gives its oldest jobs at once, however many queue.
+        routes = [None] if query.routes is None else sorted(query.routes)
+        states = [None] if query.states is None else sorted(query.states)
+        found: list[tuple[Any, ...]] = []
+        for route in routes:
+            for state in states:
+                where, values = _where(query, route, state)
+                found += self._file.read(f"{_FIND} {where} {_OLDEST}", (*values, query.limit))
+        found.sort(key=lambda row: row[-2:])
+        return [job_from_row(row) for row in found[: query.limit]]
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        key = bytes.fromhex(old.id)
+        job_row = job_to_row(new)
+        response_row = None if response is None else response_to_row(response)
+
+        def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
+            if execute(_UPDATE_JOB, (*job_row, key, old.version)).rowcount == 0:
+                raise Conflict(f"job {old.id} is no longer at version {old.version}")
+            if old.state.is_final:
+                execute(_DELETE_RESPONSE, (key,))
+            if response_row is not None:
+                execute(_INSERT_RESPONSE, (key, *response_row))
+
+        await self._write(old.id, operation, 0 if response is None else len(response.body))
+
+    async def purge(self, before: float) -> int:
+        purged = 0
+        while rows := self._file.read(_SELECT_EXPIRED, (before, PURGE_CHUNK)):
+            seqs = [row[0] for row in rows]
+            listed = ", ".join(map(str, seqs))
+
+            def operation(execute: Callable[..., sqlite3.Cursor], listed: str = listed) -> None:
+                for table in ("jobs", "requests", "responses"):
+                    execute(f"DELETE FROM {table} WHERE seq IN ({listed})")
+                execute(f"PRAGMA incremental_vacuum({PURGE_CHUNK})").fetchall()
+
+            await self._write(SOMETHING, operation, 0)
+            purged += len(seqs)
+        return purged
+
+    def changes(self) -> AsyncIterator[str]:
+        return self._hints.listen()
+
+    async def orphans(self) -> list[Job]:
+        peers = self._file.peers
+        orphans = []
+        for name in peers.dead():
+            query = Query(states=frozenset({State.RUNNING}), worker=name)
+            left = await self.find(query)
+            if not left:
+                peers.bury(name)
+            orphans += left
+        return orphans
+
+    @property
+    def _file(self) -> OpenFile:
+        if self._open is None:
+            raise RuntimeError("the store is not open: use it within 'async with'")
+        return self._open
+
+    async def _write(self, job_id: str, operation: Operation, body_size: int) -> None:
+        file = self._file
+        file.checkpointer.wrote(body_size + _LOG_BYTES_PER_WRITE)
+        await file.commits.write(job_id, operation)
+
+    async def _settled(self, job_id: str) -> None:
+        """Wait for the write to this job that is on its way, so as to read only what is durable."""
+        if (write := self._file.commits.unsettled(job_id)) is not None:
+            await asyncio.wait([write])
+
+    async def _look_for_others(self) -> None:
+        """Give a hint whenever another process has committed something."""
+        file = self._file
+        seen = file.data_version()
+        while True:
+            await asyncio.sleep(POLL_INTERVAL)
+            if (version := file.data_version()) != seen:
+                seen = version
+                self._hints.send([SOMETHING])
+
+
+def _where(query: Query, route: str | None, state: State | None) -> tuple[str, list[Any]]:
+    conditions = ["TRUE"]
+    values: list[Any] = []
+    if state is not None:
+        # In words: SQLite uses a partial index only where it sees that its condition holds.
+        conditions.append(f"state = '{state.value}'")
+    if route is not None:
+        conditions.append("route = ?")
+        values.append(route)
+    if query.owner is not ANYONE:
+        conditions.append("owner IS ?")
+        values.append(query.owner)
+    if query.worker is not None:
+        conditions.append("worker = ?")
+        values.append(query.worker)
+    if query.cancel_requested is not None:
+        conditions.append("cancel_requested = ?")
+        values.append(query.cancel_requested)
+    if query.due_by is not None:
+        conditions.append("due <= ?")
+        values.append(query.due_by)
+    return " AND ".join(conditions), values
+
+
+def _key(job_id: str) -> bytes | None:
+    """The id as it is stored, or None if it can be no job's."""
+    try:
+        key = bytes.fromhex(job_id)
+    except ValueError:
+        return None
+    return key if len(key) == 16 else None

@@ -1,0 +1,5 @@
+"""The Quart extension."""
+
+from .extension import QuartJobs
+
+__all__ = ["QuartJobs"]

@@ -1,0 +1,158 @@
+"""The jobs of one Quart app, which live as long as the app serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from quart import Quart
+
+from ..errors import ConfigurationError, ShuttingDown
+from ..handler import Handler
+from ..jobs import Jobs
+from ..settings import UNSET, Settings
+from .replay import Replay, is_threaded
+from .routes import Background, PollRoutes, View
+from .views import Views
+
+_CONFIG = "QUART_JOBS_"
+
+
+class AppJobs:
+    """What `QuartJobs.init_app` puts into an app.
+
+    Args:
+        options: settings that go before the app's configuration.
+        owner: as in `QuartJobs`.
+        inner: the decorated views, of which none should be routed itself.
+        before_run: called before each view in the background.
+    """
+
+    def __init__(
+        self,
+        app: Quart,
+        options: Mapping[str, Any],
+        owner: Callable[[], Any] | None,
+        inner: set[View],
+        before_run: list[View],
+    ) -> None:
+        self._app = app
+        self._options = options
+        self._before_run = before_run
+        self._backgrounds: dict[str, Background] = {}
+        self._jobs: Jobs | None = None
+        self._starting: asyncio.Task[Jobs] | None = None
+        for setting in fields(Settings):
+            app.config.setdefault(f"{_CONFIG}{setting.name.upper()}", setting.default)
+        prefix = self._configured()["prefix"]
+        self.views = Views(app, self.started, owner, prefix)
+        self.views.install()
+        PollRoutes(app, inner, self.views.poll_route, self._found).install()
+        app.before_serving(self._start_with_app)
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the running app.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        if self._jobs is None:
+            raise RuntimeError("the app does not serve: its jobs are there only while it does")
+        return self._jobs
+
+    async def started(self) -> Jobs:
+        """The jobs; starts them if the app has no lifespan, as with a bare test client.
+
+        Raises:
+            StoreError: the message says what is wrong with the store.
+            ShuttingDown: they are at their end.
+        """
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting.get_loop() is not loop:
+            self._starting = loop.create_task(self._start())
+        if not self._starting.done():
+            await asyncio.shield(self._starting)
+        jobs = self._starting.result()
+        if jobs is not self._jobs:
+            raise ShuttingDown("the server is stopping: try again soon")
+        return jobs
+
+    async def _start_with_app(self) -> None:
+        self._starting = asyncio.create_task(self._start())
+        jobs = await self._starting
+        # Quart waits for its background tasks before it closes what the handlers may be using.
+        self._app.add_background_task(self._stop_with_app, jobs)
+
+    async def _start(self) -> Jobs:
+        options = self._configured()
+        if options["store"] is None:
+            options["store"] = f"sqlite:///{_instance_folder(self._app) / 'jobs.db'}"
+        jobs = Jobs(**options)
+        for endpoint, background in self._backgrounds.items():
+            jobs.register(self._handler(jobs, endpoint, background))
+        self._jobs = await jobs.__aenter__()
+        return jobs
+
+    async def _stop_with_app(self, jobs: Jobs) -> None:
+        with suppress(asyncio.CancelledError):
+            await cast("asyncio.Event", self._app.shutdown_event).wait()
+        stopping = asyncio.create_task(jobs.__aexit__())
+        # Quart cancels its background tasks after a while. The drain has a limit of its own, and
+        # what users close after it, their handlers may still be using.
+        while not stopping.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([stopping])
+        self._jobs = None
+        stopping.result()
+
+    def _configured(self) -> dict[str, Any]:
+        """The settings from the app's configuration, and over them those given in code.
+
+        Raises:
+            ConfigurationError: the configuration has a name that is no setting.
+        """
+        names = {f"{_CONFIG}{setting.name.upper()}": setting.name for setting in fields(Settings)}
+        configured = {}
+        for key, value in self._app.config.items():
+            if not key.startswith(_CONFIG):
+                continue
+            if key not in names:
+                raise ConfigurationError(
+                    f"there is no setting {key!r}; the settings are: {', '.join(names)}"
+                )
+            configured[names[key]] = value
+        return {**configured, **self._options}
+
+    def _found(self, endpoint: str, background: Background) -> None:
+        self._backgrounds[endpoint] = background
+        if self._jobs is not None:
+            self._jobs.register(self._handler(self._jobs, endpoint, background))
+
+    def _handler(self, jobs: Jobs, endpoint: str, background: Background) -> Handler:
+        settings = jobs.settings
+        return Handler(
+            route=endpoint,
+            perform=Replay(
+                self._app,
+                endpoint,
+                background.view,
+                jobs.threads,
+                self._before_run,
+                settings.max_response,
+            ),
+            threaded=is_threaded(background.view),
+            timeout=settings.timeout if background.timeout is UNSET else background.timeout,
+            concurrency=background.concurrency,
+            ttl=settings.ttl if background.ttl is None else background.ttl,
+        )
+
+
+def _instance_folder(app: Quart) -> Path:
+    folder = Path(app.instance_path)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

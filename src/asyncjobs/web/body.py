@@ -1,0 +1,59 @@
+"""Reads the body of a request that becomes a job: all of it, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from quart import Request
+
+from ..errors import BodyTimeout, BodyTooLarge
+
+_KEY = "asyncjobs.body"
+
+
+async def read_body(request: Request, *, limit: int, timeout: float) -> None:
+    """Read the whole body, keep it for `body_of`, and let others read it once more.
+
+    This comes before any hook: one that parses a form would leave nothing of the raw body.
+
+    Raises:
+        BodyTooLarge: it has more than `limit` bytes.
+        BodyTimeout: it took longer than `timeout` seconds to arrive.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(timeout):
+            # Not `get_data`: Quart would keep a chunked body of any size before it says a word.
+            async for chunk in request.body:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise BodyTimeout(
+            f"the request body did not arrive within {timeout:g} s; no job was made"
+        ) from None
+    body = b"".join(chunks)
+    _scope(request)[_KEY] = body
+    fresh = request.body_class(None, None)
+    fresh.set_result(body)
+    request.body = fresh
+
+
+def body_of(request: Request) -> bytes:
+    """What `read_body` has read."""
+    body: bytes = _scope(request)[_KEY]
+    return body
+
+
+def _scope(request: Request) -> dict[str, Any]:
+    """The scope as the plain dict that it is: the place for what belongs to one request."""
+    return cast("dict[str, Any]", request.scope)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the request body is over the limit of {limit} bytes; no job was made")

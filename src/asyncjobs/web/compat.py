@@ -1,0 +1,41 @@
+"""What differs between Quart 0.22 and 0.23: some methods take the context now."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from quart import Quart
+from quart.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+_TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
+
+
+def current_context() -> Any:
+    """The context of the request that is being handled."""
+    if _TAKES_CONTEXT:
+        from quart.globals import _cv_app
+
+        return _cv_app.get()
+    return None
+
+
+async def handle_user_exception(
+    app: Quart, error: Exception
+) -> HTTPException | ResponseReturnValue:
+    """What the app's own error handlers make of `error`; raises it if they have nothing to say."""
+    handle: Any = app.handle_user_exception
+    answer: HTTPException | ResponseReturnValue
+    answer = await (handle(current_context(), error) if _TAKES_CONTEXT else handle(error))
+    return answer
+
+
+def log_exception(app: Quart, error: BaseException) -> None:
+    """Log `error` with its traceback, as the app logs those of its requests."""
+    log: Any = app.log_exception
+    exc_info = (type(error), error, error.__traceback__)
+    if _TAKES_CONTEXT:
+        log(current_context(), exc_info)
+    else:
+        log(exc_info)

@@ -1,0 +1,166 @@
+"""`QuartJobs`: the decorator, and the jobs of each app that it is initialised with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import Any, TypeVar, Unpack, cast, overload
+
+from quart import Quart, current_app
+from quart import Response as QuartResponse
+
+from ..errors import SetupError
+from ..jobs import Jobs
+from ..settings import UNSET, Options, Unset
+from .app_jobs import AppJobs
+from .routes import Background, View, background_of, mark, wrong_order
+
+V = TypeVar("V", bound=View)
+OwnerOf = Callable[[], str | Awaitable[str | None] | None]
+
+_EXTENSION = "QUART_JOBS"
+
+
+class QuartJobs:
+    """Background jobs for Quart.
+
+    ::
+
+        app = Quart(__name__)
+        jobs = QuartJobs(app)
+
+        @app.route("/report")
+        @jobs.background
+        async def report():
+            ...
+
+    Args:
+        app: the app, or None to name it to `init_app` later.
+        owner: tells whom the jobs of the current request belong to; may be async. Nobody else's
+            requests see them.
+        options: see `Settings`; each can be ``QUART_JOBS_<NAME>`` in the app's configuration too.
+
+    Raises:
+        ConfigurationError, SetupError
+    """
+
+    def __init__(
+        self,
+        app: Quart | None = None,
+        *,
+        owner: OwnerOf | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self._owner = owner
+        self._options = options
+        self._inner: set[View] = set()
+        self._before_run: list[View] = []
+        self._apps: list[Quart] = []
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Quart) -> None:
+        """Give `app` its jobs: before or after its views and blueprints are registered.
+
+        Raises:
+            SetupError: the app has an extension of this kind already.
+        """
+        if _EXTENSION in app.extensions:
+            raise SetupError("this app has a QuartJobs already: one is enough for all its views")
+        app.extensions[_EXTENSION] = AppJobs(
+            app, self._options, self._owner, self._inner, self._before_run
+        )
+        self._apps.append(app)
+
+    @overload
+    def background(self, view: V, /) -> V: ...
+    @overload
+    def background(
+        self,
+        *,
+        timeout: float | Unset | None = UNSET,
+        concurrency: int | None = None,
+        ttl: float | None = None,
+        poll_route: bool = True,
+    ) -> Callable[[V], V]: ...
+    def background(
+        self,
+        view: View | None = None,
+        *,
+        timeout: float | Unset | None = UNSET,
+        concurrency: int | None = None,
+        ttl: float | None = None,
+        poll_route: bool = True,
+    ) -> Any:
+        """Have a view run in the background; its route answers 202 at once. A decorator.
+
+        It stands below ``@app.route``. What stands above it, and every hook, runs when the request
+        arrives; what stands below it runs in the background.
+
+        Args:
+            timeout: seconds that it may run, None for no limit; the setting unless given.
+            concurrency: how many of its jobs one process runs at a time.
+            ttl: seconds that its results are kept; the setting unless given.
+            poll_route: whether it gets a poll route, ``<rule>/<id>``; without, write one with
+                `poll`.
+
+        Raises:
+            SetupError: it stands above ``@app.route``.
+        """
+        if view is None:
+            return partial(
+                self.background,
+                timeout=timeout,
+                concurrency=concurrency,
+                ttl=ttl,
+                poll_route=poll_route,
+            )
+        if not callable(view):
+            raise SetupError(f"@jobs.background decorates a view, not {view!r}")
+        if background_of(view) is not None:
+            raise SetupError(f"the view {view.__qualname__!r} has @jobs.background twice")
+        if any(view in app.view_functions.values() for app in self._apps):
+            raise SetupError(wrong_order(view))
+
+        @wraps(view)
+        async def submit(**view_args: Any) -> QuartResponse:
+            return await _jobs_of_current_app().views.submit()
+
+        mark(submit, Background(view, poll_route, timeout, concurrency, ttl))
+        self._inner.add(view)
+        return submit
+
+    def before_run(self, function: V) -> V:
+        """Call `function` before each view in the background, in its context. A decorator.
+
+        For what views expect to find in `g`: the app's own hooks ran when the request arrived.
+        """
+        self._before_run.append(function)
+        return function
+
+    async def poll(self, job_id: str) -> QuartResponse:
+        """The answer to a poll, for a poll route written by hand.
+
+        ::
+
+            @app.route("/foo/<task_id>")
+            async def foo_results(task_id):
+                return await jobs.poll(task_id)
+
+        It is the app's own 404 if there is no such job, or it is somebody else's.
+        """
+        return await _jobs_of_current_app().views.poll(job_id)
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the current app, with no HTTP around them."""
+        return _jobs_of_current_app().jobs
+
+
+def _jobs_of_current_app() -> AppJobs:
+    try:
+        return cast("AppJobs", current_app.extensions[_EXTENSION])
+    except KeyError:
+        raise SetupError(
+            f"the app {current_app.name!r} has no jobs: call QuartJobs(app), or init_app(app)"
+        ) from None

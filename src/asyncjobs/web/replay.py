@@ -1,0 +1,217 @@
+"""Between Quart's requests and stored ones: freeze one, thaw it later, capture the response."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import quart
+from quart import Quart
+from quart.signals import got_request_exception
+from quart.typing import ResponseTypes
+from quart.utils import encode_headers
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import InternalServerError
+
+from ..current import current_job
+from ..errors import HandlerGone, JobFailure, ResponseTooLarge
+from ..job import Request, Response
+from ..threads import Threads
+from .compat import handle_user_exception, log_exception
+from .stored import storable_request_headers, storable_response_headers
+
+View = Callable[..., Any]
+
+
+def freeze(request: quart.Request, body: bytes) -> Request:
+    """What a job keeps of `request`, taken from the raw scope: Quart re-codes some bytes."""
+    scope = request.scope
+    client, server = scope.get("client"), scope.get("server")
+    return Request(
+        method=request.method,
+        path=request.path,
+        query=scope["query_string"],
+        headers=storable_request_headers(scope["headers"], body),
+        body=body,
+        scheme=request.scheme,
+        root_path=request.root_path,
+        http_version=request.http_version,
+        client=None if client is None else (client[0], client[1]),
+        server=None if server is None else (server[0], server[1]),
+    )
+
+
+def thaw(app: Quart, stored: Request) -> quart.Request:
+    """The request as Quart builds it from a connection, with its body there already."""
+    scope: Any = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "method": stored.method,
+        "scheme": stored.scheme,
+        "path": stored.root_path + stored.path,
+        "raw_path": b"",
+        "query_string": stored.query,
+        "root_path": stored.root_path,
+        "http_version": stored.http_version,
+        "headers": stored.headers,
+        "client": stored.client,
+        "server": stored.server,
+        "extensions": {},
+    }
+    client = "<local>" if stored.client is None else stored.client[0]
+    pairs = [("Remote-Addr", client)]
+    for name, value in stored.headers:
+        pairs.append((name.decode("latin-1").title(), value.decode("latin-1")))
+    request = app.request_class(
+        stored.method,
+        stored.scheme,
+        stored.path,
+        stored.query,
+        Headers(pairs),
+        stored.root_path,
+        stored.http_version,
+        max_content_length=None,
+        body_timeout=None,
+        send_push_promise=_no_push,
+        scope=scope,
+    )
+    request.body.set_result(stored.body)
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Performs the jobs of one endpoint: only the view itself, as the hooks ran at submission.
+
+    Attributes:
+        view: what stands inside of the decorator.
+        before_run: called before the view, in its context.
+        max_response: the limit of the response's body, in bytes.
+    """
+
+    app: Quart
+    endpoint: str
+    view: View
+    threads: Threads
+    before_run: Sequence[View]
+    max_response: int
+
+    async def __call__(self, stored: Request) -> Response:
+        request = thaw(self.app, stored)
+        async with self.app.request_context(request):
+            if request.url_rule is None or request.url_rule.endpoint != self.endpoint:
+                raise HandlerGone(
+                    f"{stored.method} {stored.path} does not lead to {self.endpoint!r} any more"
+                )
+            try:
+                return await self._capture(await self._call_view(request))
+            except JobFailure:
+                raise
+            except BaseException as error:
+                # A CancelledError is the job's end if it was told to stop, else the handler's own.
+                if isinstance(error, asyncio.CancelledError) and current_job.is_cancelled:
+                    raise
+                return await self._capture(await self._answer(error))
+
+    async def _call_view(self, request: quart.Request) -> Any:
+        # Not a hook, but a part of matching the URL: it takes arguments away and fills `g`.
+        for name in (None, *reversed(request.blueprints)):
+            for preprocess in self.app.url_value_preprocessors[name]:
+                preprocess(request.endpoint, request.view_args)
+        for function in self.before_run:
+            await self.app.ensure_async(function)()
+        call = partial(self.view, **(request.view_args or {}))
+        if is_threaded(self.view):
+            result = await self.threads.run(call)
+        else:
+            result = call()
+        if inspect.isawaitable(result):
+            result = await result
+        return await self._drain(result)
+
+    async def _drain(self, result: Any) -> Any:
+        """A sync generator is run in our threads; Quart would do it in asyncio's own."""
+        body, *rest = result if isinstance(result, tuple) else (result,)
+        if not inspect.isgenerator(body):
+            return result
+        chunks = await self.threads.run(partial(_collect, body, self.max_response))
+        drained = b"".join(chunks)
+        return (drained, *rest) if rest else drained
+
+    async def _capture(self, result: Any) -> Response:
+        response = await self.app.make_response(result)
+        body = await _body_of(response, self.max_response)
+        headers = storable_response_headers(encode_headers(response.headers))
+        return Response(response.status_code, headers, body)
+
+    async def _answer(self, error: BaseException) -> Any:
+        """What the app answers to an exception of the view, by its own error handlers."""
+        if isinstance(error, Exception):
+            try:
+                return await handle_user_exception(self.app, error)
+            except Exception as unhandled:
+                return await self._answer_unhandled(unhandled)
+        return await self._answer_unhandled(error)
+
+    async def _answer_unhandled(self, error: BaseException) -> Any:
+        # As `Quart.handle_exception`, but without after_request hooks and the session, which do
+        # not belong to a job, and without raising it again in debug and testing.
+        await got_request_exception.send_async(
+            self.app,
+            _sync_wrapper=self.app.ensure_async,  # type: ignore[arg-type]
+            exception=error,
+        )
+        log_exception(self.app, error)
+        server_error = InternalServerError(
+            original_exception=error if isinstance(error, Exception) else None
+        )
+        handler = self.app._find_error_handler(server_error, quart.request.blueprints)
+        if handler is None:
+            return server_error
+        try:
+            return await self.app.ensure_async(handler)(server_error)
+        except Exception as in_handler:
+            log_exception(self.app, in_handler)
+            return server_error
+
+
+def is_threaded(view: View) -> bool:
+    """Whether a view needs a thread: it is neither a coroutine function nor an async generator."""
+    return not (inspect.iscoroutinefunction(view) or inspect.isasyncgenfunction(view))
+
+
+def _collect(generator: Any, limit: int) -> list[bytes]:
+    chunks, size = [], 0
+    for item in generator:
+        chunk = item.encode() if isinstance(item, str) else item
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return chunks
+
+
+async def _body_of(response: ResponseTypes, limit: int) -> bytes:
+    chunks, size = [], 0
+    if isinstance(response, quart.Response):
+        async for chunk in response.iter_encode():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    else:  # werkzeug's own, such as that of an HTTPException
+        chunks.extend(response.iter_encoded())
+        response.close()
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> ResponseTooLarge:
+    return ResponseTooLarge(f"the response is over the limit of {limit} bytes")
+
+
+async def _no_push(path: str, headers: Headers) -> None:
+    """A job has no connection that a server push could go to."""

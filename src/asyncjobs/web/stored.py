@@ -1,0 +1,59 @@
+"""What is stored of a request and a response: no credentials, nothing of the connection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ..job import HeaderPairs
+
+# RFC 9110, section 7.6.1, and what older proxies send.
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# They would have the job answer 206 or 304, and that would be its result for good.
+_CONDITIONAL = re.compile(rb"if-.*|range|expect")
+_CREDENTIAL = re.compile(
+    rb"authorization|cookie|proxy-authorization|.*(token|secret|api-?_?key|session|[cx]srf|passw).*"
+)
+# Quart counts the length anew when the result is answered; a cookie is not for whoever polls.
+_NOT_OF_A_RESULT = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"set-cookie2"}
+
+
+def storable_request_headers(pairs: Iterable[tuple[bytes, bytes]], body: bytes) -> HeaderPairs:
+    """The headers of a request that its job keeps."""
+    named = b""
+    kept = []
+    chunked = False
+    for name, value in pairs:
+        if name == b"connection":
+            named += b"," + value.lower()
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif _is_storable(name):
+            kept.append((name, value))
+    if named:
+        hops = {token.strip() for token in named.split(b",")}
+        kept = [pair for pair in kept if pair[0] not in hops]
+    if chunked:
+        kept.append((b"content-length", b"%d" % len(body)))
+    return tuple(kept)
+
+
+def storable_response_headers(pairs: Iterable[tuple[bytes, bytes]]) -> HeaderPairs:
+    """The headers of a response that are part of the result."""
+    return tuple(pair for pair in pairs if pair[0] not in _NOT_OF_A_RESULT)
+
+
+@lru_cache(maxsize=1024)  # headers have few names, and this is done for each of every request
+def _is_storable(name: bytes) -> bool:
+    return not (name in _HOP_BY_HOP or _CONDITIONAL.fullmatch(name) or _CREDENTIAL.fullmatch(name))

@@ -1,0 +1,189 @@
+"""The views that answer for jobs: submission, poll, status, cancel."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from quart import Quart, Request, Response, request
+from werkzeug.exceptions import NotFound
+
+from ..errors import AsyncJobsError, CrossSiteRequest, JobNotFound, SetupError
+from ..job import Job
+from ..jobs import Jobs
+from . import answers
+from .answers import Links
+from .body import body_of, read_body
+from .compat import handle_user_exception
+from .replay import freeze
+from .routes import POLL_SUFFIX, JobIdConverter, background_of
+
+_STATUS_ENDPOINT = "asyncjobs_status"
+
+
+View = TypeVar("View", bound=Callable[..., Awaitable[Any]])
+
+
+def answering_errors(view: View) -> View:
+    """Have a view of `Views` answer with a problem document where it raises one of our errors."""
+
+    @wraps(view)
+    async def answer(self: Views, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await view(self, *args, **kwargs)
+        except JobNotFound:
+            return await self.not_found()
+        except SetupError:
+            raise  # nothing that a client could do something about: the app's own 500
+        except AsyncJobsError as error:
+            return answers.refused(self.app, error)
+
+    return cast("View", answer)
+
+
+class Views:
+    """Answers the requests of one app that are about jobs.
+
+    Args:
+        started: the app's jobs, started if need be.
+        owner: tells whom the current request's jobs belong to.
+        prefix: the path above the status documents.
+    """
+
+    def __init__(
+        self,
+        app: Quart,
+        started: Callable[[], Awaitable[Jobs]],
+        owner: Callable[[], Any] | None,
+        prefix: str,
+    ) -> None:
+        self.app = app
+        self._started = started
+        self._owner_of_request = owner
+        self._prefix = prefix
+
+    def install(self) -> None:
+        """Add the route of the status documents, and the hook that reads the bodies of jobs."""
+        self.app.url_map.converters["asyncjobs_id"] = JobIdConverter
+        self.app.add_url_rule(
+            f"{self._prefix}/<asyncjobs_id:job_id>",
+            _STATUS_ENDPOINT,
+            self.status,
+            methods=["GET", "DELETE"],
+        )
+        # The first of all hooks: one that parses a form would leave nothing of the raw body.
+        self.app.before_request_funcs[None].insert(0, self.read_body)
+
+    @answering_errors
+    async def read_body(self) -> Response | None:
+        """The hook that reads the body of a request that is to be a job."""
+        view = self.app.view_functions.get(request.endpoint or "")
+        if background_of(view) is None or request.method in ("HEAD", "OPTIONS"):
+            return None
+        settings = (await self._started()).settings
+        await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
+        return None
+
+    @answering_errors
+    async def submit(self) -> Response:
+        """The view of every marked route: make the current request a job, and answer 202."""
+        if request.method == "HEAD":
+            return answers.nothing_started(self.app)
+        jobs = await self._started()
+        frozen = freeze(request, body_of(request))
+        job = await jobs.accept(request.endpoint or "", frozen, owner=await self._owner())
+        return answers.accepted(self.app, job, self._links(job))
+
+    @answering_errors
+    async def poll(self, job_id: str) -> Response:
+        """The answer to a poll by the current request, whatever its path."""
+        jobs = await self._started()
+        return await self._answer_poll(jobs, await jobs.get(job_id, owner=await self._owner()))
+
+    @answering_errors
+    async def poll_route(self, job_id: str, **view_args: Any) -> Response:
+        """The view of every poll route: below the path that the job was submitted to, only."""
+        jobs = await self._started()
+        job = await jobs.get(job_id, owner=await self._owner())
+        if (request.endpoint, request.path) != (f"{job.route}{POLL_SUFFIX}", _poll_path(job)):
+            return await self.not_found()
+        if request.method == "DELETE":
+            return await self._cancel(jobs, job)
+        return await self._answer_poll(jobs, job)
+
+    @answering_errors
+    async def status(self, job_id: str) -> Response:
+        """The view of the status documents."""
+        jobs = await self._started()
+        job = await jobs.get(job_id, owner=await self._owner())
+        if request.method == "DELETE":
+            return await self._cancel(jobs, job)
+        return answers.status_document(self.app, job, self._links(job), time.time())
+
+    async def not_found(self) -> Response:
+        """The app's own 404, as if no rule had matched: a blueprint's would tell that one did."""
+        rule, request.url_rule = request.url_rule, None
+        try:
+            answer = await handle_user_exception(self.app, NotFound())
+            return cast("Response", await self.app.make_response(answer))
+        finally:
+            request.url_rule = rule  # the hooks that ran before get their counterparts after
+
+    async def _answer_poll(self, jobs: Jobs, job: Job) -> Response:
+        wait = answers.wait_preference(request)
+        if wait is not None:
+            wait = min(wait, jobs.settings.max_wait)
+            job = job if job.state.is_final else await jobs.wait(job.id, wait)
+        if job.state.is_final:
+            stored = await jobs.response(job.id)
+            response = answers.result(self.app, job, stored, self._links(job))
+        else:
+            response = answers.pending(self.app, job, self._links(job), time.time())
+        if wait is not None:
+            response.headers["Preference-Applied"] = f"wait={wait:g}"
+        return response
+
+    async def _cancel(self, jobs: Jobs, job: Job) -> Response:
+        refuse_cross_site(request)
+        job = await jobs.cancel(job.id)
+        return answers.status_document(self.app, job, self._links(job), time.time())
+
+    async def _owner(self) -> str | None:
+        if self._owner_of_request is None:
+            return None
+        owner = self._owner_of_request()
+        if inspect.isawaitable(owner):
+            owner = await owner
+        if not isinstance(owner, (str, type(None))):
+            raise TypeError(f"the owner of a job is a str or None, not {owner!r}")
+        return owner
+
+    def _links(self, job: Job) -> Links:
+        return Links(job, request, self._prefix)
+
+
+def refuse_cross_site(request: Request) -> None:
+    """Have no other site's page cancel jobs with the cookies of who looks at it.
+
+    Fetch Metadata says where a request comes from (https://www.w3.org/TR/fetch-metadata/); older
+    browsers send Origin, and clients that are no browsers neither.
+
+    Raises:
+        CrossSiteRequest
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None:
+        foreign = site not in ("same-origin", "none")
+    else:
+        foreign = origin is not None and urlsplit(origin).netloc != request.host
+    if foreign:
+        raise CrossSiteRequest("jobs can be cancelled from pages of their own site only")
+
+
+def _poll_path(job: Job) -> str:
+    return f"{job.path.rstrip('/')}/{job.id}"
