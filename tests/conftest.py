@@ -1,0 +1,39 @@
+"""Fixtures that several modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from apps.signals import Signals
+from server import Server
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def signals(tmp_path_factory: pytest.TempPathFactory) -> Signals:
+    """Signals between the module's tests and the handlers of its servers."""
+    return Signals(tmp_path_factory.mktemp("signals"))
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory, signals: Signals) -> Iterator[Serve]:
+    """Starts servers that all tests of the module share. They end with it."""
+    with ExitStack() as servers:
+
+        def serve(app: str, *, config: dict[str, Any] | None = None, **options: Any) -> Server:
+            shared = {"SIGNALS": str(signals.folder), **(config or {})}
+            folder = tmp_path_factory.mktemp("server")
+            return servers.enter_context(Server(app, folder, config=shared, **options))
+
+        yield serve
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name that no other test uses: for signals, and for paths."""
+    return f"{request.node.name}".translate(str.maketrans("[]/ ", "____"))

@@ -1,0 +1,197 @@
+"""A real hypercorn in a process of its own, and plain ways to talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+
+import asyncjobs
+
+T = TypeVar("T")
+
+TESTS = Path(__file__).parent
+#: Nothing here takes a second on an idle machine. So long may it take on a busy one.
+DEADLINE = 30.0
+
+_RUNNING_ON = re.compile(r"Running on http://127\.0\.0\.1:(\d+)")
+# What asyncio says of an exception that nobody was told of, wherever it happens.
+_UNHEARD = ("was never retrieved", "was never awaited", "was destroyed but it is pending")
+
+
+def until(condition: Callable[[], T | None], what: str = "it") -> T:
+    """What `condition` returns, once that is true."""
+    end = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} did not happen within {DEADLINE:g} s")
+        time.sleep(0.005)
+    return value
+
+
+class Server:
+    """One hypercorn. Used as a context manager: it answers when the block begins.
+
+    Args:
+        app: ``module:app``, seen from the folder of the tests.
+        folder: a folder for its store (unless `config` names another) and its log.
+        config: goes into the app's configuration; see `apps.configuration`.
+        workers: hypercorn's ``--workers``.
+        options: more arguments for hypercorn.
+        launcher: a command that starts the command given to it as its arguments.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        folder: Path,
+        *,
+        config: Mapping[str, Any] | None = None,
+        workers: int = 1,
+        options: Sequence[str] = (),
+        launcher: Sequence[str] = (),
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.store = folder / "jobs.db"
+        self._config = {"QUART_JOBS_STORE": f"sqlite:///{self.store}", **(config or {})}
+        self._command = [
+            *launcher,
+            *(sys.executable, "-m", "hypercorn", app),
+            *("--bind", "127.0.0.1:0"),
+            *("--workers", str(workers)),
+            *("--graceful-timeout", "1"),
+            *options,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = folder / "server.log"
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.port = until(self._announced_port, "the start of the server")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+        heard = self.log()
+        for words in _UNHEARD:
+            assert words not in heard, heard
+
+    def start(self) -> None:
+        """Start the process, and do not wait for it."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(TESTS), str(Path(asyncjobs.__path__[0]).parent)]),
+            "PYTHONUNBUFFERED": "1",
+            "APP_CONFIG": json.dumps(self._config),
+        }
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that `kill` gets hold of the workers, too
+            )
+
+    def wait(self) -> int:
+        """The exit code, once the process has ended."""
+        assert self._process is not None
+        return self._process.wait(DEADLINE)
+
+    def stop(self) -> int:
+        """End the server as its operator would, by SIGTERM; its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End the server and its workers without any chance to clean up; may be done twice."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(DEADLINE)
+
+    def log(self) -> str:
+        """All that the server has written to its standard output and error so far."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **headers: str) -> httpx.Client:
+        """A client of this server that sends `headers` with each request."""
+        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE)
+
+    def connect(self) -> socket.socket:
+        """A bare connection."""
+        return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+
+    def exchange(self, request: bytes) -> bytes:
+        """The bytes that the server answers to these, until it closes the connection."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return received(connection)
+
+    def _announced_port(self) -> int | None:
+        assert self._process is not None
+        if (announced := _RUNNING_ON.search(self.log())) is not None:
+            return int(announced.group(1))
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the server has ended:\n{self.log()}")
+        return None
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes the connection."""
+    data = b""
+    while chunk := connection.recv(65536):
+        data += chunk
+    return data
+
+
+def submit(client: httpx.Client, method: str, path: str, **options: Any) -> str:
+    """Have a request become a job; the address to poll."""
+    answer = client.request(method, path, **options)
+    assert answer.status_code == 202, answer.text
+    return answer.headers["Location"]
+
+
+def result(client: httpx.Client, poll: str) -> httpx.Response:
+    """The answer to a poll, once the job has come to its end."""
+
+    def final() -> httpx.Response | None:
+        answer = client.get(poll)
+        state = answer.headers.get("Job-State")
+        assert state is not None, f"{poll} is no job: {answer.status_code} {answer.text}"
+        return None if state in ("queued", "running") else answer
+
+    return until(final, f"the end of {poll}")
+
+
+def count_jobs(store: Path) -> int:
+    """How many jobs there are in an SQLite store."""
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM jobs").fetchone()
+    return int(count)
