@@ -100,7 +100,7 @@ class Request:
     scheme: str = "http"
     root_path: str = ""
     http_version: str = "1.1"
-    client: tuple[str, int] | None = None
+    client: tuple[str, int | None] | None = None
     server: tuple[str, int | None] | None = None
 
 

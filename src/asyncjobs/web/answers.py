@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 
 from quart import Quart, Request
@@ -17,55 +16,60 @@ from werkzeug.datastructures import Headers
 from werkzeug.http import parse_dict_header
 
 from ..errors import AsyncJobsError
-from ..job import Job, Response
+from ..job import HeaderPairs, Job, Response
 from ..problem import problem
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
 
+_JSON = ("content-type", "application/json")
+_NO_STORE = ("cache-control", "no-store")
+
 
 class Links:
     """The URLs of one job, relative to the host."""
 
-    def __init__(self, job: Job, request: Request, prefix: str) -> None:
-        root = request.root_path.rstrip("/")
+    def __init__(self, job: Job, root_path: str, prefix: str) -> None:
+        root = root_path.rstrip("/")
         # `path` is decoded: what was %3F or %2F there must be written so again.
         self.poll = quote(f"{root}{job.path.rstrip('/')}/{job.id}", safe="/:@!$&'()*+,;=~")
-        self.status = quote(f"{root}{prefix}/{job.id}", safe="/")
+        self.status = f"{root}{prefix}/{job.id}"
 
 
 def accepted(app: Quart, job: Job, links: Links) -> QuartResponse:
     """The answer to a submission."""
-    response = _json(app, {"TaskId": job.id}, 202)
-    response.headers["Location"] = links.poll
-    response.headers["Retry-After"] = str(RETRY_AFTER_BOUNDS[0])
-    return _marked(response, job, links)
+    headers = [
+        _JSON,
+        ("location", links.poll),
+        ("retry-after", str(RETRY_AFTER_BOUNDS[0])),
+        *_about(job, links),
+    ]
+    return _response(app, 202, headers, b'{"TaskId":"%b"}\n' % job.id.encode())
 
 
 def pending(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
     """The answer to a poll of a job that is not final."""
-    response = _json(app, {"TaskID": job.id}, 202)
-    response.headers["Retry-After"] = str(retry_after(job, now))
-    return _marked(response, job, links)
+    headers = [_JSON, ("retry-after", str(retry_after(job, now))), *_about(job, links)]
+    return _response(app, 202, headers, b'{"TaskID":"%b"}\n' % job.id.encode())
 
 
 def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartResponse:
     """The answer to a poll of a final job: the handler's own status, headers and body."""
-    return _marked(from_stored(app, stored), job, links)
+    headers = _decoded(stored.headers)
+    own = {name for name, _ in headers}
+    headers += [(name, value) for name, value in _about(job, links) if name not in own - {"link"}]
+    return _response(app, stored.status, headers, stored.body)
 
 
 def nothing_started(app: Quart) -> QuartResponse:
     """The answer to HEAD on a submission route: as to a GET, but it makes no job."""
-    response = _json(app, None, 202)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return _response(app, 202, [_JSON, _NO_STORE], b"")
 
 
 def refused(app: Quart, error: AsyncJobsError) -> QuartResponse:
     """The problem document of `error`."""
-    response = from_stored(app, problem(error))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    document = problem(error)
+    return _response(app, document.status, [*_decoded(document.headers), _NO_STORE], document.body)
 
 
 def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
@@ -88,21 +92,12 @@ def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResp
         "finished": _rfc3339(job.finished),
         "links": {"self": links.status, "result": links.poll},
     }
-    response = _json(app, document, 200)
+    headers = [_JSON, *_about(job, links)]
     if not job.state.is_final:
-        response.headers["Retry-After"] = str(retry_after(job, now))
-    return _marked(response, job, links)
-
-
-def from_stored(app: Quart, stored: Response) -> QuartResponse:
-    """A stored response as one of Quart's."""
-    # Quart encodes headers as UTF-8, and so they were when the response was captured.
-    headers = Headers([(name.decode(), value.decode()) for name, value in stored.headers])
-    typed = "content-type" in headers
-    response = app.response_class(stored.body, stored.status, headers)
-    if not typed:
-        del response.headers["content-type"]
-    return response
+        headers.append(("retry-after", str(retry_after(job, now))))
+    # Not the app's JSON provider: the document is a contract, whatever the app has configured.
+    body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    return _response(app, 200, headers, body)
 
 
 def retry_after(job: Job, now: float) -> int:
@@ -120,20 +115,30 @@ def wait_preference(request: Request) -> float | None:
     return float(wait) if wait is not None and wait.isdecimal() else None
 
 
-def _marked(response: QuartResponse, job: Job, links: Links) -> QuartResponse:
-    """Add what every answer about a job has; the handler's own headers are left as they are."""
-    headers = response.headers
-    headers.setdefault("Cache-Control", "no-store")
-    headers.setdefault("ETag", f'"{job.version}"')
-    headers.add("Link", f'<{links.status}>; rel="status"')
-    headers["Job-State"] = job.state.value
+def _about(job: Job, links: Links) -> list[tuple[str, str]]:
+    """The headers that every answer about a job has."""
+    return [
+        _NO_STORE,
+        ("etag", f'"{job.version}"'),
+        ("link", f'<{links.status}>; rel="status"'),
+        ("job-state", job.state.value),
+    ]
+
+
+def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
+    # Quart encodes headers as UTF-8, and so they were when the response was captured.
+    return [(name.decode(), value.decode()) for name, value in pairs]
+
+
+def _response(
+    app: Quart, status: int, headers: list[tuple[str, str]], body: bytes
+) -> QuartResponse:
+    # All headers at once: each one that is set later is looked for among all the others.
+    all_headers = Headers([*headers, ("content-length", str(len(body)))])
+    response = app.response_class(app.response_class.data_body_class(body), status, all_headers)
+    if "content-type" not in (name for name, _ in headers):
+        del response.headers["content-type"]  # Quart's default, which the handler did not want
     return response
-
-
-def _json(app: Quart, document: Any, status: int) -> QuartResponse:
-    # Not the app's JSON provider: these bodies are a contract, whatever the app has configured.
-    body = b"" if document is None else json.dumps(document, separators=(",", ":")) + "\n"
-    return app.response_class(body, status, content_type="application/json")
 
 
 def _rfc3339(time: float | None) -> str | None:

@@ -45,6 +45,7 @@ class AppJobs:
         self._before_run = before_run
         self._backgrounds: dict[str, Background] = {}
         self._jobs: Jobs | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[Jobs] | None = None
         for setting in fields(Settings):
             app.config.setdefault(f"{_CONFIG}{setting.name.upper()}", setting.default)
@@ -73,14 +74,14 @@ class AppJobs:
             ShuttingDown: they are at their end.
         """
         loop = asyncio.get_running_loop()
+        if self._jobs is not None and self._loop is loop:
+            return self._jobs
         if self._starting is None or self._starting.get_loop() is not loop:
             self._starting = loop.create_task(self._start())
-        if not self._starting.done():
-            await asyncio.shield(self._starting)
-        jobs = self._starting.result()
-        if jobs is not self._jobs:
+        await asyncio.shield(self._starting)
+        if self._jobs is None:
             raise ShuttingDown("the server is stopping: try again soon")
-        return jobs
+        return self._jobs
 
     async def _start_with_app(self) -> None:
         self._starting = asyncio.create_task(self._start())
@@ -96,6 +97,7 @@ class AppJobs:
         for endpoint, background in self._backgrounds.items():
             jobs.register(self._handler(jobs, endpoint, background))
         self._jobs = await jobs.__aenter__()
+        self._loop = asyncio.get_running_loop()
         return jobs
 
     async def _stop_with_app(self, jobs: Jobs) -> None:

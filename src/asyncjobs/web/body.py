@@ -39,9 +39,7 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> None:
         ) from None
     body = b"".join(chunks)
     _scope(request)[_KEY] = body
-    fresh = request.body_class(None, None)
-    fresh.set_result(body)
-    request.body = fresh
+    request.body.append(body)
 
 
 def body_of(request: Request) -> bytes:

@@ -14,6 +14,7 @@ from quart import Quart
 from quart.signals import got_request_exception
 from quart.typing import ResponseTypes
 from quart.utils import encode_headers
+from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import InternalServerError
 
@@ -196,6 +197,11 @@ def _collect(generator: Any, limit: int) -> list[bytes]:
 
 
 async def _body_of(response: ResponseTypes, limit: int) -> bytes:
+    if isinstance(response, quart.Response) and isinstance(response.response, DataBody):
+        body = response.response  # nearly every response has one, and needs no loop
+        if body.end - body.begin > limit:
+            raise _too_large(limit)
+        return body.data[body.begin : body.end]
     chunks, size = [], 0
     if isinstance(response, quart.Response):
         async for chunk in response.iter_encode():

@@ -163,7 +163,7 @@ class Views:
         return owner
 
     def _links(self, job: Job) -> Links:
-        return Links(job, request, self._prefix)
+        return Links(job, request.root_path, self._prefix)
 
 
 def refuse_cross_site(request: Request) -> None:

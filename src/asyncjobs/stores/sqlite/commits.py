@@ -55,7 +55,7 @@ class GroupCommit:
     """The one writer of an open store.
 
     Args:
-        connection: for this writer alone, in autocommit mode.
+        connection: in autocommit mode; used on the loop only, by readers too.
         lock: shared with every process that writes the same file.
         flusher: makes what is committed durable.
         settled: called with the ids of jobs whose changes have become durable.

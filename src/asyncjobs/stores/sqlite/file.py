@@ -43,21 +43,20 @@ class OpenFile:
             self._lock.acquire()
             opened.callback(self._lock.release)
 
-            self._writer = connect(path, limit=limit)
-            opened.callback(self._writer.close)
-            create_or_check(self._writer, path)
-            self._reader = connect(path, limit=limit)
-            opened.callback(self._reader.close)
-            self._reader.execute("PRAGMA query_only = 1")
+            # One for reads and writes, which take turns on the loop: a second one would drop all
+            # the pages that it has read at each commit of the first.
+            self._connection = connect(path, limit=limit)
+            opened.callback(self._connection.close)
+            create_or_check(self._connection, path)
 
             self.peers = Peers(Path(f"{path}-procs"))
             self.peers.join()
             opened.callback(self.peers.leave)
 
-            flusher = Flusher(_open_wal(self._writer, path, opened))
+            flusher = Flusher(_open_wal(self._connection, path, opened))
             opened.callback(flusher.close)
             self.commits = GroupCommit(
-                path, self._writer, self._lock, flusher, settled=settled, random=random
+                path, self._connection, self._lock, flusher, settled=settled, random=random
             )
             self.checkpointer = Checkpointer(path, limit=limit)
             self._lock.release()
@@ -72,7 +71,7 @@ class OpenFile:
 
     def read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows. To the end always: an unfinished cursor pins the snapshot of later reads."""
-        return self._reader.execute(sql, values).fetchall()
+        return self._connection.execute(sql, values).fetchall()
 
     def read_one(self, sql: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
         """The row, if there is one."""
@@ -81,17 +80,17 @@ class OpenFile:
 
     def data_version(self) -> int:
         """A number that changes when another process commits, and not when this one does."""
-        (version,) = self._writer.execute("PRAGMA data_version").fetchone()
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
 
 
-def _open_wal(writer: sqlite3.Connection, path: Path, opened: ExitStack) -> int:
+def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> int:
     """An own descriptor of the write-ahead log, which is made if it is missing.
 
     The log alone may be opened past SQLite: to close the database's file would drop its locks.
     """
-    writer.execute("BEGIN IMMEDIATE")
-    writer.execute("COMMIT")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("COMMIT")
     fd = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
     opened.callback(os.close, fd)
     _sync_folder(path.parent)

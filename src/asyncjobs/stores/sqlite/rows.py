@@ -7,11 +7,13 @@ from typing import Any
 
 from ...job import HeaderPairs, Job, Progress, Request, Response, State
 
-#: Columns and fields have the same names and the same order.
-JOB_COLUMNS = (
-    "id, route, path, created, owner, repeatable, state, version, attempt, crashes, "
-    "worker, cancel_requested, progress, due, started, finished, expires"
+#: Columns and fields have the same names and the same order. What never changes comes first.
+FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable"
+CHANGING_JOB_COLUMNS = (
+    "state, version, attempt, crashes, worker, cancel_requested, progress, due, started, finished, "
+    "expires"
 )
+JOB_COLUMNS = f"{FIXED_JOB_COLUMNS}, {CHANGING_JOB_COLUMNS}"
 REQUEST_COLUMNS = (
     "method, path, query, headers, body, scheme, root_path, http_version, client, server"
 )
@@ -19,6 +21,7 @@ RESPONSE_COLUMNS = "status, headers, body"
 
 
 def job_to_row(job: Job) -> tuple[Any, ...]:
+    """The values of `JOB_COLUMNS`."""
     return (
         bytes.fromhex(job.id),
         job.route,
@@ -26,6 +29,13 @@ def job_to_row(job: Job) -> tuple[Any, ...]:
         job.created,
         job.owner,
         job.repeatable,
+        *job_changes_to_row(job),
+    )
+
+
+def job_changes_to_row(job: Job) -> tuple[Any, ...]:
+    """The values of `CHANGING_JOB_COLUMNS`."""
+    return (
         job.state.value,
         job.version,
         job.attempt,
@@ -72,8 +82,8 @@ def request_to_row(request: Request) -> tuple[Any, ...]:
         request.scheme,
         request.root_path,
         request.http_version,
-        None if request.client is None else json.dumps(request.client),
-        None if request.server is None else json.dumps(request.server),
+        _address_to_text(request.client),
+        _address_to_text(request.server),
     )
 
 
@@ -87,8 +97,8 @@ def request_from_row(row: tuple[Any, ...]) -> Request:
         scheme=row[5],
         root_path=row[6],
         http_version=row[7],
-        client=None if row[8] is None else tuple(json.loads(row[8])),
-        server=None if row[9] is None else tuple(json.loads(row[9])),
+        client=_address_from_text(row[8]),
+        server=_address_from_text(row[9]),
     )
 
 
@@ -121,6 +131,20 @@ def headers_from_block(block: bytes) -> HeaderPairs:
         name, _, value = line.partition(b": ")
         pairs.append((name, value))
     return tuple(pairs)
+
+
+def _address_to_text(address: tuple[str, int | None] | None) -> str | None:
+    if address is None:
+        return None
+    host, port = address
+    return f"{host} {'' if port is None else port}"
+
+
+def _address_from_text(text: str | None) -> tuple[str, int | None] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(" ")
+    return host, int(port) if port else None
 
 
 def _progress_to_text(progress: Progress | None) -> str | None:

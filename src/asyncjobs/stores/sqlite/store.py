@@ -6,6 +6,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,9 +18,11 @@ from ...store import ANYONE, SOMETHING, Owner, Query, Store
 from .commits import Operation
 from .file import OpenFile
 from .rows import (
+    CHANGING_JOB_COLUMNS,
     JOB_COLUMNS,
     REQUEST_COLUMNS,
     RESPONSE_COLUMNS,
+    job_changes_to_row,
     job_from_row,
     job_to_row,
     request_from_row,
@@ -47,8 +50,10 @@ _INSERT_REQUEST = (
     f"INSERT INTO requests (seq, {REQUEST_COLUMNS})"
     f" VALUES (last_insert_rowid(), {_placeholders(REQUEST_COLUMNS)})"
 )
+# Not the id: to write it again, though the same, would rewrite its index.
 _UPDATE_JOB = (
-    f"UPDATE jobs SET ({JOB_COLUMNS}) = ({_placeholders(JOB_COLUMNS)}) WHERE id = ? AND version = ?"
+    f"UPDATE jobs SET ({CHANGING_JOB_COLUMNS}) = ({_placeholders(CHANGING_JOB_COLUMNS)})"
+    " WHERE id = ? AND version = ?"
 )
 _SEQ = "(SELECT seq FROM jobs WHERE id = ?)"
 _INSERT_RESPONSE = (
@@ -87,6 +92,8 @@ class SqliteStore(Store):
         self._limit = limit
         self._random = random
         self._hints = Hints()
+        # The requests of jobs that were added as started: they are asked for at once, and once.
+        self._fresh: dict[str, Request] = {}
         self._open: OpenFile | None = None
 
     async def __aenter__(self) -> Self:
@@ -120,6 +127,8 @@ class SqliteStore(Store):
             execute(_INSERT_REQUEST, request_row)
 
         await self._write(job.id, operation, len(request.body))
+        if job.state is State.RUNNING:
+            self._fresh[job.id] = request
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
@@ -135,6 +144,8 @@ class SqliteStore(Store):
         return job_from_row(row)
 
     async def request(self, job_id: str) -> Request:
+        if (request := self._fresh.pop(job_id, None)) is not None:
+            return request
         row = self._file.read_one(_SELECT_REQUEST, (_key(job_id),))
         if row is None:
             raise JobNotFound(f"no request of a job {job_id}")
@@ -161,11 +172,11 @@ class SqliteStore(Store):
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         key = bytes.fromhex(old.id)
-        job_row = job_to_row(new)
+        changes = job_changes_to_row(new)
         response_row = None if response is None else response_to_row(response)
 
         def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
-            if execute(_UPDATE_JOB, (*job_row, key, old.version)).rowcount == 0:
+            if execute(_UPDATE_JOB, (*changes, key, old.version)).rowcount == 0:
                 raise Conflict(f"job {old.id} is no longer at version {old.version}")
             if old.state.is_final:
                 execute(_DELETE_RESPONSE, (key,))
@@ -217,7 +228,8 @@ class SqliteStore(Store):
     async def _settled(self, job_id: str) -> None:
         """Wait for the write to this job that is on its way, so as to read only what is durable."""
         if (write := self._file.commits.unsettled(job_id)) is not None:
-            await asyncio.wait([write])
+            with suppress(Exception):  # its own caller is told
+                await asyncio.shield(write)
 
     async def _look_for_others(self) -> None:
         """Give a hint whenever another process has committed something."""

@@ -1,0 +1,5 @@
+"""`python -m asyncjobs`: the command line where the console script is not at hand."""
+
+from .cli import main
+
+main()

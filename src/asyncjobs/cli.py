@@ -1,0 +1,49 @@
+"""The command line: `asyncjobs`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+
+@click.group()
+@click.version_option(package_name="quart-asyncjobs")
+def main() -> None:
+    """Durable background jobs for Quart."""
+
+
+@main.command()
+@click.option("--serve", is_flag=True, help="Leave the server up and print curl lines to try.")
+def demo(serve: bool) -> None:
+    """Run five real jobs on a real server, watch them, and check their results."""
+    # Here, so that the other commands do not wait for what only this one needs.
+    from .demo.play import play
+    from .demo.serve import serve as serve_demo
+    from .demo.server import ServerFailed
+
+    try:
+        if serve:
+            asyncio.run(_until_terminated(serve_demo()))
+        elif not asyncio.run(_until_terminated(play())):
+            raise SystemExit(1)
+    except ServerFailed as error:
+        raise click.ClickException(str(error)) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if not serve:  # where it is the way to end
+            raise click.Abort from None
+
+
+async def _until_terminated(main: Coroutine[Any, Any, bool | None]) -> bool | None:
+    """Have SIGTERM and a closed terminal end `main` as cleanly as Ctrl-C does."""
+    task = asyncio.ensure_future(main)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+if __name__ == "__main__":
+    main()
