@@ -61,14 +61,14 @@ def scenarios(text: Path) -> list[Scenario]:
             expected={"Result": True},
         ),
         Scenario(
-            name="sync view",
+            name="sync",
             method="POST",
             path="/words",
             content=content,
             expected={"words": len(content.split())},
         ),
         Scenario(
-            name="async view",
+            name="async",
             path="/report",
             expected={"steps": 5},
         ),
@@ -80,7 +80,7 @@ def scenarios(text: Path) -> list[Scenario]:
             expected={"error": "bad luck"},
         ),
         Scenario(
-            name="file",
+            name="upload",
             method="POST",
             path="/gzip",
             query={"name": text.name},

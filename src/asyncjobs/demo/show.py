@@ -20,7 +20,7 @@ from .client import Run
 from .scenarios import attachment
 
 #: Columns of a terminal, from which on messages have a place of their own.
-WIDE = 100
+WIDE = 106
 _STYLES = {
     "": "dim",
     State.QUEUED: "yellow",
@@ -56,7 +56,7 @@ def _table(runs: Sequence[Run], *, wide: bool) -> Table:
     """All jobs, one a row. If it is not wide, results take the place of messages."""
     titles = ["Job", "Request", "State", "Progress", *(["Message"] if wide else []), "Result"]
     table = Table(
-        *(Column(title, no_wrap=True) for title in titles), box=SIMPLE_HEAD, pad_edge=False
+        *(Column(title, no_wrap=True) for title in titles), box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     for run in runs:
         state, message, result = _state(run), Text(_message(run), "dim"), _checked(run)

@@ -1,0 +1,289 @@
+"""For tests, ours and our users': what every store must do, and a clock that moves when told to.
+
+It needs pytest with pytest-asyncio. To prove a store of your own::
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        async def store(self):
+            async with MyStore() as store:
+                yield store
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from .errors import Conflict, JobNotFound
+from .job import Job, Progress, Request, Response, State
+from .store import ANYONE, Query, Store
+
+#: When the jobs of these tests are made, in seconds since the epoch.
+NOW = 1_700_000_000.0
+
+
+class FakeClock:
+    """A clock for `Jobs(clock=...)` that stands still until it is moved."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass at once."""
+        self.now += seconds
+
+
+def a_job(**fields: Any) -> Job:
+    """A queued job; `fields` are set on top."""
+    defaults = {"id": uuid.uuid4().hex, "route": "report", "path": "/report", "created": NOW}
+    return Job(**{**defaults, "due": fields.get("created", NOW), **fields})
+
+
+REQUEST = Request(
+    method="POST",
+    path="/a b/\N{SNOWMAN}/%3F",
+    query=b"x=%3F&y=\xff",
+    headers=((b"host", b"example.org"), (b"x-bytes", b"\x80\xff: ;"), (b"x-bytes", b"")),
+    body=bytes(range(256)),
+    scheme="https",
+    root_path="/root",
+    http_version="2",
+    client=("::1", 1234),
+    server=("unix:/run/server", None),
+)
+RESPONSE = Response(
+    status=418,
+    headers=((b"content-type", b"text/plain"), (b"x-utf8", "\N{SNOWMAN}".encode())),
+    body=bytes(range(256)),
+)
+
+
+class StoreContract:
+    """What every store promises. Subclass it with a fixture `store` that gives an open one."""
+
+    async def test_what_was_added_is_read_back_as_it_was(self, store: Store) -> None:
+        """A job and its request are read back exactly as they were added."""
+        job = a_job(owner="ada", repeatable=True, path="/\N{SNOWMAN}").start("worker", NOW)
+        job = job.report(Progress(1.5, 3, "half"))
+        assert await store.add(job, REQUEST) == job
+        assert await store.get(job.id) == job
+        assert await store.request(job.id) == REQUEST
+
+    async def test_a_request_can_be_read_again(self, store: Store) -> None:
+        """A request is there for every attempt, not for the first one only."""
+        job = await store.add(a_job().start(store.worker, NOW), REQUEST)
+        assert await store.request(job.id) == await store.request(job.id) == REQUEST
+
+    async def test_the_smallest_request_and_job(self, store: Store) -> None:
+        """Fields that are empty or missing are read back as such."""
+        request = Request(method="GET", path="/")
+        job = await store.add(a_job(), request)
+        assert (await store.get(job.id), await store.request(job.id)) == (job, request)
+
+    async def test_an_id_is_taken_once(self, store: Store) -> None:
+        """A second job with the same id is a conflict, and the first one stays as it is."""
+        job = await store.add(a_job(), REQUEST)
+        with pytest.raises(Conflict):
+            await store.add(a_job(id=job.id, route="other"), Request("GET", "/other"))
+        assert await store.get(job.id) == job
+        assert await store.request(job.id) == REQUEST
+
+    @pytest.mark.parametrize("job_id", ["0" * 32, "", "x", "\N{SNOWMAN}", "0" * 31, "0" * 64])
+    async def test_unknown_ids(self, store: Store, job_id: str) -> None:
+        """An id that no job has is not found, whatever it looks like."""
+        await store.add(a_job(), REQUEST)
+        for read in (store.get, store.request, store.response):
+            with pytest.raises(JobNotFound):
+                await read(job_id)
+
+    async def test_a_foreign_job_is_not_found(self, store: Store) -> None:
+        """A job is found by its owner and by who asks for anyone's, and by nobody else."""
+        hers = await store.add(a_job(owner="ada"), REQUEST)
+        nobodys = await store.add(a_job(), REQUEST)
+        assert await store.get(hers.id, "ada") == await store.get(hers.id, ANYONE) == hers
+        assert await store.get(nobodys.id, None) == nobodys
+        for job, owner in [(hers, "bob"), (hers, None), (hers, ""), (nobodys, "ada")]:
+            with pytest.raises(JobNotFound):
+                await store.get(job.id, owner)
+
+    async def test_a_job_without_a_result_has_no_response(self, store: Store) -> None:
+        """There is no response before the job is final."""
+        job = await store.add(a_job(), REQUEST)
+        with pytest.raises(JobNotFound):
+            await store.response(job.id)
+
+    async def test_replace(self, store: Store) -> None:
+        """A replaced job is read back as it is now, with its response, again and again."""
+        job = await store.add(a_job(), REQUEST)
+        running = job.start(store.worker, NOW)
+        await store.replace(job, running)
+        assert await store.get(job.id) == running
+        final = running.finish(RESPONSE.status, NOW + 1, NOW + 60)
+        await store.replace(running, final, RESPONSE)
+        assert await store.get(job.id) == final
+        assert await store.response(job.id) == await store.response(job.id) == RESPONSE
+
+    async def test_a_stale_write_changes_nothing(self, store: Store) -> None:
+        """A write that is based on an older version is a conflict and changes nothing."""
+        job = await store.add(a_job(), REQUEST)
+        running = job.start(store.worker, NOW)
+        await store.replace(job, running)
+        for stale in (job, replace(running, version=running.version + 1)):
+            with pytest.raises(Conflict):
+                await store.replace(stale, stale.cancel(NOW, NOW) if stale is job else stale)
+        final = running.finish(200, NOW, NOW + 60)
+        with pytest.raises(Conflict):
+            await store.replace(job, final, RESPONSE)
+        assert await store.get(job.id) == running
+        with pytest.raises(JobNotFound):
+            await store.response(job.id)
+
+    async def test_a_job_that_is_not_there_cannot_be_replaced(self, store: Store) -> None:
+        """To replace a job that was never added, or that was purged, is a conflict."""
+        job = a_job()
+        with pytest.raises(Conflict):
+            await store.replace(job, job.start("worker", NOW))
+
+    async def test_of_writers_at_the_same_time_one_wins(self, store: Store) -> None:
+        """Of many writes based on the same version, exactly one succeeds, and it is what is kept."""
+        job = await store.add(a_job(), REQUEST)
+        rivals = [job.start(f"worker {number}", NOW) for number in range(20)]
+        outcomes = await asyncio.gather(
+            *(store.replace(job, rival) for rival in rivals), return_exceptions=True
+        )
+        winners = [rival for rival, error in zip(rivals, outcomes, strict=True) if error is None]
+        assert [await store.get(job.id)] == winners
+        assert all(isinstance(error, Conflict) for error in outcomes if error is not None)
+
+    async def test_writes_are_applied_in_the_order_of_their_calls(self, store: Store) -> None:
+        """Writes that are based on each other can be on their way at the same time."""
+        job = await store.add(a_job(), REQUEST)
+        running = job.start(store.worker, NOW)
+        further = running.report(Progress(1))
+        final = further.finish(200, NOW, NOW + 60)
+        await asyncio.gather(
+            store.replace(job, running),
+            store.replace(running, further),
+            store.replace(further, final, RESPONSE),
+        )
+        assert await store.get(job.id) == final
+
+    async def test_a_retried_job_loses_its_response(self, store: Store) -> None:
+        """A job that is not final any more has no response, until it gets a new one."""
+        job = await store.add(a_job(), REQUEST)
+        failed = job.fail(NOW, NOW + 60)
+        await store.replace(job, failed, RESPONSE)
+        again = failed.retry()
+        await store.replace(failed, again)
+        with pytest.raises(JobNotFound):
+            await store.response(job.id)
+        running = again.start(store.worker, NOW)
+        await store.replace(again, running)
+        new = Response(200, (), b"new")
+        await store.replace(running, running.finish(200, NOW, NOW + 60), new)
+        assert await store.response(job.id) == new
+
+    async def test_find_by_each_field(self, store: Store) -> None:
+        """A query finds the jobs that match all of its fields, and no others."""
+        queued = await store.add(a_job(owner="ada", created=NOW), REQUEST)
+        other = await store.add(a_job(route="other", created=NOW + 1), REQUEST)
+        running = a_job(created=NOW + 2).start("worker", NOW)
+        await store.add(running, REQUEST)
+        asked = running.ask_to_cancel()
+        await store.replace(running, asked)
+        running = asked
+
+        async def found(**fields: Any) -> list[Job]:
+            return await store.find(Query(**fields))
+
+        assert await found() == [queued, other, running]
+        assert await found(states=frozenset({State.QUEUED})) == [queued, other]
+        assert await found(states=frozenset({State.RUNNING, State.QUEUED})) == [
+            *(queued, other, running)
+        ]
+        assert await found(states=frozenset({State.FAILED})) == []
+        assert await found(routes=frozenset({"report"})) == [queued, running]
+        assert await found(routes=frozenset({"report", "other"})) == [queued, other, running]
+        assert await found(routes=frozenset()) == []
+        assert await found(owner="ada") == [queued]
+        assert await found(owner=None) == [other, running]
+        assert await found(worker="worker") == [running]
+        assert await found(cancel_requested=True) == [running]
+        assert await found(cancel_requested=False) == [queued, other]
+        assert await found(due_by=NOW) == [queued]
+        assert await found(states=frozenset({State.QUEUED}), routes=frozenset({"other"})) == [other]
+
+    async def test_find_gives_the_oldest_due_first(self, store: Store) -> None:
+        """The oldest due jobs come first, in the order they were added where they are due alike."""
+        late = await store.add(a_job(created=NOW + 5), REQUEST)
+        early = [await store.add(a_job(created=NOW), REQUEST) for _ in range(5)]
+        first = await store.add(a_job(created=NOW - 5, route="other"), REQUEST)
+        assert await store.find(Query()) == [first, *early, late]
+        assert await store.find(Query(limit=3)) == [first, *early[:2]]
+        routes = frozenset({"report", "other"})
+        assert await store.find(Query(routes=routes, limit=3)) == [first, *early[:2]]
+
+    async def test_purge(self, store: Store) -> None:
+        """Final jobs that have expired are forgotten with their bodies; all others stay."""
+        finished = []
+        for expires in (NOW + 10, NOW + 20):
+            job = await store.add(a_job(), REQUEST)
+            done = job.fail(NOW, expires)
+            await store.replace(job, done, RESPONSE)
+            finished.append(done)
+        waiting = await store.add(a_job(created=NOW - 1000), REQUEST)
+        assert await store.purge(NOW) == 0
+        assert await store.purge(NOW + 15) == 1
+        gone, kept = finished
+        for read in (store.get, store.request, store.response):
+            with pytest.raises(JobNotFound):
+                await read(gone.id)
+        assert await store.get(kept.id) == kept
+        assert await store.response(kept.id) == RESPONSE
+        assert await store.get(waiting.id) == waiting
+
+    async def test_purge_of_many(self, store: Store) -> None:
+        """A purge forgets all that have expired, however many."""
+        jobs = [await store.add(a_job(), REQUEST) for _ in range(250)]
+        await asyncio.gather(
+            *(store.replace(job, job.fail(NOW, NOW + 1), RESPONSE) for job in jobs)
+        )
+        assert await store.purge(NOW + 2) == 250
+        assert await store.find(Query()) == []
+
+    async def test_changes_tell_of_adds_and_replaces(self, store: Store) -> None:
+        """Who listens hears of every job that is added or replaced after that, once it is."""
+        changes = store.changes()
+        job = await store.add(a_job(), REQUEST)
+        assert await _next_of(changes, job.id)
+        await store.replace(job, job.start(store.worker, NOW))
+        assert await _next_of(changes, job.id)
+
+    async def test_every_listener_hears_of_a_change(self, store: Store) -> None:
+        """Hints go to all who listen."""
+        listeners = [store.changes() for _ in range(3)]
+        job = await store.add(a_job(), REQUEST)
+        for changes in listeners:
+            assert await _next_of(changes, job.id)
+
+    async def test_jobs_of_living_workers_are_no_orphans(self, store: Store) -> None:
+        """The running jobs of this very process are not taken for orphans."""
+        await store.add(a_job().start(store.worker, NOW), REQUEST)
+        assert await store.orphans() == []
+
+
+async def _next_of(changes: AsyncIterator[str], job_id: str) -> bool:
+    """Wait until a hint tells of this job."""
+    async with asyncio.timeout(10):
+        async for hint in changes:
+            if hint == job_id:
+                return True
+    return False

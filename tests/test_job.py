@@ -1,0 +1,184 @@
+"""The life of a job: what the table of transitions allows, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncjobs.errors import (
+    AsyncJobsError,
+    HandlerFailed,
+    InvalidTransition,
+    JobFailure,
+    JobInterrupted,
+    JobTimedOut,
+    JobWasCancelled,
+)
+from asyncjobs.job import FINAL, TRANSITIONS, Event, Job, Progress, Response, State, next_state
+from asyncjobs.testing import NOW, a_job
+from asyncjobs.verdict import MAX_CRASHES, cancelled, concluded, orphaned
+
+STEPS: dict[str, Callable[[Job], Job]] = {
+    "start": lambda job: job.start("worker", NOW),
+    "release": lambda job: job.release(),
+    "rescue": lambda job: job.rescue(NOW + 1),
+    "report": lambda job: job.report(Progress(1, 2)),
+    "ask to cancel": lambda job: job.ask_to_cancel(),
+    "finish": lambda job: job.finish(200, NOW, NOW + 60),
+    "finish with 500": lambda job: job.finish(500, NOW, NOW + 60),
+    "fail": lambda job: job.fail(NOW, NOW + 60),
+    "cancel": lambda job: job.cancel(NOW, NOW + 60),
+    "interrupt": lambda job: job.interrupt(NOW, NOW + 60),
+    "retry": lambda job: job.retry(),
+}
+
+paths = st.lists(st.sampled_from(sorted(STEPS)), max_size=12)
+
+
+def follow(path: list[str]) -> list[Job]:
+    """The jobs along a path, leaving out the steps that are not allowed."""
+    jobs = [a_job()]
+    for step in path:
+        try:
+            jobs.append(STEPS[step](jobs[-1]))
+        except InvalidTransition:
+            continue
+    return jobs
+
+
+@given(paths)
+def test_every_step_is_one_version_and_in_the_table(path: list[str]) -> None:
+    """Each step adds one to the version and leads where the table says."""
+    jobs = follow(path)
+    for before, after in zip(jobs, jobs[1:], strict=False):
+        assert after.version == before.version + 1
+        assert after.state in TRANSITIONS[before.state].values()
+
+
+@given(paths)
+def test_what_a_job_was_made_from_never_changes(path: list[str]) -> None:
+    """Id, route, path, owner, age and policy are the same for all of a job's life."""
+
+    def fixed(job: Job) -> tuple[object, ...]:
+        return job.id, job.route, job.path, job.owner, job.created, job.repeatable
+
+    assert len({fixed(job) for job in follow(path)}) == 1
+
+
+@given(paths)
+def test_the_fields_say_what_the_state_says(path: list[str]) -> None:
+    """A worker is there while the job runs, and only then; an end is there once it is final."""
+    for job in follow(path):
+        assert (job.worker is not None) == (job.state is State.RUNNING)
+        assert (job.finished is not None) == job.state.is_final
+        assert (job.expires is not None) == job.state.is_final
+        assert not job.cancel_requested or job.state is State.RUNNING
+
+
+@given(paths)
+def test_an_attempt_has_a_number_of_its_own(path: list[str]) -> None:
+    """No two starts of a job have the same number: handlers fence with it."""
+    jobs = follow(path)
+    starts = [
+        after.attempt
+        for before, after in zip(jobs, jobs[1:], strict=False)
+        if before.state is State.QUEUED and after.state is State.RUNNING
+    ]
+    assert starts == sorted(set(starts))
+
+
+def test_a_succeeded_job_stays_what_it_is() -> None:
+    """There is no way out of success."""
+    job = a_job().start("worker", NOW).finish(200, NOW, NOW)
+    for step in STEPS.values():
+        with pytest.raises(InvalidTransition):
+            step(job)
+
+
+def test_an_invalid_step_says_what_cannot_be_done() -> None:
+    """The error names the state and the step."""
+    with pytest.raises(InvalidTransition, match="a job that is queued cannot succeed"):
+        a_job().finish(200, NOW, NOW)
+
+
+def test_the_table_knows_every_state_and_every_event() -> None:
+    """No state is without a row, every event leads somewhere, and final states are known."""
+    assert set(TRANSITIONS) == set(State)
+    assert {event for row in TRANSITIONS.values() for event in row} == set(Event)
+    assert {state for state in State if state.is_final} == set(FINAL)
+    assert next_state(State.QUEUED, Event.START) is State.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(200, "succeeded"), (404, "succeeded"), (499, "succeeded"), (500, "failed"), (503, "failed")],
+)
+def test_success_is_a_status_below_500(status: int, state: str) -> None:
+    """A response below 500 is a success: also a 404 is what the handler wanted to say."""
+    assert a_job().start("worker", NOW).finish(status, NOW, NOW).state == state
+
+
+@pytest.mark.parametrize(
+    ("outcome", "repeatable", "state", "status"),
+    [
+        (Response(200), False, "succeeded", 200),
+        (Response(500), True, "failed", 500),
+        (HandlerFailed("x"), True, "failed", 500),
+        (JobTimedOut("x"), True, "failed", 504),
+        (JobWasCancelled("x"), True, "cancelled", 410),
+        (JobInterrupted("x"), False, "interrupted", 500),
+        (JobInterrupted("x"), True, "queued", None),
+    ],
+)
+def test_what_an_outcome_makes_of_a_job(
+    outcome: Response | JobFailure, repeatable: bool, state: str, status: int | None
+) -> None:
+    """Each outcome has its state and its response; only what may be repeated is queued again."""
+    job = a_job(repeatable=repeatable).start("worker", NOW)
+    concluded_job, response = concluded(job, outcome, NOW + 1, 60)
+    assert concluded_job.state == state
+    assert (response and response.status) == status
+    assert concluded_job.expires == (NOW + 61 if concluded_job.state.is_final else None)
+
+
+def test_cancelling() -> None:
+    """A queued job is cancelled at once; a running one is asked to stop."""
+    ended, response = cancelled(a_job(), NOW, 60)
+    assert (ended.state, response and response.status) == (State.CANCELLED, 410)
+    asked, response = cancelled(a_job().start("worker", NOW), NOW, 60)
+    assert (asked.state, asked.cancel_requested, response) == (State.RUNNING, True, None)
+
+
+@given(st.integers(), st.booleans())
+def test_orphans(seed: int, cancel_requested: bool) -> None:
+    """After a crash a job is run again if it may be, with a growing wait, until it has crashed
+    its process too often; all others are interrupted, or cancelled if somebody wanted that."""
+    rng = random.Random(seed)
+    job = a_job(repeatable=True)
+    for crash in range(1, MAX_CRASHES + 1):
+        job = job.start("worker", NOW)
+        if cancel_requested:
+            assert orphaned(job.ask_to_cancel(), NOW, 60, rng)[0].state is State.CANCELLED
+        job, response = orphaned(job, NOW, 60, rng)
+        if crash < MAX_CRASHES:
+            assert (job.state, job.crashes, response) == (State.QUEUED, crash, None)
+            assert NOW <= job.due <= NOW + 2**crash
+    assert job.state is State.INTERRUPTED
+    assert response is not None
+    once = a_job(repeatable=False).start("worker", NOW)
+    assert orphaned(once, NOW, 60, rng)[0].state is State.INTERRUPTED
+
+
+def all_errors(base: type[AsyncJobsError]) -> list[type[AsyncJobsError]]:
+    return [base, *(error for sub in base.__subclasses__() for error in all_errors(sub))]
+
+
+def test_problems_have_names_of_their_own() -> None:
+    """Every error that is sent to clients has a name of its own, which stays its problem's type."""
+    sent = [error for error in all_errors(AsyncJobsError) if "name" in vars(error)]
+    assert len({error.name for error in sent}) == len(sent)
+    assert all(400 <= error.status < 600 and error.title for error in sent)

@@ -1,0 +1,363 @@
+"""What the SQLite store promises beyond the contract: durability, company, and trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from asyncjobs.errors import (
+    Conflict,
+    StoreCorrupt,
+    StorePathError,
+    StoreTooNew,
+    StoreUnavailable,
+)
+from asyncjobs.job import Request, State
+from asyncjobs.store import SOMETHING, Query
+from asyncjobs.stores import SqliteStore
+from asyncjobs.stores.sqlite import commits
+from asyncjobs.stores.sqlite.checkpoints import TRUNCATE_ABOVE
+from asyncjobs.stores.sqlite.locks import FileLock
+from asyncjobs.stores.sqlite.peers import Peers
+from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
+from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    async with SqliteStore(path) as store:
+        yield store
+
+
+async def test_jobs_outlive_the_store(path: Path) -> None:
+    """What was added to a store is there when its file is opened again."""
+    async with SqliteStore(path) as store:
+        job = await store.add(a_job(), REQUEST)
+        final = job.fail(NOW, NOW + 60)
+        await store.replace(job, final, RESPONSE)
+    async with SqliteStore(path) as store:
+        assert await store.get(job.id) == final
+        assert await store.request(job.id) == REQUEST
+        assert await store.response(job.id) == RESPONSE
+
+
+async def test_the_disk_has_a_job_before_its_adder_is_told(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is flushed after the commit and before `add` returns: until then nobody is told."""
+    flushing, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    flush = os.fdatasync
+
+    def held_flush(fd: int) -> None:
+        assert Path(os.readlink(f"/proc/self/fd/{fd}")) == Path(f"{path}-wal")
+        loop.call_soon_threadsafe(flushing.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+        flush(fd)
+
+    monkeypatch.setattr(commits.os, "fdatasync", held_flush)
+    hints = store.changes()
+    job = a_job()
+    adding = asyncio.create_task(store.add(job, REQUEST))
+    await flushing.wait()
+    assert committed_ids(path) == {job.id}
+    getting = asyncio.create_task(store.get(job.id))
+    hearing = asyncio.ensure_future(anext(hints))
+    done, _ = await asyncio.wait({adding, getting, hearing}, timeout=0.05)
+    assert not done
+    go_on.set()
+    assert await adding == await getting == job
+    assert await hearing == job.id
+
+
+async def test_a_failed_flush_is_no_ack(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the disk has failed to flush once, no write is acknowledged any more; reads go on."""
+    kept = await store.add(a_job(), REQUEST)
+
+    def failing_flush(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(commits.os, "fdatasync", failing_flush)
+    with pytest.raises(StoreUnavailable):
+        await store.add(a_job(), REQUEST)
+    monkeypatch.undo()
+    with pytest.raises(StoreUnavailable):
+        await store.add(a_job(), REQUEST)
+    assert await store.get(kept.id) == kept
+
+
+async def test_writes_of_one_tick_are_one_transaction(path: Path, store: SqliteStore) -> None:
+    """However many write in one tick of the loop, there is one commit and one flush for all."""
+    flushes = 0
+    flush = os.fdatasync
+
+    def counted_flush(fd: int) -> None:
+        nonlocal flushes
+        flushes += 1
+        flush(fd)
+
+    commits.os.fdatasync, original = counted_flush, commits.os.fdatasync
+    try:
+        await asyncio.gather(*(store.add(a_job(), REQUEST) for _ in range(100)))
+    finally:
+        commits.os.fdatasync = original
+    assert flushes == 1
+    assert len(committed_ids(path)) == 100
+
+
+async def test_a_write_that_breaks_off_takes_no_other_with_it(store: SqliteStore) -> None:
+    """A write that fails half way leaves nothing behind, and those beside it succeed."""
+    jobs = [a_job() for _ in range(3)]
+    unstorable = Request(method="GET", path="/\ud800")  # no UTF-8 for a lone surrogate
+    outcomes = await asyncio.gather(
+        store.add(jobs[0], REQUEST),
+        store.add(jobs[1], unstorable),
+        store.add(jobs[2], REQUEST),
+        store.add(jobs[0], REQUEST),
+        return_exceptions=True,
+    )
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        *("Job", "UnicodeEncodeError", "Job", "Conflict")
+    ]
+    assert {job.id for job in await store.find(Query())} == {jobs[0].id, jobs[2].id}
+
+
+async def test_a_full_store_refuses_writes_and_recovers(path: Path) -> None:
+    """When there is no room left a write fails, reads go on, and it recovers once there is room."""
+    async with SqliteStore(path, limit=400_000) as store:
+        large = Request(method="POST", path="/", body=b"x" * 100_000)
+        kept = []
+        with pytest.raises(StoreUnavailable, match="full"):
+            while True:
+                kept.append(await store.add(a_job(), large))
+        assert kept
+        for job in kept:
+            assert await store.get(job.id) == job
+        job = kept[0].start(store.worker, NOW)
+        await store.replace(kept[0], job)
+        await store.replace(job, job.fail(NOW, NOW), RESPONSE)
+        assert await store.purge(NOW + 1) == 1
+        await store.add(a_job(), large)
+
+
+async def test_a_locked_store_fails_in_the_end(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process keeps the lock writes wait, and fail after a while; later ones work."""
+    monkeypatch.setattr(commits, "LOCK_TIMEOUT", 0.05)
+    lock = FileLock(Path(f"{path}-lock"))
+    lock.acquire()
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await store.add(a_job(), REQUEST)
+    lock.close()
+    job = await store.add(a_job(), REQUEST)
+    assert [found.id for found in await store.find(Query())] == [job.id]
+
+
+async def test_a_lock_of_sqlite_itself_is_waited_for(store: SqliteStore, path: Path) -> None:
+    """A write waits for somebody who works on the file with another program."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    adding = asyncio.create_task(store.add(a_job(), REQUEST))
+    await asyncio.wait({adding}, timeout=0.05)
+    assert not adding.done()
+    other.execute("COMMIT")
+    await adding
+    other.close()
+
+
+async def test_processes_share_a_file(path: Path, store: SqliteStore) -> None:
+    """What one store writes another on the same file reads, and hears of."""
+    async with SqliteStore(path) as other:
+        hints = other.changes()
+        job = await store.add(a_job(), REQUEST)
+        async with asyncio.timeout(10):
+            assert await anext(hints) == SOMETHING
+        assert await other.get(job.id) == job
+        running = job.start(other.worker, NOW)
+        await other.replace(job, running)
+        with pytest.raises(Conflict):
+            await store.replace(job, job.start(store.worker, NOW))
+        assert await store.get(job.id) == running
+
+
+async def test_many_writers_of_one_file_lose_nothing(path: Path, store: SqliteStore) -> None:
+    """Stores that write at the same time get all their jobs in."""
+    async with SqliteStore(path) as other:
+        added = await asyncio.gather(
+            *(each.add(a_job(), REQUEST) for _ in range(200) for each in (store, other))
+        )
+    assert {job.id for job in await store.find(Query(limit=1000))} == {job.id for job in added}
+
+
+async def test_a_dead_workers_jobs_are_orphans(path: Path, store: SqliteStore) -> None:
+    """When a store's process is gone its running jobs are orphans, and nobody else's are."""
+    await store.add(a_job().start(store.worker, NOW), REQUEST)
+    async with SqliteStore(path) as other:
+        orphan = await other.add(a_job().start(other.worker, NOW), REQUEST)
+        await other.add(a_job(), REQUEST)
+        assert await store.orphans() == []
+    assert await store.orphans() == [orphan]
+    await store.replace(orphan, orphan.interrupt(NOW, NOW + 60), RESPONSE)
+    assert await store.orphans() == []
+    assert len(list(Path(f"{path}-procs").iterdir())) == 1  # the dead is buried
+
+
+def test_a_peer_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
+    """A peer lives from `join` to `leave`, in the eyes of all; who never joined is dead."""
+    one, two = Peers(tmp_path / "procs"), Peers(tmp_path / "procs")
+    one.join()
+    assert (one.is_alive(one.name), one.is_alive(two.name)) == (True, False)
+    two.join()
+    assert (one.is_alive(two.name), two.is_alive(one.name)) == (True, True)
+    assert one.dead() == []
+    two.leave()
+    assert one.dead() == [two.name]
+    one.bury(two.name)
+    assert one.dead() == []
+    one.leave()
+
+
+def test_a_forked_child_does_not_keep_its_parent_alive(tmp_path: Path) -> None:
+    """A parent that dies is dead for its peers, even if a forked child lives on."""
+    parent, peer = Peers(tmp_path / "procs"), Peers(tmp_path / "procs")
+    parent.join()
+    read, write = os.pipe()
+    lives, says_so = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        os.write(says_so, b".")
+        os.read(read, 1)  # lives until the test closes the pipe
+        os._exit(0)
+    os.close(read)
+    os.read(lives, 1)
+    os.close(lives)
+    os.close(says_so)
+    assert peer.is_alive(parent.name)
+    parent.leave()
+    try:
+        assert not peer.is_alive(parent.name)
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)
+
+
+async def test_nobody_else_can_read_the_files(path: Path, store: SqliteStore) -> None:
+    """All files of the store belong to its user alone."""
+    await store.add(a_job(), REQUEST)
+    files = [file for file in path.parent.rglob("*") if file.is_file()]
+    assert {file.name for file in files} >= {"jobs.db", "jobs.db-wal", "jobs.db-lock"}
+    for file in files:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert stat.S_IMODE(Path(f"{path}-procs").stat().st_mode) == 0o700
+
+
+async def test_the_log_is_checkpointed(path: Path, store: SqliteStore) -> None:
+    """The write-ahead log does not grow with what is written."""
+    request = Request(method="POST", path="/", body=b"x" * 1_000_000)
+    for _ in range(40):
+        await store.add(a_job(), request)
+    wal = Path(f"{path}-wal")
+    async with asyncio.timeout(20):
+        while wal.stat().st_size > TRUNCATE_ABOVE:
+            await store.add(a_job(), request)
+    assert path.stat().st_size > 5_000_000
+
+
+def test_a_directory_is_no_store(tmp_path: Path) -> None:
+    """To name a directory is an error that says what to name."""
+    with pytest.raises(StorePathError, match="is a directory: name a file in it"):
+        asyncio.run(open_and_close(tmp_path))
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    """A folder that is not there is an error that says to make it."""
+    with pytest.raises(StorePathError, match="make it first"):
+        asyncio.run(open_and_close(tmp_path / "missing" / "jobs.db"))
+
+
+def test_junk_is_left_alone(path: Path) -> None:
+    """A file that is no database is an error, and stays as it is."""
+    path.write_bytes(b"junk" * 5000)
+    with pytest.raises(StoreCorrupt, match="not an SQLite database"):
+        asyncio.run(open_and_close(path))
+    assert path.read_bytes() == b"junk" * 5000
+
+
+def test_another_programs_database_is_left_alone(path: Path) -> None:
+    """A database that another program made is an error, and nothing is added to it."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.commit()
+    with pytest.raises(StoreCorrupt, match="database of another program"):
+        asyncio.run(open_and_close(path))
+    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
+    connection.close()
+
+
+def test_a_newer_schema_is_left_alone(path: Path) -> None:
+    """A store of a newer version is an error that says to upgrade."""
+    asyncio.run(open_and_close(path))
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreTooNew, match="has schema 99.*upgrade"):
+        asyncio.run(open_and_close(path))
+
+
+async def test_a_store_that_is_not_open_says_so(path: Path) -> None:
+    """To use a store outside of its context is an error that says what to do."""
+    with pytest.raises(RuntimeError, match="async with"):
+        await SqliteStore(path).get("0" * 32)
+
+
+async def test_a_queue_is_found_by_its_index(path: Path, store: SqliteStore) -> None:
+    """To find the oldest queued jobs of a route reads no others, however many there are."""
+    await store.add(a_job(), REQUEST)
+    connection = sqlite3.connect(path)
+    plan = connection.execute(
+        "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE TRUE AND state = 'queued' AND route = ?"
+        " AND due <= ? ORDER BY due, seq LIMIT ?",
+        ("report", NOW, 1),
+    ).fetchall()
+    connection.close()
+    assert [row[3] for row in plan] == [
+        "SEARCH jobs USING INDEX jobs_to_do (state=? AND route=? AND due<?)"
+    ]
+    assert [job.state for job in await store.find(Query())] == [State.QUEUED]
+
+
+def test_headers_that_would_break_their_line_are_refused() -> None:
+    """What would be read back as other headers is not written."""
+    for pair in [(b"a", b"b\r\nc: d"), (b"a\n", b"b"), (b"a:b", b"c")]:
+        with pytest.raises(ValueError, match="breaks its line"):
+            headers_to_block((pair,))
+    assert headers_from_block(headers_to_block(REQUEST.headers)) == REQUEST.headers
+
+
+async def open_and_close(path: Path) -> None:
+    async with SqliteStore(path):
+        pass
+
+
+def committed_ids(path: Path) -> set[str]:
+    """The ids of the jobs that another connection sees."""
+    connection = sqlite3.connect(path)
+    try:
+        return {row[0].hex() for row in connection.execute("SELECT id FROM jobs")}
+    finally:
+        connection.close()
