@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,7 @@ def follow(path: list[str]) -> list[Job]:
 def test_every_step_is_one_version_and_in_the_table(path: list[str]) -> None:
     """Each step adds one to the version and leads where the table says."""
     jobs = follow(path)
-    for before, after in zip(jobs, jobs[1:], strict=False):
+    for before, after in pairwise(jobs):
         assert after.version == before.version + 1
         assert after.state in TRANSITIONS[before.state].values()
 
@@ -85,7 +86,7 @@ def test_an_attempt_has_a_number_of_its_own(path: list[str]) -> None:
     jobs = follow(path)
     starts = [
         after.attempt
-        for before, after in zip(jobs, jobs[1:], strict=False)
+        for before, after in pairwise(jobs)
         if before.state is State.QUEUED and after.state is State.RUNNING
     ]
     assert starts == sorted(set(starts))

@@ -153,7 +153,7 @@ class StoreContract:
             await store.replace(job, job.start("worker", NOW))
 
     async def test_of_writers_at_the_same_time_one_wins(self, store: Store) -> None:
-        """Of many writes based on the same version, exactly one succeeds, and it is what is kept."""
+        """Of many writes based on one version exactly one succeeds, and that one is kept."""
         job = await store.add(a_job(), REQUEST)
         rivals = [job.start(f"worker {number}", NOW) for number in range(20)]
         outcomes = await asyncio.gather(

@@ -1,0 +1,668 @@
+"""Jobs in an asyncio program: functions, results, waiting, cancelling, limits, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from asyncjobs import Jobs, Query, State, current_job
+from asyncjobs.errors import (
+    HandlerFailed,
+    InvalidTransition,
+    JobInterrupted,
+    JobNotFound,
+    JobTimedOut,
+    JobWasCancelled,
+    ResponseTooLarge,
+    SetupError,
+    ShuttingDown,
+)
+from asyncjobs.job import Job, Progress
+from asyncjobs.stores import SqliteStore
+from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
+
+DEADLINE = 20
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'jobs.db'}"
+
+
+async def eventually(jobs: Jobs, job_id: str, holds: Callable[[Job], bool]) -> Job:
+    """Wait until something holds of a job."""
+    async with asyncio.timeout(DEADLINE):
+        while not holds(job := await jobs.get(job_id)):
+            await asyncio.sleep(0.005)
+    return job
+
+
+async def test_a_functions_result(store: str) -> None:
+    """A function gets its arguments and its result comes back, as JSON."""
+    jobs = Jobs(store=store)
+
+    @jobs.function
+    async def add(a: int, b: int) -> dict[str, int]:
+        return {"sum": a + b}
+
+    async with jobs:
+        job = await jobs.submit(add, 1, b=2)
+        assert await jobs.result(job.id, DEADLINE) == {"sum": 3}
+        assert await jobs.result(job.id) == {"sum": 3}
+        done = await jobs.get(job.id)
+        assert (done.state, done.attempt) == (State.SUCCEEDED, 1)
+
+
+async def test_a_sync_function_runs_in_a_thread_of_ours(store: str) -> None:
+    """A sync function does not block the loop, and has its job at hand."""
+    jobs = Jobs(store=store)
+
+    @jobs.function(name="where")
+    def where() -> list[str]:
+        return [threading.current_thread().name, current_job.id]
+
+    async with jobs:
+        job = await jobs.submit("where")
+        name, job_id = await jobs.result(job.id, DEADLINE)
+    assert name.startswith("asyncjobs-")
+    assert job_id == job.id
+
+
+async def test_a_slot_that_is_free_saves_a_write(store: str) -> None:
+    """A job that can start at once is stored as started."""
+    jobs = Jobs(store=store)
+    go_on = asyncio.Event()
+
+    @jobs.function
+    async def wait() -> None:
+        await go_on.wait()
+
+    async with jobs:
+        job = await jobs.submit(wait)
+        assert (job.state, job.attempt) == (State.RUNNING, 1)
+        go_on.set()
+        assert await jobs.result(job.id, DEADLINE) is None
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_function_that_raises(
+    store: str, error: type[BaseException], threaded: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a function raises is its job's failure, is logged, and harms nothing else."""
+    jobs = Jobs(store=store)
+
+    def fail() -> None:
+        raise error("on purpose")
+
+    async def fail_async() -> None:
+        fail()
+
+    async with jobs:
+        function = jobs.function(fail if threaded else fail_async)
+        job = await jobs.submit(function)
+        with pytest.raises(HandlerFailed, match=error.__name__):
+            await jobs.result(job.id, DEADLINE)
+        assert (await jobs.get(job.id)).state is State.FAILED
+    assert "on purpose" in caplog.text
+
+
+async def test_a_thread_that_raises_stop_iteration(store: str) -> None:
+    """A StopIteration out of a thread is a failure like any other, and hangs nothing."""
+    jobs = Jobs(store=store)
+
+    @jobs.function
+    def fail() -> None:
+        raise StopIteration
+
+    async with jobs:
+        job = await jobs.submit(fail)
+        with pytest.raises(HandlerFailed):
+            await jobs.result(job.id, DEADLINE)
+
+
+async def test_a_function_that_cancels_itself(store: str) -> None:
+    """A CancelledError that nobody asked for is a failure, not a cancellation."""
+    jobs = Jobs(store=store)
+
+    @jobs.function
+    async def fail() -> None:
+        raise asyncio.CancelledError
+
+    async with jobs:
+        job = await jobs.submit(fail)
+        with pytest.raises(HandlerFailed, match="from within"):
+            await jobs.result(job.id, DEADLINE)
+
+
+async def test_a_result_that_is_not_json(store: str) -> None:
+    """A result that cannot be stored is a failure that says so."""
+    jobs = Jobs(store=store)
+    function = jobs.function(name="f")(lambda: object())
+    async with jobs:
+        assert function is not None
+        job = await jobs.submit("f")
+        with pytest.raises(HandlerFailed, match="not JSON"):
+            await jobs.result(job.id, DEADLINE)
+
+
+async def test_a_result_over_the_limit(store: str) -> None:
+    """A result over the limit is a failure; it is never cut short."""
+    jobs = Jobs(store=store, max_response=10)
+    jobs.function(name="f")(lambda: "x" * 9)
+    async with jobs:
+        job = await jobs.submit("f")
+        with pytest.raises(ResponseTooLarge, match="11 bytes, over the limit of 10"):
+            await jobs.result(job.id, DEADLINE)
+
+
+async def test_arguments_that_are_not_json() -> None:
+    """Arguments that cannot be stored are an error at once, and make no job."""
+    jobs = Jobs(store="memory:")
+    jobs.function(name="f")(lambda x: x)
+    async with jobs:
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            await jobs.submit("f", object())
+        assert await jobs.find(Query()) == []
+
+
+async def test_functions_that_are_not_registered() -> None:
+    """To submit an unknown function, or to register a name twice, is an error that says so."""
+    jobs = Jobs(store="memory:")
+    jobs.function(name="f")(lambda: 1)
+    with pytest.raises(SetupError, match="'f' already"):
+        jobs.function(name="f")(lambda: 2)
+    async with jobs:
+        with pytest.raises(SetupError, match="no handler is registered for 'g'"):
+            await jobs.submit("g")
+
+
+async def test_unknown_jobs(store: str) -> None:
+    """An id that no job has is not found, by whatever is asked of it."""
+    async with Jobs(store=store) as jobs:
+        for ask in (jobs.get, jobs.wait, jobs.result, jobs.cancel, jobs.response):
+            with pytest.raises(JobNotFound):
+                await ask("0" * 32)
+
+
+async def test_waiting(store: str) -> None:
+    """`wait` returns at the end of the job, or when its time is up."""
+    jobs = Jobs(store=store)
+    go_on = asyncio.Event()
+
+    @jobs.function
+    async def wait() -> str:
+        await go_on.wait()
+        return "done"
+
+    async with jobs:
+        job = await jobs.submit(wait)
+        assert (await jobs.wait(job.id, 0.01)).state is State.RUNNING
+        with pytest.raises(TimeoutError):
+            await jobs.result(job.id, 0)
+        waiting = [asyncio.create_task(jobs.wait(job.id)) for _ in range(10)]
+        await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(DEADLINE):
+            assert {(await each).state for each in waiting} == {State.SUCCEEDED}
+
+
+async def test_concurrency_and_order(store: str) -> None:
+    """No more jobs run at a time than there are slots; the others follow in their order."""
+    jobs = Jobs(store=store, concurrency=2)
+    running: set[int] = set()
+    order: list[int] = []
+    most = 0
+
+    @jobs.function
+    async def work(number: int) -> None:
+        nonlocal most
+        running.add(number)
+        order.append(number)
+        most = max(most, len(running))
+        await asyncio.sleep(0.001)
+        running.discard(number)
+
+    async with jobs:
+        submitted = [await jobs.submit(work, number) for number in range(30)]
+        for job in submitted:
+            await jobs.result(job.id, DEADLINE)
+    assert most == 2
+    assert order == list(range(30))
+
+
+async def test_a_routes_own_concurrency(store: str) -> None:
+    """A route with a limit of its own queues, while others overtake it."""
+    jobs = Jobs(store=store)
+    go_on = asyncio.Event()
+
+    @jobs.function(concurrency=1)
+    async def narrow() -> None:
+        await go_on.wait()
+
+    @jobs.function
+    async def wide() -> str:
+        return "overtook"
+
+    async with jobs:
+        first, second = await jobs.submit(narrow), await jobs.submit(narrow)
+        assert (first.state, second.state) == (State.RUNNING, State.QUEUED)
+        assert await jobs.result((await jobs.submit(wide)).id, DEADLINE) == "overtook"
+        assert (await jobs.get(second.id)).state is State.QUEUED
+        go_on.set()
+        assert await jobs.result(second.id, DEADLINE) is None
+
+
+async def test_threads_are_bounded(store: str) -> None:
+    """No more sync functions run at a time than there are threads; async ones are not held up."""
+    jobs = Jobs(store=store, threads=2)
+    go_on = threading.Event()
+    at_a_time = 0
+    most = 0
+    lock = threading.Lock()
+
+    @jobs.function
+    def block() -> None:
+        nonlocal at_a_time, most
+        with lock:
+            at_a_time += 1
+            most = max(most, at_a_time)
+        go_on.wait(DEADLINE)
+        with lock:
+            at_a_time -= 1
+
+    @jobs.function
+    async def quick() -> str:
+        return "quick"
+
+    async with jobs:
+        blocked = [await jobs.submit(block) for _ in range(6)]
+        assert await jobs.result((await jobs.submit(quick)).id, DEADLINE) == "quick"
+        go_on.set()
+        for job in blocked:
+            await jobs.result(job.id, DEADLINE)
+    assert most == 2
+
+
+async def test_progress(store: str) -> None:
+    """Progress can be seen while the job runs, and the last one after it."""
+    jobs = Jobs(store=store)
+    go_on = asyncio.Event()
+
+    @jobs.function
+    async def work() -> None:
+        current_job.progress(1, total=3, message="begun")
+        await go_on.wait()
+        current_job.progress(3, 3)
+
+    async with jobs:
+        job = await jobs.submit(work)
+        seen = await eventually(jobs, job.id, lambda job: job.progress is not None)
+        assert seen.progress == Progress(1, 3, "begun")
+        go_on.set()
+        assert (await jobs.wait(job.id, DEADLINE)).progress == Progress(3, 3)
+
+
+async def test_progress_of_a_thread(store: str) -> None:
+    """The same call works in a thread; of a thousand only the newest matters."""
+    jobs = Jobs(store=store)
+
+    @jobs.function
+    def work() -> list[int]:
+        return list(current_job.track(range(1000), message="counting"))
+
+    async with jobs:
+        job = await jobs.submit(work)
+        done = await jobs.wait(job.id, DEADLINE)
+        assert done.progress == Progress(1000, 1000, "counting")
+        assert done.version < 100
+        assert await jobs.result(job.id) == list(range(1000))
+
+
+async def test_tracking_an_async_iterable(store: str) -> None:
+    """What has no length is tracked without a total, also asynchronously."""
+    jobs = Jobs(store=store)
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(5):
+            yield number
+
+    @jobs.function
+    async def work() -> int:
+        return sum([number async for number in current_job.track(numbers())])
+
+    async with jobs:
+        job = await jobs.submit(work)
+        assert await jobs.result(job.id, DEADLINE) == 10
+        assert (await jobs.get(job.id)).progress == Progress(5)
+
+
+def test_there_is_no_current_job_outside_of_one() -> None:
+    """To use current_job elsewhere is an error that says where it is there."""
+    with pytest.raises(RuntimeError, match=r"outside of a background job.*jobs\.background"):
+        current_job.progress(1)
+
+
+async def test_cancelling_a_running_function(store: str) -> None:
+    """A running async function gets a CancelledError, may clean up, and its job is cancelled."""
+    jobs = Jobs(store=store)
+    cleaned_up = asyncio.Event()
+
+    @jobs.function
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            assert current_job.is_cancelled
+            cleaned_up.set()
+
+    async with jobs:
+        job = await jobs.submit(work)
+        assert (await jobs.cancel(job.id)).cancel_requested
+        with pytest.raises(JobWasCancelled):
+            await jobs.result(job.id, DEADLINE)
+        assert cleaned_up.is_set()
+        assert (await jobs.get(job.id)).state is State.CANCELLED
+        with pytest.raises(InvalidTransition, match="cancelled already"):
+            await jobs.cancel(job.id)
+
+
+async def test_cancelling_a_thread(store: str) -> None:
+    """A thread learns at its next look that it shall stop."""
+    jobs = Jobs(store=store)
+    stopped = threading.Event()
+
+    @jobs.function
+    def work() -> None:
+        try:
+            for number in current_job.track(range(10**9)):
+                time.sleep(0.001 * (number >= 0))
+        finally:
+            stopped.set()
+
+    async with jobs:
+        job = await jobs.submit(work)
+        await eventually(jobs, job.id, lambda job: job.progress is not None)
+        await jobs.cancel(job.id)
+        with pytest.raises(JobWasCancelled):
+            await jobs.result(job.id, DEADLINE)
+        assert stopped.is_set()
+
+
+async def test_cancelling_a_queued_job(store: str) -> None:
+    """A queued job that is cancelled never starts."""
+    jobs = Jobs(store=store, concurrency=1)
+    go_on = asyncio.Event()
+    started = []
+
+    @jobs.function
+    async def work(number: int) -> None:
+        started.append(number)
+        await go_on.wait()
+
+    async with jobs:
+        first = await jobs.submit(work, 1)
+        second = await jobs.submit(work, 2)
+        third = await jobs.submit(work, 3)
+        assert (await jobs.cancel(second.id)).state is State.CANCELLED
+        go_on.set()
+        for job in (first, third):
+            await jobs.result(job.id, DEADLINE)
+    assert started == [1, 3]
+
+
+async def test_a_job_past_its_timeout(store: str) -> None:
+    """A function that runs too long is stopped, and its job fails with 504."""
+    jobs = Jobs(store=store)
+
+    @jobs.function(timeout=0.05)
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async with jobs:
+        job = await jobs.submit(work)
+        with pytest.raises(JobTimedOut, match=r"past the 0\.05 s"):
+            await jobs.result(job.id, DEADLINE)
+        assert (await jobs.response(job.id)).status == 504
+
+
+async def test_a_timeout_of_the_functions_own(store: str) -> None:
+    """A TimeoutError of the function's own is a failure like any other."""
+    jobs = Jobs(store=store)
+
+    @jobs.function(timeout=60)
+    async def work() -> None:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+
+    async with jobs:
+        job = await jobs.submit(work)
+        with pytest.raises(HandlerFailed, match="TimeoutError"):
+            await jobs.result(job.id, DEADLINE)
+
+
+async def test_a_function_that_does_not_stop(store: str) -> None:
+    """The job of a function that swallows its cancellation ends without it, its slot is free for
+    others, and what it returns at last changes nothing."""
+    jobs = Jobs(store=store, concurrency=1)
+    go_on, returned = asyncio.Event(), asyncio.Event()
+
+    @jobs.function(timeout=0.05)
+    async def stubborn() -> str:
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                continue
+        returned.set()
+        return "too late"
+
+    @jobs.function
+    async def quick() -> str:
+        return "quick"
+
+    async with jobs:
+        job = await jobs.submit(stubborn)
+        with pytest.raises(JobTimedOut):
+            await jobs.result(job.id, DEADLINE)
+        assert not returned.is_set()
+        assert await jobs.result((await jobs.submit(quick)).id, DEADLINE) == "quick"
+        ended = await jobs.get(job.id)
+        go_on.set()
+        await returned.wait()
+    assert ended.state is State.FAILED
+
+
+async def test_an_unwatched_thread_is_still_busy() -> None:
+    """A thread that nobody waits for any more counts as busy for as long as it runs."""
+    jobs = Jobs(store="memory:", threads=1)
+    go_on = threading.Event()
+
+    @jobs.function(timeout=0.05)
+    def stuck() -> None:
+        go_on.wait(DEADLINE)
+
+    @jobs.function
+    def quick() -> str:
+        return "quick"
+
+    async with jobs:
+        with pytest.raises(JobTimedOut):
+            await jobs.result((await jobs.submit(stuck)).id, DEADLINE)
+        job = await jobs.submit(quick)
+        assert job.state is State.QUEUED
+        go_on.set()
+        assert await jobs.result(job.id, DEADLINE) == "quick"
+
+
+async def test_stopping_waits_for_running_jobs(tmp_path: Path) -> None:
+    """Jobs that end within the drain time have their results."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    jobs = Jobs(store=url, drain_time=DEADLINE)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @jobs.function
+    async def work() -> str:
+        started.set()
+        await go_on.wait()
+        return "done"
+
+    async with jobs:
+        job = await jobs.submit(work)
+        await started.wait()
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+    async with Jobs(store=url) as later:
+        assert await later.result(job.id) == "done"
+
+
+async def test_stopping_interrupts_what_must_not_run_twice(tmp_path: Path) -> None:
+    """A job that does not end within the drain time, and may have had effects, is interrupted."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    jobs = Jobs(store=url, drain_time=0)
+
+    @jobs.function
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async with jobs:
+        job = await jobs.submit(work)
+    async with Jobs(store=url) as later:
+        with pytest.raises(JobInterrupted, match="server was stopped"):
+            await later.result(job.id, DEADLINE)
+        assert (await later.get(job.id)).state is State.INTERRUPTED
+
+
+async def test_queued_jobs_run_after_a_restart(tmp_path: Path) -> None:
+    """What was queued when the program stopped runs when it starts again."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+
+    def make() -> Jobs:
+        jobs = Jobs(store=url, concurrency=1, drain_time=0)
+
+        @jobs.function(name="work")
+        async def work(number: int) -> int:
+            if number == 0:
+                await asyncio.Event().wait()
+            return number
+
+        return jobs
+
+    async with make() as jobs:
+        submitted = [await jobs.submit("work", number) for number in range(4)]
+    async with make() as later:
+        assert [await later.result(job.id, DEADLINE) for job in submitted[1:]] == [1, 2, 3]
+
+
+async def test_no_jobs_are_accepted_once_it_stops() -> None:
+    """While jobs drain, and after, a submission is refused with an error that says so."""
+    jobs = Jobs(store="memory:", drain_time=0)
+    refused = []
+
+    @jobs.function
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                await jobs.submit(work)
+            except ShuttingDown as error:
+                refused.append(error)
+
+    async with jobs:
+        await jobs.submit(work)
+        await asyncio.sleep(0)
+    assert len(refused) == 1
+    with pytest.raises(ShuttingDown, match="accepts no more jobs"):
+        await jobs.submit(work)
+
+
+async def test_a_submission_outlives_its_caller(store: str) -> None:
+    """A submission that has begun is completed, even if its caller is cancelled meanwhile."""
+    jobs = Jobs(store=store)
+
+    @jobs.function
+    async def work() -> str:
+        return "done"
+
+    async with jobs:
+        submitting = asyncio.create_task(jobs.submit(work))
+        await asyncio.sleep(0)
+        submitting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+        async with asyncio.timeout(DEADLINE):
+            while not (found := await jobs.find(Query())):
+                await asyncio.sleep(0.005)
+        assert await jobs.result(found[0].id, DEADLINE) == "done"
+
+
+async def test_results_expire(store: str) -> None:
+    """A result is kept for its ttl, by the clock of the program, and then forgotten."""
+    clock = FakeClock()
+    jobs = Jobs(store=store, clock=clock, random=random.Random(1))
+
+    @jobs.function(ttl=100)
+    async def work() -> None:
+        return None
+
+    async with jobs:
+        job = await jobs.submit(work)
+        await jobs.result(job.id, DEADLINE)
+        clock.advance(99)
+        assert (await jobs.get(job.id)).expires == clock() + 1
+        clock.advance(2)
+        async with asyncio.timeout(DEADLINE):
+            while await jobs.find(Query()):
+                await asyncio.sleep(0.01)
+        with pytest.raises(JobNotFound):
+            await jobs.get(job.id)
+
+
+async def test_two_programs_on_one_file(tmp_path: Path) -> None:
+    """Programs that share a file see each other's jobs, and take over each other's queue."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    go_on = asyncio.Event()
+    ran_by: dict[int, str] = {}
+
+    def make(name: str) -> Jobs:
+        jobs = Jobs(store=url, concurrency=1)
+
+        @jobs.function(name="work")
+        async def work(number: int) -> str:
+            if number == 0:
+                await go_on.wait()
+            ran_by[number] = name
+            return name
+
+        return jobs
+
+    async with make("one") as one, make("two") as two:
+        first = await one.submit("work", 0)
+        second = await one.submit("work", 1)
+        assert (first.state, second.state) == (State.RUNNING, State.QUEUED)
+        assert await one.result(second.id, DEADLINE) == "two"
+        assert (await two.get(first.id)).state is State.RUNNING
+        await two.cancel(first.id)
+        with pytest.raises(JobWasCancelled):
+            await one.result(first.id, DEADLINE)
+
+
+async def test_the_jobs_of_a_dead_program_are_rescued(tmp_path: Path) -> None:
+    """When a program is gone its running jobs are decided about by those that live."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    async with SqliteStore(tmp_path / "jobs.db") as dead:
+        once = await dead.add(a_job(route="f").start(dead.worker, NOW), REQUEST)
+        again = a_job(route="f", repeatable=True).start(dead.worker, NOW)
+        await dead.add(again, REQUEST)
+    jobs = Jobs(store=url)
+    async with jobs:
+        with pytest.raises(JobInterrupted, match="may have had effects"):
+            await jobs.result(once.id, DEADLINE)
+        rescued = await jobs.get(again.id)
+        assert (rescued.state, rescued.crashes) == (State.QUEUED, 1)

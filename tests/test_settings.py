@@ -1,0 +1,89 @@
+"""Settings: known names, right types, sensible ranges, or an error that says which and why."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from quart import Quart
+
+from asyncjobs import Jobs, QuartJobs
+from asyncjobs.errors import ConfigurationError
+from asyncjobs.settings import Options, Settings, make_settings
+from asyncjobs.stores import MemoryStore, SqliteStore, open_url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("threds", 3, "no setting 'threds'; the settings are: body_timeout, concurrency"),
+        ("threads", "3", "'threads' must be int, not '3'"),
+        ("threads", True, "'threads' must be int, not True"),
+        ("threads", 0, "'threads' must be at least 1, not 0"),
+        ("ttl", None, "'ttl' must be int or float, not None"),
+        ("ttl", -1, "'ttl' must be at least 0, not -1"),
+        ("timeout", "1h", "'timeout' must be int or float or None, not '1h'"),
+        ("store", 5, "'store' must be str or Store or None, not 5"),
+        ("store", "mysql://x", "no store 'mysql://x': write 'sqlite:///jobs.db'"),
+        ("engine", "celery", "no engine 'celery'"),
+        ("prefix", "jobs", "'jobs' must start with a slash"),
+        ("prefix", "/jobs/", "'/jobs/' must start with a slash and not end with one"),
+    ],
+)
+async def test_a_wrong_setting_is_named(name: str, value: Any, message: str) -> None:
+    """A setting that is unknown, of a wrong type or out of range is an error that says so."""
+    with pytest.raises(ConfigurationError) as caught:
+        async with Jobs(**{"store": "memory:", name: value}):
+            pass
+    assert message in str(caught.value)
+
+
+def test_the_keywords_are_the_settings() -> None:
+    """Type checkers know every setting as a keyword, with its type."""
+    assert get_type_hints(Options) == get_type_hints(Settings)
+    assert make_settings({}) == Settings()
+
+
+def test_store_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three slashes are relative to the working directory, four are absolute."""
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = open_url("sqlite:///x.db"), open_url("sqlite:////srv/x.db")
+    assert isinstance(relative, SqliteStore)
+    assert isinstance(absolute, SqliteStore)
+    assert relative.path == tmp_path / "x.db"
+    assert absolute.path == Path("/srv/x.db")
+    assert isinstance(open_url("memory:"), MemoryStore)
+
+
+async def test_the_apps_configuration(tmp_path: Path) -> None:
+    """Settings are read from QUART_JOBS_* when the app starts; what is said in code goes first."""
+    app = Quart(__name__)
+    jobs = QuartJobs(app, ttl=5, store="memory:")
+    app.config.update(QUART_JOBS_TTL=7, QUART_JOBS_TIMEOUT=9)
+    async with app.test_app(), app.app_context():
+        assert jobs.jobs.settings == Settings(store="memory:", ttl=5, timeout=9)
+
+
+async def test_an_unknown_name_in_the_apps_configuration(tmp_path: Path) -> None:
+    """A misspelt QUART_JOBS_ name stops the app from starting, and is named."""
+    app = Quart(__name__)
+    QuartJobs(app, store="memory:")
+    app.config["QUART_JOBS_TTLL"] = 5
+    with pytest.raises(ConfigurationError, match="no setting 'QUART_JOBS_TTLL'"):
+        await app.startup()
+
+
+async def test_the_default_store(tmp_path: Path) -> None:
+    """Unless told otherwise an app keeps its jobs in its instance folder, for its user alone."""
+    app = Quart(__name__, instance_path=str(tmp_path / "instance"))
+    QuartJobs(app)
+    async with app.test_app():
+        assert (tmp_path / "instance" / "jobs.db").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "instance").stat().st_mode & 0o777 == 0o700
+
+
+def test_every_setting_has_a_meaning() -> None:
+    """The table in the docs can be made from the settings themselves."""
+    assert all(setting.metadata["meaning"] for setting in fields(Settings))
