@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+T = TypeVar("T")
 
 
 @click.group()
@@ -27,22 +29,26 @@ def demo(serve: bool) -> None:
 
     try:
         if serve:
-            asyncio.run(_until_terminated(serve_demo()))
-        elif not asyncio.run(_until_terminated(play())):
+            asyncio.run(_until_stopped(serve_demo()))
+        elif not asyncio.run(_until_stopped(play())):
             raise SystemExit(1)
     except ServerFailed as error:
         raise click.ClickException(str(error)) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        if not serve:  # where it is the way to end
+    except asyncio.CancelledError:
+        if not serve:  # which ends in no other way
             raise click.Abort from None
 
 
-async def _until_terminated(main: Coroutine[Any, Any, bool | None]) -> bool | None:
+async def _until_stopped(main: Coroutine[Any, Any, T]) -> T:
     """Have SIGTERM and a closed terminal end `main` as cleanly as Ctrl-C does."""
-    task = asyncio.ensure_future(main)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signals.append(signal.SIGHUP)
+    task = asyncio.current_task()
+    assert task is not None
+    for number in signals:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task
+    return await main
 
 
 if __name__ == "__main__":

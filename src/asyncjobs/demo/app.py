@@ -9,7 +9,6 @@ import asyncio
 import gzip
 import time
 from io import BytesIO
-from typing import Any
 
 from quart import Quart, Response, request, send_file
 
@@ -33,10 +32,10 @@ def foo() -> dict[str, bool]:
 @jobs.background
 def words() -> dict[str, int]:
     """Count the words of an upload, one by one, in a thread."""
-    # Nothing to wait for: a job has its whole body. A sync view only cannot say `await`.
+    # There is nothing to wait for, a job has its whole body; but a sync view cannot say `await`.
     text = asyncio.run(request.get_data()).split()
     count = 0
-    for _word in current_job.track(text, message="counting words"):
+    for _ in current_job.track(text, message="counting words"):
         count += 1
         time.sleep(2.5 / len(text))
     return {"words": count}
@@ -44,7 +43,7 @@ def words() -> dict[str, int]:
 
 @app.route("/report")
 @jobs.background
-async def report() -> dict[str, Any]:
+async def report() -> dict[str, int]:
     """Go through a few steps, of `pause` seconds each."""
     steps = "read the ledger", "add it up", "draw the charts", "set the type", "bind the pages"
     for done, step in enumerate(steps):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,34 +37,28 @@ def client_of(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE + 10)
 
 
-async def drive(run: Run, client: httpx.AsyncClient, changed: Callable[[Run], None]) -> None:
-    """Take `run` from its request to its checked result. `changed` is told of all news."""
+async def drive(run: Run, client: httpx.AsyncClient) -> None:
+    """Take `run` from its request to its checked result."""
     scenario = run.scenario
     try:
         answer = await client.request(
             scenario.method, scenario.path, params=scenario.query, content=scenario.content
         )
         if answer.status_code == 202:
-            answer = await _follow(run, client, answer, changed)
+            answer = await _follow(run, client, answer)
         run.result, run.problems = answer, scenario.check(answer)
     except (httpx.HTTPError, LookupError, ValueError) as error:
         run.problems = [f"no answer to make sense of: {error!r}"]
-    changed(run)
 
 
-async def _follow(
-    run: Run,
-    client: httpx.AsyncClient,
-    accepted: httpx.Response,
-    changed: Callable[[Run], None],
-) -> httpx.Response:
+async def _follow(run: Run, client: httpx.AsyncClient, accepted: httpx.Response) -> httpx.Response:
+    """The result, which the server is asked to answer with as soon as it is there."""
     status = accepted.links["status"]["url"]
     prefer = {"Prefer": f"wait={PATIENCE}"}
     result = asyncio.create_task(client.get(accepted.headers["Location"], headers=prefer))
     try:
         while not result.done():
             run.status = (await client.get(status)).json()
-            changed(run)
             await asyncio.wait([result], timeout=LOOK_INTERVAL)
         run.status = (await client.get(status)).json()
         return result.result()

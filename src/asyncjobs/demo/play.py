@@ -15,6 +15,9 @@ from .scenarios import example_text, scenarios
 from .server import ServerFailed, running_server
 from .show import say, shown
 
+#: Seconds between two looks of the table.
+FRAME = 1 / 12
+
 
 async def play() -> bool:
     """Play the demo, and tell whether everything was as it should be."""
@@ -31,7 +34,11 @@ async def play() -> bool:
         if problems:
             say(console, f"\nThe server's log:\n{log.read_text(errors='replace')}")
             return False
-    say(console, "Next: `asyncjobs demo --serve` leaves the server up, for you to try with curl.")
+    say(
+        console,
+        "Next: `asyncjobs demo --serve` leaves the server up, to try with curl;\n"
+        "the README shows an app of your own, in nine lines.",
+    )
     return True
 
 
@@ -47,10 +54,12 @@ async def _play(console: Console, folder: Path, log: IO[bytes]) -> list[str]:
             "bold",
         )
         start = time.monotonic()
-        with shown(runs, console) as changed:
+        with shown(runs, console) as show_news:
             async with asyncio.TaskGroup() as group:
-                for run in runs:
-                    group.create_task(drive(run, client, changed))
+                driven = [group.create_task(drive(run, client)) for run in runs]
+                while not all(task.done() for task in driven):
+                    await asyncio.wait(driven, timeout=FRAME)
+                    show_news()
         elapsed = time.monotonic() - start
     good = sum(not run.problems for run in runs)
     say(

@@ -25,9 +25,7 @@ async def serve() -> None:
     console = Console()
     with TemporaryDirectory(prefix="asyncjobs-") as folder:
         # Its log is for who tries it: it goes where our errors would go.
-        async with running_server(
-            Path(folder), sys.stderr.buffer, "--access-logfile", "-"
-        ) as server:
+        async with running_server(Path(folder), sys.stderr.buffer) as server:
             say(console, f"asyncjobs demo: a real hypercorn at {server.url}, until Ctrl-C.", "bold")
             say(console, "In another terminal, try:")
             async with client_of(server.url) as client:

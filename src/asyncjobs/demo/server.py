@@ -42,13 +42,12 @@ class Server:
 
 
 @asynccontextmanager
-async def running_server(folder: Path, log: IO[bytes], *options: str) -> AsyncIterator[Server]:
+async def running_server(folder: Path, log: IO[bytes]) -> AsyncIterator[Server]:
     """A server on a free port of this machine, while the context lasts.
 
     Args:
         folder: where it works, and keeps its store.
         log: where its words go.
-        options: more of hypercorn's.
 
     Raises:
         ServerFailed: it does not start.
@@ -57,7 +56,7 @@ async def running_server(folder: Path, log: IO[bytes], *options: str) -> AsyncIt
     # client that comes too early waits in the backlog, or is cut off if the server does not start.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = "http://{}:{}".format(*listener.getsockname())
-        process = await _start(folder, log, listener, *options)
+        process = await _start(folder, log, listener)
     try:
         await _answer(url)
         yield Server(url, process)
@@ -65,11 +64,11 @@ async def running_server(folder: Path, log: IO[bytes], *options: str) -> AsyncIt
         await _stop(process)
 
 
-async def _start(folder: Path, log: IO[bytes], listener: socket.socket, *options: str) -> Process:
+async def _start(folder: Path, log: IO[bytes], listener: socket.socket) -> Process:
     fd = listener.fileno()
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hypercorn", "asyncjobs.demo.app:app"),
-        *("--workers", "0", "--bind", f"fd://{fd}", *options),
+        *("--workers", "0", "--bind", f"fd://{fd}"),
         cwd=folder,
         # It finds what we find, also where PYTHONPATH has relative paths.
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},

@@ -38,28 +38,30 @@ def say(console: Console, text: str, style: str = "") -> None:
 
 
 @contextmanager
-def shown(runs: Sequence[Run], console: Console) -> Iterator[Callable[[Run], None]]:
-    """Show `runs` while the context lasts; what it gives is to be told of each change."""
+def shown(runs: Sequence[Run], console: Console) -> Iterator[Callable[[], None]]:
+    """Show `runs` while the context lasts. It gives what is to be called to show the news."""
     # Not `is_terminal` alone: FORCE_COLOR makes one of a pipe, which could not be drawn over.
     if console.is_interactive and console.file.isatty():
-        with Live(
-            get_renderable=lambda: _table(runs, wide=console.width >= WIDE),
-            console=console,
-            refresh_per_second=12,
-        ):
-            yield lambda run: None  # the table is drawn anew all the time
+        live = Live(
+            get_renderable=lambda: _table(runs, console), console=console, auto_refresh=False
+        )
+        with live:
+            yield live.refresh
     else:
-        yield _Lines(console).tell
+        lines = _Lines(console)
+        yield lambda: lines.tell(runs)
 
 
-def _table(runs: Sequence[Run], *, wide: bool) -> Table:
-    """All jobs, one a row. If it is not wide, results take the place of messages."""
+def _table(runs: Sequence[Run], console: Console) -> Table:
+    """All jobs, one a row. Where there is little room, results take the place of messages."""
+    wide = console.width >= WIDE
+    right = "OK" if console.options.ascii_only else "✓"
     titles = ["Job", "Request", "State", "Progress", *(["Message"] if wide else []), "Result"]
     table = Table(
         *(Column(title, no_wrap=True) for title in titles), box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     for run in runs:
-        state, message, result = _state(run), Text(_message(run), "dim"), _checked(run)
+        state, message, result = _state(run), Text(_message(run), "dim"), _checked(run, right)
         table.add_row(
             run.scenario.name,
             _request(run),
@@ -78,8 +80,12 @@ class _Lines:
         self._start = time.monotonic()
         self._told: dict[str, tuple[object, ...]] = {}
 
-    def tell(self, run: Run) -> None:
-        """Print a line if there is news. That of the end waits for the result."""
+    def tell(self, runs: Sequence[Run]) -> None:
+        """Print the news. Those of the end of a job wait for its result."""
+        for run in runs:
+            self._tell(run)
+
+    def _tell(self, run: Run) -> None:
         request, state, message = _request(run), _state(run), _message(run)
         fraction, result = _fraction(run), _result(run)
         news = state, message, int(4 * fraction), result
@@ -89,7 +95,7 @@ class _Lines:
         say(
             self._console,
             f"{time.monotonic() - self._start:5.2f} s  {request:13}  {state:9}  {fraction:4.0%}  "
-            f"{'WRONG: ' if run.problems else ''}{result or message}".rstrip(),
+            f"{_checked(run) if result else message}".rstrip(),
         )
 
 
@@ -127,11 +133,11 @@ def _message(run: Run) -> str:
     return "" if progress is None else str(progress["message"])
 
 
-def _checked(run: Run) -> Text:
+def _checked(run: Run, right: str = "") -> Text:
     """The result, with a mark that tells whether it is right."""
     if run.problems:
-        return Text(f"✗ {_result(run)}", "red")
-    return Text(f"✓ {_result(run)}" if _result(run) else "", "green")
+        return Text(f"WRONG {_result(run)}", "red")
+    return Text(f"{right} {_result(run)}".lstrip() if run.result else "", "green")
 
 
 def _result(run: Run) -> str:
