@@ -19,17 +19,21 @@ class RunningJob:
 
     Args:
         job: the job, just started.
-        report: takes each progress; must not block.
+        reported: told of the id each time that there is a new progress; must not block.
+
+    Attributes:
+        latest: the newest progress that the handler has reported.
     """
 
-    __slots__ = ("_report", "_stopping", "attempt", "id", "owner", "route")
+    __slots__ = ("_reported", "_stopping", "attempt", "id", "latest", "owner", "route")
 
-    def __init__(self, job: Job, report: Callable[[Progress], None]) -> None:
+    def __init__(self, job: Job, reported: Callable[[str], None]) -> None:
         self.id = job.id
         self.route = job.route
         self.owner = job.owner
         self.attempt = job.attempt
-        self._report = report
+        self.latest: Progress | None = None
+        self._reported = reported
         self._stopping = False
 
     @property
@@ -55,7 +59,8 @@ class RunningJob:
             JobCancelled: the job shall stop; a thread learns it here.
         """
         self.check_cancelled()
-        self._report(Progress(current, total, message))
+        self.latest = Progress(current, total, message)
+        self._reported(self.id)
 
     @overload
     def track(

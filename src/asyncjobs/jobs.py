@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import math
 import random
 import time
 import uuid
@@ -235,16 +236,18 @@ class Jobs:
         Raises:
             JobNotFound
         """
-        with self._watch.subscribe(job_id) as changed, suppress(TimeoutError):
-            job = await self._store.get(job_id, owner)
-            async with asyncio.timeout(timeout):
-                while not (job.state.is_final or self._stopping):
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(REREAD_INTERVAL):
-                            await changed.wait()
-                    changed.clear()
-                    job = await self._store.get(job_id, owner)
-        return job
+        now = asyncio.get_running_loop().time
+        deadline = math.inf if timeout is None else now() + timeout
+        with self._watch.subscribe(job_id) as changed:
+            while True:
+                job = await self._store.get(job_id, owner)
+                left = deadline - now()
+                if job.state.is_final or self._stopping or left <= 0:
+                    return job
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, REREAD_INTERVAL)):
+                        await changed.wait()
+                changed.clear()
 
     async def response(self, job_id: str) -> Response:
         """The stored response of a final job.

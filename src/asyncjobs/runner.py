@@ -11,7 +11,6 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from .current import RunningJob, running_job
@@ -25,7 +24,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .handler import Handler
-from .job import Job, Progress, Response, State
+from .job import Job, Response, State
 from .store import Query, Store
 from .verdict import Verdict, concluded, orphaned
 
@@ -61,29 +60,23 @@ class Run:
         "loop",
         "over",
         "performing",
-        "progress",
         "reporting",
         "stopped",
         "task",
     )
 
     def __init__(
-        self,
-        job: Job,
-        handler: Handler,
-        report: Callable[[Run, Progress], None],
-        done: Callable[[], None],
+        self, job: Job, handler: Handler, current: RunningJob, done: Callable[[], None]
     ) -> None:
         self.job = job
         self.handler = handler
-        self.current = RunningJob(job, partial(report, self))
+        self.current = current
         self.loop = asyncio.get_running_loop()
         self.task = asyncio.current_task()
         self.performing = False
         self.stopped: JobFailure | None = None
         self.finishing = False
         self.over = False
-        self.progress: Progress | None = None
         self.reporting = False
         self._done = done
 
@@ -127,7 +120,7 @@ class Runner:
         `done` is called once, when the job is finished or turned out to be somebody else's. The
         handler may then still run, if it does not stop when it is told to.
         """
-        run = Run(job, self._handlers[job.route], self._report, done)
+        run = Run(job, self._handlers[job.route], RunningJob(job, self._reported), done)
         self._runs[job.id] = run
         try:
             outcome = await self._perform(run)
@@ -137,6 +130,7 @@ class Runner:
         finally:
             del self._runs[job.id]
             run.end()
+            run.task = None  # else the task and its run would be garbage in a circle
 
     def stop(self, job_id: str, reason: JobFailure) -> None:
         """Stop the handler of this job, if it runs here, and finish the job with `reason`."""
@@ -215,8 +209,9 @@ class Runner:
         """Store what became of the job. While the store is unavailable, wait for it."""
 
         def conclude(job: Job) -> Verdict:
-            if run.progress is not None and run.progress != job.progress:
-                job = job.report(run.progress)
+            progress = run.current.latest
+            if progress is not None and progress != job.progress:
+                job = job.report(progress)
             return concluded(job, outcome, self._clock(), run.handler.ttl)
 
         if run.finishing:
@@ -263,10 +258,10 @@ class Runner:
         timeout = run.handler.timeout
         self.stop(run.job.id, JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
 
-    def _report(self, run: Run, progress: Progress) -> None:
-        """Take a progress, from any thread; the newest is stored in a moment."""
-        run.progress = progress
-        if not run.reporting:
+    def _reported(self, job_id: str) -> None:
+        """There is a new progress, said in any thread; the newest is stored in a moment."""
+        run = self._runs.get(job_id)
+        if run is not None and not run.reporting:
             run.reporting = True
             run.loop.call_soon_threadsafe(self._store_progress_soon, run)
 
@@ -279,7 +274,7 @@ class Runner:
             self._do(self._write_progress(run))
 
     async def _write_progress(self, run: Run) -> None:
-        progress = run.progress
+        progress = run.current.latest
         assert progress is not None
         old, run.job = run.job, run.job.report(progress)
         # It is only a progress: the write at the end finds out what there is to find out.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from quart import Quart, Request
@@ -30,10 +31,8 @@ class Links:
     """The URLs of one job, relative to the host."""
 
     def __init__(self, job: Job, root_path: str, prefix: str) -> None:
-        root = root_path.rstrip("/")
-        # `path` is decoded: what was %3F or %2F there must be written so again.
-        self.poll = quote(f"{root}{job.path.rstrip('/')}/{job.id}", safe="/:@!$&'()*+,;=~")
-        self.status = f"{root}{prefix}/{job.id}"
+        self.poll = f"{_encoded(root_path, job.path)}/{job.id}"
+        self.status = f"{_encoded(root_path, prefix)}/{job.id}"
 
 
 def accepted(app: Quart, job: Job, links: Links) -> QuartResponse:
@@ -130,15 +129,31 @@ def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
     return [(name.decode(), value.decode()) for name, value in pairs]
 
 
+class _ReadyHeaders(Headers):
+    """Headers that are known to be well-formed: to have them checked one by one is a good part of
+    what a poll costs."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._list = list(pairs)
+
+
 def _response(
     app: Quart, status: int, headers: list[tuple[str, str]], body: bytes
 ) -> QuartResponse:
-    # All headers at once: each one that is set later is looked for among all the others.
-    all_headers = Headers([*headers, ("content-length", str(len(body)))])
-    response = app.response_class(app.response_class.data_body_class(body), status, all_headers)
-    if "content-type" not in (name for name, _ in headers):
+    typed = any(name == "content-type" for name, _ in headers)
+    headers.append(("content-length", str(len(body))))
+    response = app.response_class(
+        app.response_class.data_body_class(body), status, _ReadyHeaders(headers)
+    )
+    if not typed:
         del response.headers["content-type"]  # Quart's default, which the handler did not want
     return response
+
+
+@lru_cache(maxsize=256)  # few routes have most of the jobs
+def _encoded(root_path: str, path: str) -> str:
+    """A path as it is written in a URL: what was %3F or %2F there is written so again."""
+    return quote(root_path.rstrip("/") + path.rstrip("/"), safe="/:@!$&'()*+,;=~")
 
 
 def _rfc3339(time: float | None) -> str | None:

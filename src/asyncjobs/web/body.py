@@ -39,7 +39,9 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> None:
         ) from None
     body = b"".join(chunks)
     _scope(request)[_KEY] = body
-    request.body.append(body)
+    fresh = request.body_class(None, None)
+    fresh.set_result(body)
+    request.body = fresh
 
 
 def body_of(request: Request) -> bytes:

@@ -1,4 +1,4 @@
-"""Group commit on the event loop: all writes of one tick are one transaction and one flush.
+"""Group commit on the event loop: all writes of one turn are one transaction and one flush.
 
 Why on the loop: a transaction in a thread takes the interpreter's lock about ten times while it
 holds the database's, and behind a busy loop it waits up to 5 ms for each. On the loop a batch takes
@@ -14,6 +14,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ...errors import Conflict, StoreUnavailable
@@ -79,9 +80,7 @@ class GroupCommit:
         self._random = random
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Write] = []
-        self._scheduled = False
-        self._committed: list[Write] = []
-        self._flushing: list[Write] = []
+        self._busy = False
         self._unsettled: dict[str, asyncio.Future[None]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -99,8 +98,8 @@ class GroupCommit:
         self._waiting.append(Write(job_id, operation, future, self._loop.time()))
         self._unsettled[job_id] = future
         self._idle.clear()
-        if not self._scheduled:
-            self._scheduled = True
+        if not self._busy:
+            self._busy = True
             self._loop.call_soon(self._commit)
         return future
 
@@ -113,6 +112,11 @@ class GroupCommit:
         await self._idle.wait()
 
     def _commit(self) -> None:
+        """Commit all that waits, and have it flushed.
+
+        What is written meanwhile waits for the next turn: to be committed during the flush would
+        gain it nothing, as it would have to be flushed by the next one all the same.
+        """
         done = False
         if self._lock.try_acquire():
             try:
@@ -120,20 +124,16 @@ class GroupCommit:
             finally:
                 self._lock.release()
         if done:
-            self._scheduled = False
-            self._committed += self._waiting
-            self._waiting = []
-            self._flush()
+            batch, self._waiting = self._waiting, []
+            self._flusher.flush(partial(self._flushed, batch))
         else:
             self._again_soon()
 
     def _again_soon(self) -> None:
         """Another process has the lock: let the batch grow, but not wait for ever."""
         if self._loop.time() - self._waiting[0].asked > LOCK_TIMEOUT:
-            self._scheduled = False
-            batch, self._waiting = self._waiting, []
-            self._finish(
-                batch, StoreUnavailable(f"another process keeps the store {self._path} locked")
+            self._fail(
+                StoreUnavailable(f"another process keeps the store {self._path} locked: try later")
             )
         else:
             # The jitter keeps two processes from meeting at the lock again and again.
@@ -167,6 +167,7 @@ class GroupCommit:
         """Run each operation; the first that broke off in the middle, if one did."""
         execute = self._connection.execute
         for write in batch:
+            write.error = None
             try:
                 write.operation(execute)
             except Conflict as conflict:
@@ -178,34 +179,40 @@ class GroupCommit:
                 return write
         return None
 
-    def _flush(self) -> None:
-        if not self._flushing and self._committed:
-            self._flushing, self._committed = self._committed, []
-            self._flusher.flush(self._flushed)
-
-    def _flushed(self, error: OSError | None) -> None:
-        batch, self._flushing = self._flushing, []
-        failure = None
-        if error is not None:
+    def _flushed(self, batch: list[Write], error: OSError | None) -> None:
+        if error is None:
+            self._settle(batch)
+        else:
             # The kernel drops the dirty pages of a failed sync, so a second one that succeeds would
             # prove nothing (https://wiki.postgresql.org/wiki/Fsync_Errors): never ack again.
-            failure = self._broken = unavailable(error, self._path)
-        self._finish(batch, failure)
-        self._flush()
+            self._broken = unavailable(error, self._path)
+            self._waiting = batch + self._waiting
+            self._fail(self._broken)
 
-    def _finish(self, batch: list[Write], failure: StoreUnavailable | None) -> None:
+    def _fail(self, error: StoreUnavailable) -> None:
+        """No write that waits comes through."""
+        batch, self._waiting = self._waiting, []
+        for write in batch:
+            write.error = error
+        self._settle(batch)
+
+    def _settle(self, batch: list[Write]) -> None:
+        """The end of a turn: tell everybody, and begin the next one."""
         changed = []
         for write in batch:
-            write.error = write.error or failure
             if self._unsettled.get(write.job_id) is write.future:
                 del self._unsettled[write.job_id]
             if write.error is None:
                 changed.append(write.job_id)
             write.settle()
-        if not (self._waiting or self._committed or self._flushing):
-            self._idle.set()
         if changed:
             self._settled(changed)
+        if self._waiting:
+            # Behind those who were told just now: what they write comes along.
+            self._loop.call_soon(self._commit)
+        else:
+            self._busy = False
+            self._idle.set()
 
 
 class Flusher:
