@@ -9,7 +9,7 @@ from typing import TypeVar, cast, overload
 from werkzeug.local import LocalProxy
 
 from .errors import JobCancelled
-from .job import Job, Progress
+from .job import Job, Progress, Request
 
 T = TypeVar("T")
 
@@ -22,10 +22,14 @@ class RunningJob:
         reported: told of the id each time that there is a new progress; must not block.
 
     Attributes:
+        request: the stored request, with its whole body: sync views, which cannot await Quart's,
+            read that.
         latest: the newest progress that the handler has reported.
     """
 
-    __slots__ = ("_reported", "_stopping", "attempt", "id", "latest", "owner", "route")
+    request: Request
+
+    __slots__ = ("_reported", "_stopping", "attempt", "id", "latest", "owner", "request", "route")
 
     def __init__(self, job: Job, reported: Callable[[str], None]) -> None:
         self.id = job.id

@@ -188,8 +188,8 @@ class Runner:
             timer = run.loop.call_later(handler.timeout, self._time_out, run)
         run.performing = True
         try:
-            request = await self._store.request(run.job.id)
-            response = await handler.perform(request)
+            run.current.request = await self._store.request(run.job.id)
+            response = await handler.perform(run.current.request)
         except asyncio.CancelledError:
             return run.stopped or HandlerFailed("the handler was cancelled from within")
         except JobFailure as failure:

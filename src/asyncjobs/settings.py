@@ -47,7 +47,7 @@ class Settings:
         (str, Store, type(None)),
         "where jobs are kept: `sqlite:///jobs.db` (relative to the working directory), "
         "`sqlite:////srv/jobs.db` (absolute), `memory:`, or a `Store`; "
-        "unset: `jobs.db` in the app's instance folder",
+        "unset: `jobs.db` in the app's instance folder, for `Jobs` in the working directory",
     )
     engine: str = _setting("local", (str,), "who runs jobs: `local`, this process")
     prefix: str = _setting("/jobs", (str,), "the path that status documents are under")

@@ -32,8 +32,7 @@ def foo() -> dict[str, bool]:
 @jobs.background
 def words() -> dict[str, int]:
     """Count the words of an upload, one by one, in a thread."""
-    # There is nothing to wait for, a job has its whole body; but a sync view cannot say `await`.
-    text = asyncio.run(request.get_data()).split()
+    text = current_job.request.body.split()
     count = 0
     for _ in current_job.track(text, message="counting words"):
         count += 1

@@ -48,7 +48,7 @@ def accepted(app: Quart, job: Job, links: Links) -> QuartResponse:
 
 def pending(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
     """The answer to a poll of a job that is not final."""
-    headers = [_JSON, ("retry-after", str(retry_after(job, now))), *_about(job, links)]
+    headers = [_JSON, ("retry-after", str(retry_after(job, now))), *_polled(job, links)]
     return _response(app, 202, headers, b'{"TaskID":"%b"}\n' % job.id.encode())
 
 
@@ -56,7 +56,7 @@ def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartRespons
     """The answer to a poll of a final job: the handler's own status, headers and body."""
     headers = _decoded(stored.headers)
     own = {name for name, _ in headers}
-    headers += [(name, value) for name, value in _about(job, links) if name not in own - {"link"}]
+    headers += [(name, value) for name, value in _polled(job, links) if name not in own - {"link"}]
     return _response(app, stored.status, headers, stored.body)
 
 
@@ -91,7 +91,7 @@ def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResp
         "finished": _rfc3339(job.finished),
         "links": {"self": links.status, "result": links.poll},
     }
-    headers = [_JSON, *_about(job, links)]
+    headers = [_JSON, *_polled(job, links)]
     if not job.state.is_final:
         headers.append(("retry-after", str(retry_after(job, now))))
     # Not the app's JSON provider: the document is a contract, whatever the app has configured.
@@ -114,11 +114,15 @@ def wait_preference(request: Request) -> float | None:
     return float(wait) if wait is not None and wait.isdecimal() else None
 
 
+def _polled(job: Job, links: Links) -> list[tuple[str, str]]:
+    """The headers of an answer that is a representation of the job, and may be asked for again."""
+    return [*_about(job, links), ("etag", f'"{job.version}"')]
+
+
 def _about(job: Job, links: Links) -> list[tuple[str, str]]:
     """The headers that every answer about a job has."""
     return [
         _NO_STORE,
-        ("etag", f'"{job.version}"'),
         ("link", f'<{links.status}>; rel="status"'),
         ("job-state", job.state.value),
     ]

@@ -1,0 +1,161 @@
+"""The docs are code: every block in them is run, and does what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import asyncjobs.errors
+from asyncjobs.settings import Settings
+from server import Server, result, submit
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHON = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, re.DOTALL))
+CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+ID = re.compile(r"\b[0-9a-f]{32}\b")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, code in PYTHON.items():
+        (tmp_path / name).write_text(code.replace("sleep(10,", "sleep(1.5,"))
+    return tmp_path
+
+
+def test_every_block_of_the_readme_is_run_here() -> None:
+    """No block is left out: what is added to the README has to be added here."""
+    assert sorted(PYTHON) == ["app.py", "embedded.py", "views.py"]
+    assert len(CONSOLE) == 4
+    assert README.count("```") == 2 * (len(PYTHON) + len(CONSOLE))
+
+
+def test_the_app_has_nine_lines() -> None:
+    """The first example is nine lines long."""
+    assert len(PYTHON["app.py"].strip().splitlines()) == 9
+
+
+def test_the_curl_transcript(folder: Path) -> None:
+    """The commands of the README print what it shows, but for ids and dates."""
+    with Server("app:app", folder) as server:
+        ids: dict[str, str] = {}
+        for command, expected in transcript():
+            if not command.startswith("curl "):
+                continue
+            command = ID.sub(lambda match: ids[match.group()], command)
+            command = command.replace("http://127.0.0.1:8000", server.url)
+            printed = subprocess.run(
+                command.replace("curl", "curl -s", 1),
+                shell=True,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            ).stdout
+            for shown in ID.findall(expected):
+                ids.setdefault(shown, ID.findall(printed)[0])
+            expected = ID.sub(lambda match: ids[match.group()], expected)
+            assert re.fullmatch(as_pattern(expected), printed.replace("\r\n", "\n")), printed
+        assert len(ids) == 1
+
+
+def transcript() -> Iterator[tuple[str, str]]:
+    """Each command of the README's console blocks, with what it prints."""
+    for block in CONSOLE:
+        yield from re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+
+
+def as_pattern(expected: str) -> str:
+    """Some headers come in any order and dates differ; three dots stand for more of the same."""
+    pattern = re.escape(expected).replace(re.escape("..."), ".*")
+    return re.sub(r"date:.*", "date: .*", pattern)
+
+
+def test_the_commands_of_the_readme_are_targets_of_make() -> None:
+    """`make demo` and `make test` are there."""
+    makefile = (ROOT / "Makefile").read_text()
+    named = {command for command, _ in transcript() if command.startswith("make ")}
+    assert named == {"make demo", "make test"}
+    for command in named:
+        assert f"\n{command.removeprefix('make ')}:" in makefile
+
+
+def test_the_views_of_the_readme(folder: Path) -> None:
+    """The longer example works, with what its text says of it."""
+    (folder / "whole.py").write_text(
+        "from quart import Quart\nfrom views import jobs, views\napp = Quart(__name__)\n"
+        "jobs.init_app(app)\napp.register_blueprint(views)\n"
+    )
+    with Server("whole:app", folder) as server, server.client() as client:
+        poll = submit(client, "POST", "/words", content=b"three short words")
+        assert result(client, poll).json() == {"words": 3}
+        status = client.get(client.get(poll).links["status"]["url"]).json()
+        assert status["progress"] == {"current": 3, "total": 3, "message": "counting"}
+        done = result(client, submit(client, "PUT", "/reports/2026", json={"a": 1}))
+        assert (done.status_code, done.json()) == (201, {"year": 2026, "settings": {"a": 1}})
+        missing = result(client, submit(client, "PUT", "/reports/1999", json={}))
+        assert (missing.status_code, missing.headers["Job-State"]) == (404, "succeeded")
+
+
+def test_the_embedded_example(folder: Path) -> None:
+    """The example without a framework prints its sum."""
+    printed = subprocess.check_output([sys.executable, "embedded.py"], cwd=folder, text=True)
+    assert printed == "3\n"
+
+
+def test_the_example_in_the_docstring_of_jobs(tmp_path: Path) -> None:
+    """The example in the docstring of `Jobs` runs."""
+    example = asyncjobs.Jobs.__doc__ or ""
+    code = example.split("::\n")[1].split("    Args:")[0]
+    body = "\n".join(line.removeprefix("    ") for line in code.splitlines())
+    program = f"import asyncio\nfrom asyncjobs import Jobs\nasync def main():\n{body}\n"
+    (tmp_path / "example.py").write_text(f"{program}\nasyncio.run(main())\n")
+    subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True)
+
+
+def test_the_table_of_settings() -> None:
+    """The docs name every setting, its default and its meaning."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", docs("settings"), re.MULTILINE)
+    documented = {name: (default, meaning) for name, default, meaning in rows}
+    assert documented == {
+        setting.name: (
+            "4 more than processors, 32 at most"
+            if setting.name == "threads"
+            else f"`{setting.default!r}`",
+            setting.metadata["meaning"],
+        )
+        for setting in fields(Settings)
+    }
+
+
+def test_the_table_of_problems() -> None:
+    """The docs name every problem that is sent to clients, with its status."""
+    rows = re.findall(r"^\| `([\w-]+)` \| (\d+) \|", docs("http"), re.MULTILINE)
+    errors = [
+        error
+        for error in vars(asyncjobs.errors).values()
+        if isinstance(error, type)
+        and issubclass(error, asyncjobs.errors.AsyncJobsError)
+        and "name" in vars(error)
+    ]
+    never_sent = {"internal-error", "job-failed", "job-not-found", "conflict"}
+    assert {(name, int(status)) for name, status in rows} == {
+        (error.name, error.status) for error in errors if error.name not in never_sent
+    }
+
+
+def test_every_file_that_the_docs_name_is_there() -> None:
+    """Links in the docs lead somewhere."""
+    for page in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} names {link}"
+
+
+def docs(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
