@@ -386,8 +386,8 @@ def test_a_submission_by_post_is_polled_by_get(client: httpx.Client) -> None:
 def test_every_answer_about_a_job_has_the_same_marks(
     client: httpx.Client, signals: Signals, name: str
 ) -> None:
-    """Submission, poll and result tell the state, an ETag that changes with it, where the status
-    is, and that none of it may be kept by a cache."""
+    """Submission, poll and result tell the state, where the status is, and that none of it may be
+    kept by a cache; what is polled has an ETag that changes with it."""
     with running(client, signals, name) as poll:
         submission = client.get(f"/wait/{name}")
         pending = client.get(poll)
@@ -402,6 +402,7 @@ def test_every_answer_about_a_job_has_the_same_marks(
         assert answer.headers["Job-State"] in states
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Link"] == f'</jobs/{job_id}>; rel="status"'
+    for answer in (pending, final):
         assert re.fullmatch(r'"[^"]+"', answer.headers["ETag"])
     assert pending.headers["ETag"] != final.headers["ETag"]
 
