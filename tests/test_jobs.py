@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -594,7 +595,7 @@ async def test_a_submission_outlives_its_caller(store: str) -> None:
         submitting = asyncio.create_task(jobs.submit(work))
         await asyncio.sleep(0)
         submitting.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError):
             await submitting
         async with asyncio.timeout(DEADLINE):
             while not (found := await jobs.find(Query())):

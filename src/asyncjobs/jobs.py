@@ -25,8 +25,10 @@ from .errors import (
     HandlerFailed,
     InvalidTransition,
     JobFailure,
+    JobNotFound,
     SetupError,
     ShuttingDown,
+    StoreUnavailable,
 )
 from .handler import Handler
 from .job import Job, Request, Response
@@ -84,7 +86,7 @@ class Jobs:
         self.threads = Threads(self.settings.threads)
         self._clock = clock
         self._random = random
-        self._submitting: set[asyncio.Task[Job]] = set()
+        self._outliving: set[asyncio.Task[None]] = set()
         self._stopping = True
 
     async def __aenter__(self) -> Self:
@@ -116,7 +118,6 @@ class Jobs:
                     store, self._watch, self._runner, self._engine.look, clock=clock, random=random
                 )
             )
-            self._engine.look()
             self._stack = stack.pop_all()
         self._stopping = False
         return self
@@ -125,8 +126,6 @@ class Jobs:
         """Accept no more jobs, let the running ones end within the drain time, and close."""
         self._stopping = True
         self._watch.wake_all()
-        if self._submitting:
-            await asyncio.wait(self._submitting)
         await self._stack.aclose()
 
     def function(
@@ -215,10 +214,20 @@ class Jobs:
             owner=owner,
             repeatable=request.method in IDEMPOTENT_METHODS,
         )
-        task = asyncio.create_task(self._add(job, request))
-        self._submitting.add(task)
-        task.add_done_callback(self._submitting.discard)
-        return await asyncio.shield(task)
+        job = self._engine.admit(job)
+        try:
+            await self._store.add(job, request)
+        except asyncio.CancelledError:
+            # The client has gone, but the job may be on its way to the disk.
+            task = asyncio.create_task(self._submit_if_added(job))
+            self._outliving.add(task)
+            task.add_done_callback(self._outliving.discard)
+            raise
+        except BaseException:
+            self._engine.dismiss(job)
+            raise
+        await self._engine.submit(job)
+        return job
 
     async def get(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """The job as it is now.
@@ -299,15 +308,13 @@ class Jobs:
         """The jobs that `query` asks for, oldest due first."""
         return await self._store.find(query)
 
-    async def _add(self, job: Job, request: Request) -> Job:
-        job = self._engine.admit(job)
+    async def _submit_if_added(self, job: Job) -> None:
         try:
-            job = await self._store.add(job, request)
-        except BaseException:
+            await self._store.get(job.id)
+        except (JobNotFound, StoreUnavailable):
             self._engine.dismiss(job)
-            raise
-        await self._engine.submit(job)
-        return job
+        else:
+            await self._engine.submit(job)
 
     async def _call(self, function: Callable[..., Any], request: Request) -> Response:
         arguments = json.loads(request.body)

@@ -88,6 +88,8 @@ class Store(ABC):
     async def add(self, job: Job, request: Request) -> Job:
         """Keep a new job and its request. Durable when it returns.
 
+        If the caller is cancelled meanwhile, `get` tells afterwards what became of the job.
+
         Raises:
             StoreUnavailable: the job is not kept.
         """

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +77,20 @@ class StoreContract:
         assert await store.add(job, REQUEST) == job
         assert await store.get(job.id) == job
         assert await store.request(job.id) == REQUEST
+
+    async def test_a_cancelled_add_is_all_or_nothing(self, store: Store) -> None:
+        """After an add whose caller was cancelled, `get` tells once and for all whether it is."""
+        job = a_job()
+        adding = asyncio.create_task(store.add(job, REQUEST))
+        await asyncio.sleep(0)
+        adding.cancel()
+        with suppress(asyncio.CancelledError):
+            await adding
+        try:
+            assert await store.get(job.id) == job
+            assert await store.request(job.id) == REQUEST
+        except JobNotFound:
+            await store.add(job, REQUEST)
 
     async def test_a_request_can_be_read_again(self, store: Store) -> None:
         """A request is there for every attempt, not for the first one only."""

@@ -96,9 +96,16 @@ class LocalEngine(Engine):
         # The routes that may have jobs in the queue.
         self._queued: set[str] = set()
         self._doorbell = asyncio.Event()
+        # How many jobs are on their way to the disk as started, and whether there are none.
+        self._admitted = 0
+        self._none_admitted = asyncio.Event()
+        self._none_admitted.set()
         self._stopping = False
 
     async def __aenter__(self) -> Self:
+        # What earlier processes have left goes before the first new job.
+        self._queued.update(self._handlers)
+        await self._start_queued()
         self._looking = asyncio.create_task(self._look_after_queue())
         return self
 
@@ -107,6 +114,7 @@ class LocalEngine(Engine):
         self._doorbell.set()
         # Not cancelled: a job that it is just claiming would be left running, and by nobody.
         await self._looking
+        await self._none_admitted.wait()
         await self._ended(self._drain_time)
         self._runner.stop_all(JobInterrupted("the server was stopped while the job ran"))
         await self._ended(STOP_DEADLINE)
@@ -117,14 +125,17 @@ class LocalEngine(Engine):
         if self._stopping or job.route in self._queued or not self._slots.free(handler):
             return job
         self._slots.take(handler)
+        self._count_admitted(1)
         return job.start(self._store.worker, self._clock())
 
     def dismiss(self, job: Job) -> None:
         if job.state is State.RUNNING:
+            self._count_admitted(-1)
             self._give_back(self._handlers[job.route])
 
     async def submit(self, job: Job) -> None:
         if job.state is State.RUNNING:
+            self._count_admitted(-1)
             self._start(job)
         elif job.state is State.QUEUED:
             self.look({job.route})
@@ -133,6 +144,13 @@ class LocalEngine(Engine):
         """Ring the doorbell: these routes, or all, may have jobs in the queue."""
         self._queued.update(self._handlers if routes is None else routes)
         self._doorbell.set()
+
+    def _count_admitted(self, change: int) -> None:
+        self._admitted += change
+        if self._admitted:
+            self._none_admitted.clear()
+        else:
+            self._none_admitted.set()
 
     def _start(self, job: Job) -> None:
         """Run a job that is started, and whose slot is taken."""

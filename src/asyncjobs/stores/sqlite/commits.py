@@ -29,27 +29,34 @@ LOCK_TIMEOUT = 5.0
 
 
 class Write:
-    """An operation that is on its way, and whom to tell."""
+    """An operation that is on its way, and who waits for it.
 
-    __slots__ = ("asked", "error", "future", "job_id", "operation")
+    Attributes:
+        asked: when it was asked for, by the clock of the loop.
+        error: why it failed, if it did.
+    """
 
-    def __init__(
-        self, job_id: str, operation: Operation, future: asyncio.Future[None], asked: float
-    ) -> None:
+    __slots__ = ("_waiters", "asked", "error", "job_id", "operation")
+
+    def __init__(self, job_id: str, operation: Operation, asked: float) -> None:
         self.job_id = job_id
         self.operation = operation
-        self.future = future
         self.asked = asked
         self.error: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def settled(self) -> None:
+        """Wait until the write is durable or has failed. To be cancelled here changes nothing."""
+        # A future for each who waits: if one of them is cancelled, so is only what it waits on.
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def settle(self) -> None:
-        """Tell the caller, unless it has gone."""
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(None)
-        else:
-            self.future.set_exception(self.error)
+        """Tell all who wait."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class GroupCommit:
@@ -81,29 +88,34 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Write] = []
         self._busy = False
-        self._unsettled: dict[str, asyncio.Future[None]] = {}
+        self._unsettled: dict[str, Write] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._broken: StoreUnavailable | None = None
 
-    def write(self, job_id: str, operation: Operation) -> asyncio.Future[None]:
-        """Run `operation` in the next transaction. The future is done once that is durable.
+    async def write(self, job_id: str, operation: Operation) -> None:
+        """Run `operation` in the next transaction. Durable when it returns.
 
-        Its exception is whatever `operation` raised, or `StoreUnavailable`.
+        If the caller is cancelled meanwhile, the write goes on.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            Exception: whatever `operation` raised, and nothing was written.
         """
-        future: asyncio.Future[None] = self._loop.create_future()
         if self._broken is not None:
-            future.set_exception(self._broken)
-            return future
-        self._waiting.append(Write(job_id, operation, future, self._loop.time()))
-        self._unsettled[job_id] = future
+            raise self._broken
+        write = Write(job_id, operation, self._loop.time())
+        self._waiting.append(write)
+        self._unsettled[job_id] = write
         self._idle.clear()
         if not self._busy:
             self._busy = True
             self._loop.call_soon(self._commit)
-        return future
+        await write.settled()
+        if write.error is not None:
+            raise write.error
 
-    def unsettled(self, job_id: str) -> asyncio.Future[None] | None:
+    def unsettled(self, job_id: str) -> Write | None:
         """The write to this job that is not durable yet, if there is one."""
         return self._unsettled.get(job_id)
 
@@ -200,7 +212,7 @@ class GroupCommit:
         """The end of a turn: tell everybody, and begin the next one."""
         changed = []
         for write in batch:
-            if self._unsettled.get(write.job_id) is write.future:
+            if self._unsettled.get(write.job_id) is write:
                 del self._unsettled[write.job_id]
             if write.error is None:
                 changed.append(write.job_id)

@@ -6,7 +6,6 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -228,8 +227,7 @@ class SqliteStore(Store):
     async def _settled(self, job_id: str) -> None:
         """Wait for the write to this job that is on its way, so as to read only what is durable."""
         if (write := self._file.commits.unsettled(job_id)) is not None:
-            with suppress(Exception):  # its own caller is told
-                await asyncio.shield(write)
+            await write.settled()
 
     async def _look_for_others(self) -> None:
         """Give a hint whenever another process has committed something."""
