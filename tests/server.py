@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -27,6 +28,7 @@ TESTS = Path(__file__).parent
 DEADLINE = 30.0
 
 _RUNNING_ON = re.compile(r"Running on http://127\.0\.0\.1:(\d+)")
+_numbers = count(1)
 # What asyncio says of an exception that nobody was told of, wherever it happens.
 _UNHEARD = ("was never retrieved", "was never awaited", "was destroyed but it is pending")
 
@@ -76,7 +78,7 @@ class Server:
             *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = folder / "server.log"
+        self._log = folder / f"server-{next(_numbers)}.log"
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -174,7 +176,7 @@ def received(connection: socket.socket) -> bytes:
 def submit(client: httpx.Client, method: str, path: str, **options: Any) -> str:
     """Have a request become a job; the address to poll."""
     answer = client.request(method, path, **options)
-    assert answer.status_code == 202, answer.text
+    assert answer.status_code == 202, answer.text[:1000]
     return answer.headers["Location"]
 
 
@@ -184,7 +186,7 @@ def result(client: httpx.Client, poll: str) -> httpx.Response:
     def final() -> httpx.Response | None:
         answer = client.get(poll)
         state = answer.headers.get("Job-State")
-        assert state is not None, f"{poll} is no job: {answer.status_code} {answer.text}"
+        assert state is not None, f"{poll} is no job: {answer.status_code} {answer.text[:1000]}"
         return None if state in ("queued", "running") else answer
 
     return until(final, f"the end of {poll}")

@@ -352,6 +352,8 @@ def test_a_submission_tells_where_to_poll(client: httpx.Client) -> None:
         ("/files/100%25", "/files/100%25", {"file": "100%"}),
         ("/files/a%23b", "/files/a%23b", {"file": "a#b"}),
         ("/files/a%20b+c", "/files/a%20b+c", {"file": "a b+c"}),
+        ("/files/caf%E9", "/files/caf%EF%BF%BD", {"file": "caf\ufffd"}),
+        ("/files/a%00b", "/files/a%00b", {"file": "a\0b"}),
         ("/files/caf%C3%A9", "/files/caf%C3%A9", {"file": "café"}),
         ("/names/a%0D%0Ab", "/names/a%0D%0Ab", {"name": "a\r\nb"}),
         ("/files/;v=1,2&x='()*!@$", "/files/;v=1,2&x='()*!@$", {"file": ";v=1,2&x='()*!@$"}),
