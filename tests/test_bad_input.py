@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from quart import Blueprint, Quart
+from quart import Blueprint, Quart, request
 
 from apps.signals import Signals
 from asyncjobs import QuartJobs
@@ -119,6 +119,28 @@ def test_a_body_over_the_limit_makes_no_job(
     assert count_jobs(server.store) == before
 
 
+async def test_the_limit_may_be_higher_than_quarts(tmp_path: Path) -> None:
+    """`max_body` is the limit of a job's body also where it is over the 16 MB that Quart takes
+    unless it is told otherwise."""
+    limit = 20_000_000
+    app = Quart("large")
+    jobs = QuartJobs(app, store=f"sqlite:///{tmp_path}/jobs.db", max_body=limit)
+
+    @app.post("/upload")
+    @jobs.background
+    async def upload() -> list[int]:
+        return [len(await request.get_data())]
+
+    async with app.test_app() as running:
+        client = running.test_client()
+        submission = await client.post("/upload", data=bytes(limit))
+        assert submission.status_code == 202
+        location = submission.headers["Location"]
+        answer = await client.get(location, headers={"Prefer": "wait=30"})
+        assert await answer.get_json() == [limit]
+        assert (await client.post("/upload", data=bytes(limit + 1))).status_code == 413
+
+
 @pytest.mark.parametrize("length", [MAX_BODY + 1, 10**15])
 def test_a_length_over_the_limit_is_refused_before_the_body(
     server: Server, name: str, length: int
@@ -194,10 +216,11 @@ def test_a_client_that_hangs_up_in_mid_upload_makes_no_job(
     some = chunk(bytes(1000)) if chunked else bytes(1000)
 
     with server.connect() as connection:
-        connection.sendall(head(f"/upload/{name}", header, f"X-End: {name}.end") + some)
+        connection.sendall(head(f"/upload/{name}", header, f"X-Witness: {name}") + some)
+        signals.wait(f"{name}.begun")
         hang_up(connection, how)
 
-    signals.wait(f"{name}.end")
+    signals.wait(f"{name}.ended")
     assert count_jobs(server.store) == before
     assert not signals.is_sent(f"{name}.ran")
     assert server.log() == logged

@@ -24,22 +24,24 @@ jobs = QuartJobs(app)
 signals = Signals(app.config["SIGNALS"])
 
 
-class TellOfTheEnd:
-    """Signals that a request with an ``X-End`` has come to its end, one way or another."""
+class Witness:
+    """Signals that a request with an ``X-Witness`` begins, and that it has come to its end."""
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        names = [value.decode() for key, value in scope.get("headers", ()) if key == b"x-witness"]
+        for name in names:
+            signals.send(f"{name}.begun")
         try:
             await self._app(scope, receive, send)
         finally:
-            for name, value in scope.get("headers", ()):
-                if name == b"x-end":
-                    signals.send(value.decode())
+            for name in names:
+                signals.send(f"{name}.ended")
 
 
-app.asgi_app = TellOfTheEnd(app.asgi_app)  # type: ignore[method-assign]
+app.asgi_app = Witness(app.asgi_app)  # type: ignore[method-assign]
 
 
 @app.before_request
