@@ -23,7 +23,7 @@ LAYERS = [
     ["engine", "sweeper"],
     ["runner"],
     ["verdict"],
-    ["problem", "threads", "handler", "current", "watch"],
+    ["problem", "threads", "deadlines", "handler", "current", "watch"],
     ["settings"],
     ["stores"],
     ["hints"],

@@ -346,8 +346,8 @@ async def test_a_queue_is_found_by_its_index(path: Path, store: SqliteStore) -> 
 
 def test_headers_that_would_break_their_line_are_refused() -> None:
     """What would be read back as other headers is not written."""
-    for pair in [(b"a", b"b\r\nc: d"), (b"a\n", b"b"), (b"a:b", b"c")]:
-        with pytest.raises(ValueError, match="breaks its line"):
+    for pair in [(b"a", b"b\r\nc: d"), (b"a", b"\r"), (b"a\n", b"b"), (b"a:b", b"c")]:
+        with pytest.raises(ValueError, match=r"breaks its line|colon in its name"):
             headers_to_block((pair,))
     assert headers_from_block(headers_to_block(REQUEST.headers)) == REQUEST.headers
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from .current import RunningJob, running_job
+from .deadlines import Deadlines
 from .errors import (
     Conflict,
     HandlerFailed,
@@ -103,6 +104,7 @@ class Runner:
         self._clock = clock
         self._random = random
         self._runs: dict[str, Run] = {}
+        self._deadlines = Deadlines(self._time_out)
         self._errands: set[asyncio.Task[None]] = set()
 
     async def claim(self, job: Job) -> Job | None:
@@ -183,9 +185,8 @@ class Runner:
     async def _perform(self, run: Run) -> Response | JobFailure:
         handler = run.handler
         running_job.set(run.current)
-        timer = None
         if handler.timeout is not None:
-            timer = run.loop.call_later(handler.timeout, self._time_out, run)
+            self._deadlines.set(run.job.id, handler.timeout)
         run.performing = True
         try:
             run.current.request = await self._store.request(run.job.id)
@@ -201,8 +202,8 @@ class Runner:
             return run.stopped or HandlerFailed(f"the handler raised {type(error).__name__}")
         finally:
             run.performing = False
-            if timer is not None:
-                timer.cancel()
+            if handler.timeout is not None:
+                self._deadlines.clear(run.job.id, handler.timeout)
         return run.stopped or response
 
     async def _finish(self, run: Run, outcome: Response | JobFailure) -> None:
@@ -254,9 +255,9 @@ class Runner:
             logger.error("the handler of job %s does not stop; its job ends without it", run.job.id)
             self._do(self._finish(run, reason))
 
-    def _time_out(self, run: Run) -> None:
-        timeout = run.handler.timeout
-        self.stop(run.job.id, JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
+    def _time_out(self, job_id: str) -> None:
+        timeout = self._runs[job_id].handler.timeout
+        self.stop(job_id, JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
 
     def _reported(self, job_id: str) -> None:
         """There is a new progress, said in any thread; the newest is stored in a moment."""

@@ -15,7 +15,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -111,10 +110,10 @@ class StoreContract:
         assert await store.get(job.id) == job
         assert await store.request(job.id) == REQUEST
 
-    @pytest.mark.parametrize("job_id", ["0" * 32, "", "x", "\N{SNOWMAN}", "0" * 31, "0" * 64])
+    @pytest.mark.parametrize("job_id", ["0" * 32, "", "x", "\N{SNOWMAN}", "a" * 31, "A" * 32])
     async def test_unknown_ids(self, store: Store, job_id: str) -> None:
         """An id that no job has is not found, whatever it looks like."""
-        await store.add(a_job(), REQUEST)
+        await store.add(a_job(id="a" * 32), REQUEST)
         for read in (store.get, store.request, store.response):
             with pytest.raises(JobNotFound):
                 await read(job_id)
@@ -151,7 +150,7 @@ class StoreContract:
         job = await store.add(a_job(), REQUEST)
         running = job.start(store.worker, NOW)
         await store.replace(job, running)
-        for stale in (job, replace(running, version=running.version + 1)):
+        for stale in (job, running._replace(version=running.version + 1)):
             with pytest.raises(Conflict):
                 await store.replace(stale, stale.cancel(NOW, NOW) if stale is job else stale)
         final = running.finish(200, NOW, NOW + 60)

@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 from quart import Quart, Request
 from quart import Response as QuartResponse
-from werkzeug.datastructures import Headers
 from werkzeug.http import parse_dict_header
 
 from ..errors import AsyncJobsError
 from ..job import HeaderPairs, Job, Response
 from ..problem import problem
+from .headers import ReadyHeaders
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
@@ -55,9 +55,9 @@ def pending(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
 def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartResponse:
     """The answer to a poll of a final job: the handler's own status, headers and body."""
     headers = _decoded(stored.headers)
-    own = {name for name, _ in headers}
-    headers += [(name, value) for name, value in _polled(job, links) if name not in own - {"link"}]
-    return _response(app, stored.status, headers, stored.body)
+    own = {name for name, _ in headers if name != "link"}  # of which there may be several
+    headers += [header for header in _polled(job, links) if header[0] not in own]
+    return _response(app, stored.status, headers, stored.body, typed="content-type" in own)
 
 
 def nothing_started(app: Quart) -> QuartResponse:
@@ -108,10 +108,7 @@ def retry_after(job: Job, now: float) -> int:
 def wait_preference(request: Request) -> float | None:
     """The N of ``Prefer: wait=N`` (RFC 7240, section 4.3), if the client has that preference."""
     header = request.headers.get("Prefer")
-    if header is None:
-        return None
-    wait = parse_dict_header(header).get("wait")
-    return float(wait) if wait is not None and wait.isdecimal() else None
+    return None if header is None else _wait_in(header)
 
 
 def _polled(job: Job, links: Links) -> list[tuple[str, str]]:
@@ -124,7 +121,7 @@ def _about(job: Job, links: Links) -> list[tuple[str, str]]:
     return [
         _NO_STORE,
         ("link", f'<{links.status}>; rel="status"'),
-        ("job-state", job.state.value),
+        ("job-state", str(job.state)),
     ]
 
 
@@ -133,25 +130,22 @@ def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
     return [(name.decode(), value.decode()) for name, value in pairs]
 
 
-class _ReadyHeaders(Headers):
-    """Headers that are known to be well-formed: to have them checked one by one is a good part of
-    what a poll costs."""
-
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        self._list = list(pairs)
-
-
 def _response(
-    app: Quart, status: int, headers: list[tuple[str, str]], body: bytes
+    app: Quart, status: int, headers: list[tuple[str, str]], body: bytes, *, typed: bool = True
 ) -> QuartResponse:
-    typed = any(name == "content-type" for name, _ in headers)
     headers.append(("content-length", str(len(body))))
     response = app.response_class(
-        app.response_class.data_body_class(body), status, _ReadyHeaders(headers)
+        app.response_class.data_body_class(body), status, ReadyHeaders(headers)
     )
     if not typed:
         del response.headers["content-type"]  # Quart's default, which the handler did not want
     return response
+
+
+@lru_cache(maxsize=256)  # a client says the same with each poll
+def _wait_in(prefer: str) -> float | None:
+    wait = parse_dict_header(prefer).get("wait")
+    return float(wait) if wait is not None and wait.isdecimal() else None
 
 
 @lru_cache(maxsize=256)  # few routes have most of the jobs

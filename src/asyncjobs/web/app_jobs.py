@@ -137,17 +137,19 @@ class AppJobs:
 
     def _handler(self, jobs: Jobs, endpoint: str, background: Background) -> Handler:
         settings = jobs.settings
+        threaded = is_threaded(background.view)
         return Handler(
             route=endpoint,
             perform=Replay(
                 self._app,
                 endpoint,
                 background.view,
+                threaded,
                 jobs.threads,
                 self._before_run,
                 settings.max_response,
             ),
-            threaded=is_threaded(background.view),
+            threaded=threaded,
             timeout=settings.timeout if background.timeout is UNSET else background.timeout,
             concurrency=background.concurrency,
             ttl=settings.ttl if background.ttl is None else background.ttl,

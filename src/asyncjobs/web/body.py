@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any, cast
 
 from quart import Request
 
 from ..errors import BodyTimeout, BodyTooLarge
+from .compat import is_complete
 
 _KEY = "asyncjobs.body"
 
@@ -21,23 +23,16 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> None:
         BodyTooLarge: it has more than `limit` bytes.
         BodyTimeout: it took longer than `timeout` seconds to arrive.
     """
-    chunks: list[bytes] = []
-    size = 0
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     try:
-        async with asyncio.timeout(timeout):
-            # Not `get_data`: Quart would keep a chunked body of any size before it says a word.
-            async for chunk in request.body:
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > limit:
-                    raise _too_large(limit)
+        # Nearly every body is there already, and to set a timer costs more than to read it.
+        async with nullcontext() if is_complete(request.body) else asyncio.timeout(timeout):
+            body = await _read(request, limit)
     except TimeoutError:
         raise BodyTimeout(
             f"the request body did not arrive within {timeout:g} s; no job was made"
         ) from None
-    body = b"".join(chunks)
     _scope(request)[_KEY] = body
     fresh = request.body_class(None, None)
     fresh.set_result(body)
@@ -48,6 +43,18 @@ def body_of(request: Request) -> bytes:
     """What `read_body` has read."""
     body: bytes = _scope(request)[_KEY]
     return body
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    # Not `get_data`: Quart would keep a chunked body of any size before it says a word.
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.body:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+    return b"".join(chunks)
 
 
 def _scope(request: Request) -> dict[str, Any]:

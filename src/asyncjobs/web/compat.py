@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
 from quart import Quart
 from quart.typing import ResponseReturnValue
+from quart.wrappers.request import Body
 from werkzeug.exceptions import HTTPException
 
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
@@ -29,6 +31,12 @@ async def handle_user_exception(
     answer: HTTPException | ResponseReturnValue
     answer = await (handle(current_context(), error) if _TAKES_CONTEXT else handle(error))
     return answer
+
+
+def is_complete(body: Body) -> bool:
+    """Whether all of a request's body has arrived; False also where Quart does not tell."""
+    complete: asyncio.Event | None = getattr(body, "_complete", None)
+    return complete is not None and complete.is_set()
 
 
 def log_exception(app: Quart, error: BaseException) -> None:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import quart
 from quart import Quart
@@ -23,7 +23,12 @@ from ..errors import HandlerGone, JobFailure, ResponseTooLarge
 from ..job import Request, Response
 from ..threads import Threads
 from .compat import handle_user_exception, log_exception
-from .stored import storable_request_headers, storable_response_headers
+from .headers import (
+    ReadyHeaders,
+    storable_request_headers,
+    storable_response_headers,
+    title_of,
+)
 
 View = Callable[..., Any]
 
@@ -64,15 +69,15 @@ def thaw(app: Quart, stored: Request) -> quart.Request:
         "extensions": {},
     }
     client = "<local>" if stored.client is None else stored.client[0]
-    pairs = [("Remote-Addr", client)]
-    for name, value in stored.headers:
-        pairs.append((name.decode("latin-1").title(), value.decode("latin-1")))
+    headers = [(title_of(name), value.decode("latin-1")) for name, value in stored.headers]
+    if stored.http_version < "1.1" and not any(name == "Host" for name, _ in headers):
+        headers.append(("Host", app.config["SERVER_NAME"] or ""))
     request = app.request_class(
         stored.method,
         stored.scheme,
         stored.path,
         stored.query,
-        Headers(pairs),
+        ReadyHeaders([("Remote-Addr", client), *headers]),
         stored.root_path,
         stored.http_version,
         max_content_length=None,
@@ -90,6 +95,7 @@ class Replay:
 
     Attributes:
         view: what stands inside of the decorator.
+        threaded: whether it runs in a thread.
         before_run: called before the view, in its context.
         max_response: the limit of the response's body, in bytes.
     """
@@ -97,26 +103,33 @@ class Replay:
     app: Quart
     endpoint: str
     view: View
+    threaded: bool
     threads: Threads
     before_run: Sequence[View]
     max_response: int
 
     async def __call__(self, stored: Request) -> Response:
         request = thaw(self.app, stored)
-        async with self.app.request_context(request):
+        async with self.app.request_context(request) as context:
             if request.url_rule is None or request.url_rule.endpoint != self.endpoint:
                 raise HandlerGone(
                     f"{stored.method} {stored.path} does not lead to {self.endpoint!r} any more"
                 )
             try:
-                return await self._capture(await self._call_view(request))
+                response = await self.app.make_response(await self._call_view(request))
+                # What the view itself has asked for; the app's hooks ran at submission.
+                for function in context._after_request_functions:
+                    response = cast(
+                        "ResponseTypes", await self.app.ensure_async(function)(response)
+                    )
+                return await self._capture(response)
             except JobFailure:
                 raise
             except BaseException as error:
                 # A CancelledError is the job's end if it was told to stop, else the handler's own.
                 if isinstance(error, asyncio.CancelledError) and current_job.is_cancelled:
                     raise
-                return await self._capture(await self._answer(error))
+                return await self._capture(await self.app.make_response(await self._answer(error)))
 
     async def _call_view(self, request: quart.Request) -> Any:
         # Not a hook, but a part of matching the URL: it takes arguments away and fills `g`.
@@ -126,7 +139,7 @@ class Replay:
         for function in self.before_run:
             await self.app.ensure_async(function)()
         call = partial(self.view, **(request.view_args or {}))
-        if is_threaded(self.view):
+        if self.threaded:
             result = await self.threads.run(call)
         else:
             result = call()
@@ -143,8 +156,7 @@ class Replay:
         drained = b"".join(chunks)
         return (drained, *rest) if rest else drained
 
-    async def _capture(self, result: Any) -> Response:
-        response = await self.app.make_response(result)
+    async def _capture(self, response: ResponseTypes) -> Response:
         body = await _body_of(response, self.max_response)
         headers = storable_response_headers(encode_headers(response.headers))
         return Response(response.status_code, headers, body)

@@ -111,7 +111,7 @@ class PollRoutes:
             if rule.subdomain:
                 options["subdomain"] = rule.subdomain
             self._add_url_rule(
-                f"{rule.rule.rstrip('/')}/<asyncjobs_id:job_id>",
+                f"{rule.rule.rstrip('/')}/<asyncjobs_id:asyncjobs_id>",
                 f"{rule.endpoint}{POLL_SUFFIX}",
                 self._poll,
                 methods=["GET", "DELETE"],

@@ -105,10 +105,10 @@ class Views:
         return await self._answer_poll(jobs, await jobs.get(job_id, owner=await self._owner()))
 
     @answering_errors
-    async def poll_route(self, job_id: str, **view_args: Any) -> Response:
+    async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Response:
         """The view of every poll route: below the path that the job was submitted to, only."""
         jobs = await self._started()
-        job = await jobs.get(job_id, owner=await self._owner())
+        job = await jobs.get(asyncjobs_id, owner=await self._owner())
         if (request.endpoint, request.path) != (f"{job.route}{POLL_SUFFIX}", _poll_path(job)):
             return await self.not_found()
         if request.method == "DELETE":

@@ -20,23 +20,20 @@ REQUEST_COLUMNS = (
 RESPONSE_COLUMNS = "status, headers, body"
 
 
+#: How many fields of a `Job` never change.
+_FIXED = len(FIXED_JOB_COLUMNS.split(", "))
+_STATES = {state.value: state for state in State}
+
+
 def job_to_row(job: Job) -> tuple[Any, ...]:
     """The values of `JOB_COLUMNS`."""
-    return (
-        bytes.fromhex(job.id),
-        job.route,
-        job.path,
-        job.created,
-        job.owner,
-        job.repeatable,
-        *job_changes_to_row(job),
-    )
+    return (bytes.fromhex(job.id), *job[1:_FIXED], *job_changes_to_row(job))
 
 
 def job_changes_to_row(job: Job) -> tuple[Any, ...]:
     """The values of `CHANGING_JOB_COLUMNS`."""
     return (
-        job.state.value,
+        str(job.state),
         job.version,
         job.attempt,
         job.crashes,
@@ -51,24 +48,24 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
 
 
 def job_from_row(row: tuple[Any, ...]) -> Job:
+    """The reverse of `job_to_row`; columns behind those of a job are left out."""
+    job_id, route, path, created, owner, repeatable, state, *others = row[: len(Job._fields)]
+    version, attempt, crashes, worker, cancel_requested, progress, *times = others
     return Job(
-        id=row[0].hex(),
-        route=row[1],
-        path=row[2],
-        created=row[3],
-        owner=row[4],
-        repeatable=bool(row[5]),
-        state=State(row[6]),
-        version=row[7],
-        attempt=row[8],
-        crashes=row[9],
-        worker=row[10],
-        cancel_requested=bool(row[11]),
-        progress=None if row[12] is None else Progress(*json.loads(row[12])),
-        due=row[13],
-        started=row[14],
-        finished=row[15],
-        expires=row[16],
+        job_id.hex(),
+        route,
+        path,
+        created,
+        owner,
+        bool(repeatable),
+        _STATES[state],
+        version,
+        attempt,
+        crashes,
+        worker,
+        bool(cancel_requested),
+        _progress_from_text(progress),
+        *times,
     )
 
 
@@ -116,12 +113,13 @@ def headers_to_block(headers: HeaderPairs) -> bytes:
     Raises:
         ValueError: a name or value that would be read back as something else.
     """
-    lines = []
-    for name, value in headers:
-        if b"\n" in value or b"\r" in value or b"\n" in name or b"\r" in name or b":" in name:
-            raise ValueError(f"the header {name!r}: {value!r} breaks its line")
-        lines.append(b"%b: %b\r\n" % (name, value))
-    return b"".join(lines)
+    block = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    lines = len(headers)
+    if block.count(b"\n") != lines or block.count(b"\r") != lines:
+        raise ValueError(f"a header breaks its line: {headers!r}")
+    if any(b":" in name for name, _ in headers):
+        raise ValueError(f"a header has a colon in its name: {headers!r}")
+    return block
 
 
 def headers_from_block(block: bytes) -> HeaderPairs:
@@ -151,3 +149,7 @@ def _progress_to_text(progress: Progress | None) -> str | None:
     if progress is None:
         return None
     return json.dumps([progress.current, progress.total, progress.message])
+
+
+def _progress_from_text(text: str | None) -> Progress | None:
+    return None if text is None else Progress(*json.loads(text))

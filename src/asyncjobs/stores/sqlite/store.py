@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ DEFAULT_LIMIT = 64 * 1024**3
 POLL_INTERVAL = 0.05
 #: Expired jobs are deleted so many to a transaction: that takes well under a millisecond.
 PURGE_CHUNK = 100
+# `bytes.fromhex` alone would take capitals and blanks as well.
+_ID = re.compile("[0-9a-f]{32}")
 # What a write puts into the log besides bodies: the pages of a table and its indexes, about.
 _LOG_BYTES_PER_WRITE = 5000
 
@@ -266,8 +269,4 @@ def _where(query: Query, route: str | None, state: State | None) -> tuple[str, l
 
 def _key(job_id: str) -> bytes | None:
     """The id as it is stored, or None if it can be no job's."""
-    try:
-        key = bytes.fromhex(job_id)
-    except ValueError:
-        return None
-    return key if len(key) == 16 else None
+    return bytes.fromhex(job_id) if _ID.fullmatch(job_id) else None

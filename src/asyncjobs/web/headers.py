@@ -1,10 +1,12 @@
-"""What is stored of a request and a response: no credentials, nothing of the connection."""
+"""Headers: which are stored (no credentials, nothing of the connection), and their ways back."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+
+from werkzeug.datastructures import Headers
 
 from ..job import HeaderPairs
 
@@ -52,6 +54,20 @@ def storable_request_headers(pairs: Iterable[tuple[bytes, bytes]], body: bytes) 
 def storable_response_headers(pairs: Iterable[tuple[bytes, bytes]]) -> HeaderPairs:
     """The headers of a response that are part of the result."""
     return tuple(pair for pair in pairs if pair[0] not in _NOT_OF_A_RESULT)
+
+
+class ReadyHeaders(Headers):
+    """Headers that are known to be well-formed: to have them checked one by one, as werkzeug does,
+    is a good part of what a poll costs."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._list = list(pairs)
+
+
+@lru_cache(maxsize=1024)
+def title_of(name: bytes) -> str:
+    """A header's name as Quart writes it."""
+    return name.decode("latin-1").title()
 
 
 @lru_cache(maxsize=1024)  # headers have few names, and this is done for each of every request

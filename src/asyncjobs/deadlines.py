@@ -1,0 +1,46 @@
+"""Time-outs for very many jobs at the price of one timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Deadlines:
+    """Calls back for each key whose time is over, if it was not cleared before.
+
+    A timer a key would be a heap of thousands, which asyncio compares in Python. All keys with the
+    same time-out end in the order of their beginnings, so a timer for the first of them will do.
+
+    Args:
+        passed: called with the key.
+    """
+
+    def __init__(self, passed: Callable[[str], None]) -> None:
+        self._passed = passed
+        self._deadlines: dict[float, dict[str, float]] = {}
+
+    def set(self, key: str, timeout: float) -> None:
+        """Call back for `key` in `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        deadlines = self._deadlines.get(timeout)
+        if deadlines is None:
+            deadlines = self._deadlines[timeout] = {}
+            loop.call_later(timeout, self._check, timeout)
+        deadlines[key] = loop.time() + timeout
+
+    def clear(self, key: str, timeout: float) -> None:
+        """Do not call back for `key`."""
+        self._deadlines.get(timeout, {}).pop(key, None)
+
+    def _check(self, timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadlines = self._deadlines[timeout]
+        while deadlines:
+            key, deadline = next(iter(deadlines.items()))
+            if deadline > loop.time():
+                loop.call_at(deadline, self._check, timeout)
+                return
+            del deadlines[key]
+            self._passed(key)
+        del self._deadlines[timeout]
