@@ -67,7 +67,10 @@ class Settings:
     )
     ttl: float = _setting(86400.0, _SECONDS, "seconds that a result is kept; then its id is a 404")
     max_body: int = _setting(
-        16 * _MIB, (int,), "bytes of a request body; a larger one is answered with 413"
+        16 * _MIB,
+        (int,),
+        "bytes of a request body; a larger one is answered with 413, and so is "
+        "one over the app's own `MAX_CONTENT_LENGTH`",
     )
     body_timeout: float = _setting(
         60.0, _SECONDS, "seconds for a request body to arrive; then the answer is 408"

@@ -27,6 +27,9 @@ _CONDITIONAL = re.compile(rb"if-.*|range|expect")
 _CREDENTIAL = re.compile(
     rb"authorization|cookie|proxy-authorization|.*(token|secret|api-?_?key|session|[cx]srf|passw).*"
 )
+# RFC 9110, sections 5.1 and 5.5.
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(rb"([\x21-\x7e\x80-\xff]+([ \t]+[\x21-\x7e\x80-\xff]+)*)?")
 # Quart counts the length anew when the result is answered; a cookie is not for whoever polls.
 _NOT_OF_A_RESULT = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"set-cookie2"}
 
@@ -52,8 +55,16 @@ def storable_request_headers(pairs: Iterable[tuple[bytes, bytes]], body: bytes) 
 
 
 def storable_response_headers(pairs: Iterable[tuple[bytes, bytes]]) -> HeaderPairs:
-    """The headers of a response that are part of the result."""
-    return tuple(pair for pair in pairs if pair[0] not in _NOT_OF_A_RESULT)
+    """The headers of a response that are part of the result.
+
+    Raises:
+        ValueError: one is not well-formed: no server could send it, now or at any poll.
+    """
+    kept = tuple(pair for pair in pairs if pair[0] not in _NOT_OF_A_RESULT)
+    for name, value in kept:
+        if not (_is_name(name) and _VALUE.fullmatch(value)):
+            raise ValueError(f"the response has a malformed header, {name!r}: {value!r}")
+    return kept
 
 
 class ReadyHeaders(Headers):
@@ -62,6 +73,11 @@ class ReadyHeaders(Headers):
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._list = list(pairs)
+
+
+@lru_cache(maxsize=1024)
+def _is_name(name: bytes) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -157,6 +158,8 @@ class Replay:
         return (drained, *rest) if rest else drained
 
     async def _capture(self, response: ResponseTypes) -> Response:
+        if not 200 <= response.status_code <= 599:
+            raise ValueError(f"{response.status_code} is not the status of a result")
         body = await _body_of(response, self.max_response)
         headers = storable_response_headers(encode_headers(response.headers))
         return Response(response.status_code, headers, body)
@@ -222,8 +225,12 @@ async def _body_of(response: ResponseTypes, limit: int) -> bytes:
                 raise _too_large(limit)
             chunks.append(chunk)
     else:  # werkzeug's own, such as that of an HTTPException
-        chunks.extend(response.iter_encoded())
-        response.close()
+        with closing(response):
+            for chunk in response.iter_encoded():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
     return b"".join(chunks)
 
 

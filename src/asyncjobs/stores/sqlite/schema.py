@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EACCES, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
 from ...errors import (
@@ -162,14 +163,16 @@ def explained(path: Path) -> Iterator[None]:
 
 def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     name = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", "") or str(error)
-    if name.startswith("SQLITE_FULL") or getattr(error, "errno", None) == 28:
+    errno = getattr(error, "errno", None)
+    # Of the shared memory beside the database, SQLite only says that it could not be made larger.
+    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE") or errno == ENOSPC:
         return StoreFull(f"the disk of the store {path} is full: make room, then start again")
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return StoreCorrupt(
             f"the store {path} is not an SQLite database, or it is damaged ({error}); nothing in "
             "it was touched: move it away or restore it, or name another file"
         )
-    if name.startswith("SQLITE_READONLY") or getattr(error, "errno", None) in (1, 13, 30):
+    if name.startswith("SQLITE_READONLY") or errno in (EPERM, EACCES, EROFS):
         return StoreReadOnly(
             f"the store {path} cannot be written ({error}): give this user write access to the "
             "file and to its folder"
