@@ -1,10 +1,8 @@
-"""The two servers that are compared, and what both answer.
-
-`floor` answers the contract and does nothing else; `ours` runs each request as a durable job.
-"""
+"""The servers that are measured."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from pathlib import Path
 
@@ -12,9 +10,11 @@ from quart import Quart, request
 
 from asyncjobs import QuartJobs
 
+#: Answers the contract and does nothing else.
 floor = Quart("floor")
+#: Runs each request as a durable job.
 ours = Quart("ours", instance_path=str(Path.cwd() / "instance"))
-jobs = QuartJobs(ours)
+jobs = QuartJobs(ours, concurrency=20_000)
 
 
 @floor.post("/job")
@@ -31,4 +31,17 @@ async def floor_result(task_id: str):
 @ours.post("/job")
 @jobs.background(ttl=60)
 async def job():
+    return {"Result": True}
+
+
+@ours.post("/short")
+@jobs.background(ttl=1)
+async def short():
+    return {"Result": True}
+
+
+@ours.post("/sleep")
+@jobs.background
+async def sleep():
+    await asyncio.sleep(3600)
     return {"Result": True}

@@ -154,13 +154,13 @@ class LocalEngine(Engine):
 
     def _start(self, job: Job) -> None:
         """Run a job that is started, and whose slot is taken."""
-        task = asyncio.create_task(
-            self._runner.run(job, partial(self._give_back, self._handlers[job.route])),
-            # An inherited context would share the `g` of the request that submitted the job.
-            context=contextvars.Context(),
-        )
+        # An inherited context would share the `g` of the request that submitted the job, and keep
+        # that request for as long as the job runs. So would that of a callback.
+        context = contextvars.Context()
+        done = partial(self._give_back, self._handlers[job.route])
+        task = asyncio.create_task(self._runner.run(job, done), context=context)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._running.discard, context=context)
 
     def _give_back(self, handler: Handler) -> None:
         self._slots.give_back(handler)

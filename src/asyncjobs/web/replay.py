@@ -23,6 +23,7 @@ from ..current import current_job
 from ..errors import HandlerGone, JobFailure, ResponseTooLarge
 from ..job import Request, Response
 from ..threads import Threads
+from .body import keep_body
 from .compat import handle_user_exception, log_exception
 from .headers import (
     ReadyHeaders,
@@ -32,6 +33,8 @@ from .headers import (
 )
 
 View = Callable[..., Any]
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
 def freeze(request: quart.Request, body: bytes) -> Request:
@@ -56,11 +59,10 @@ def thaw(app: Quart, stored: Request) -> quart.Request:
     """The request as Quart builds it from a connection, with its body there already."""
     scope: Any = {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "asgi": _ASGI,
         "method": stored.method,
         "scheme": stored.scheme,
         "path": stored.root_path + stored.path,
-        "raw_path": b"",
         "query_string": stored.query,
         "root_path": stored.root_path,
         "http_version": stored.http_version,
@@ -86,7 +88,7 @@ def thaw(app: Quart, stored: Request) -> quart.Request:
         send_push_promise=_no_push,
         scope=scope,
     )
-    request.body.set_result(stored.body)
+    keep_body(request, stored.body)
     return request
 
 
