@@ -133,20 +133,29 @@ def result_in_a_thread(kind: str) -> Any:
     return RESULTS[kind]()
 
 
-async def endless() -> AsyncIterator[bytes]:
-    while True:
-        yield b"x" * 1000
+# Far too large, and yet not endless: a test that fails must not take the machine's memory.
+PARTS = 20_000
+
+
+def many_parts() -> Iterator[bytes]:
+    yield from repeat(b"x" * 1000, PARTS)
+    signals.send("exhausted")
+
+
+async def many_parts_async() -> AsyncIterator[bytes]:
+    for part in many_parts():
+        yield part
 
 
 LARGE: dict[str, Callable[[], Any]] = {
     "bytes": lambda: bytes(LIMIT + 1),
     "text": lambda: "é" * (LIMIT // 2 + 1),
     "JSON": lambda: ["x" * LIMIT],
-    "an endless generator": endless,
-    "an endless sync generator": lambda: (part for part in repeat(b"x" * 1000)),
-    "an endless generator in a response": lambda: Response(endless()),
-    "an endless iterator in a response": lambda: Response(repeat(b"x" * 1000)),
-    "a werkzeug response in parts": lambda: werkzeug.Response(repeat(b"x" * 1000, 10_000)),
+    "a generator": many_parts_async,
+    "a sync generator": many_parts,
+    "a generator in a response": lambda: Response(many_parts_async()),
+    "a sync generator in a response": lambda: Response(many_parts()),
+    "a sync generator in a werkzeug response": lambda: werkzeug.Response(many_parts()),
     "a werkzeug response": lambda: werkzeug.Response(bytes(LIMIT + 1)),
     "a file in memory": lambda: send_file(BytesIO(bytes(LIMIT + 1)), mimetype="text/plain"),
     "a file": lambda: send_file(app.config["LARGE_FILE"]),

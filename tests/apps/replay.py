@@ -47,6 +47,18 @@ app = Quart(__name__)
 app.request_class = OurRequest
 app.config.update(configuration())
 app.secret_key = "for the sessions of a test"
+
+
+# Registered before the extension is: it must not depend on who comes first.
+@app.before_request
+async def act_as_an_app_does() -> None:
+    g.user = request.headers.get("X-User")
+    if "X-Parse" in request.headers:
+        g.form, g.files = await request.form, await request.files
+    if "X-Read" in request.headers:
+        g.data = await request.get_data()
+
+
 jobs = QuartJobs(app)
 signals = Signals(app.config["SIGNALS"])
 
@@ -381,15 +393,6 @@ app.register_blueprint(views("job", jobs.background))
 
 
 # What is different in a job.
-
-
-@app.before_request
-async def act_as_an_app_does() -> None:
-    g.user = request.headers.get("X-User")
-    if "X-Parse" in request.headers:
-        g.form, g.files = await request.form, await request.files
-    if "X-Read" in request.headers:
-        g.data = await request.get_data()
 
 
 @jobs.before_run
