@@ -67,7 +67,7 @@ class Run:
     )
 
     def __init__(
-        self, job: Job, handler: Handler, current: RunningJob, done: Callable[[], None]
+        self, job: Job, handler: Handler, current: RunningJob, done: Callable[[Handler], None]
     ) -> None:
         self.job = job
         self.handler = handler
@@ -85,7 +85,7 @@ class Run:
         """The job is no longer run here; may be said twice."""
         if not self.over:
             self.over = True
-            self._done()
+            self._done(self.handler)
 
 
 class Runner:
@@ -116,11 +116,11 @@ class Runner:
             return None
         return started
 
-    async def run(self, job: Job, done: Callable[[], None]) -> None:
+    async def run(self, job: Job, done: Callable[[Handler], None]) -> None:
         """Perform a job that this worker has claimed, and finish it.
 
-        `done` is called once, when the job is finished or turned out to be somebody else's. The
-        handler may then still run, if it does not stop when it is told to.
+        `done` is called once with its handler, when the job is finished or turned out to be
+        somebody else's. The handler may then still run, if it does not stop when it is told to.
         """
         run = Run(job, self._handlers[job.route], RunningJob(job, self._reported), done)
         self._runs[job.id] = run

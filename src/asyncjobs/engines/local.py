@@ -8,7 +8,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Self
 
 from ..engine import Engine
@@ -157,8 +156,7 @@ class LocalEngine(Engine):
         # An inherited context would share the `g` of the request that submitted the job, and keep
         # that request for as long as the job runs. So would that of a callback.
         context = contextvars.Context()
-        done = partial(self._give_back, self._handlers[job.route])
-        task = asyncio.create_task(self._runner.run(job, done), context=context)
+        task = asyncio.create_task(self._runner.run(job, self._give_back), context=context)
         self._running.add(task)
         task.add_done_callback(self._running.discard, context=context)
 

@@ -44,8 +44,8 @@ def storable_request_headers(pairs: Iterable[tuple[bytes, bytes]], body: bytes) 
             named += b"," + value.lower()
         elif name == b"transfer-encoding":
             chunked = True
-        elif _is_storable(name):
-            kept.append((name, value))
+        elif (shared := _storable_name(name)) is not None:
+            kept.append((shared, value))
     if named:
         hops = {token.strip() for token in named.split(b",")}
         kept = [pair for pair in kept if pair[0] not in hops]
@@ -87,5 +87,8 @@ def title_of(name: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)  # headers have few names, and this is done for each of every request
-def _is_storable(name: bytes) -> bool:
-    return not (name in _HOP_BY_HOP or _CONDITIONAL.fullmatch(name) or _CREDENTIAL.fullmatch(name))
+def _storable_name(name: bytes) -> bytes | None:
+    """The name, as one object for all jobs, or None if the header is not stored."""
+    if name in _HOP_BY_HOP or _CONDITIONAL.fullmatch(name) or _CREDENTIAL.fullmatch(name):
+        return None
+    return name

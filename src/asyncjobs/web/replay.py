@@ -39,7 +39,7 @@ _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 def freeze(request: quart.Request, body: bytes) -> Request:
     """What a job keeps of `request`, taken from the raw scope: Quart re-codes some bytes."""
-    scope = request.scope
+    scope: Any = request.scope
     client, server = scope.get("client"), scope.get("server")
     return Request(
         method=request.method,
@@ -50,8 +50,8 @@ def freeze(request: quart.Request, body: bytes) -> Request:
         scheme=request.scheme,
         root_path=request.root_path,
         http_version=request.http_version,
-        client=None if client is None else (client[0], client[1]),
-        server=None if server is None else (server[0], server[1]),
+        client=None if client is None else tuple(client),
+        server=None if server is None else tuple(server),
     )
 
 
