@@ -119,12 +119,11 @@ def test_a_body_over_the_limit_makes_no_job(
     assert count_jobs(server.store) == before
 
 
-async def test_the_limit_may_be_higher_than_quarts(tmp_path: Path) -> None:
-    """`max_body` is the limit of a job's body also where it is over the 16 MB that Quart takes
-    unless it is told otherwise."""
-    limit = 20_000_000
-    app = Quart("large")
-    jobs = QuartJobs(app, store=f"sqlite:///{tmp_path}/jobs.db", max_body=limit)
+async def test_the_apps_own_limit_holds_as_well(tmp_path: Path) -> None:
+    """A body over the app's own MAX_CONTENT_LENGTH makes no job, whatever `max_body` says."""
+    app = Quart("small")
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+    jobs = QuartJobs(app, store=f"sqlite:///{tmp_path}/jobs.db", max_body=2000)
 
     @app.post("/upload")
     @jobs.background
@@ -133,12 +132,11 @@ async def test_the_limit_may_be_higher_than_quarts(tmp_path: Path) -> None:
 
     async with app.test_app() as running:
         client = running.test_client()
-        submission = await client.post("/upload", data=bytes(limit))
-        assert submission.status_code == 202
-        location = submission.headers["Location"]
-        answer = await client.get(location, headers={"Prefer": "wait=30"})
-        assert await answer.get_json() == [limit]
-        assert (await client.post("/upload", data=bytes(limit + 1))).status_code == 413
+        answer = await client.post("/upload", data=bytes(1001))
+        assert answer.status_code == 413
+        assert (await answer.get_json())["type"] == "urn:asyncjobs:problem:body-too-large"
+        assert count_jobs(tmp_path / "jobs.db") == 0
+        assert (await client.post("/upload", data=bytes(1000))).status_code == 202
 
 
 @pytest.mark.parametrize("length", [MAX_BODY + 1, 10**15])

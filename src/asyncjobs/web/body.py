@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any, cast
 
 from quart import Request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..errors import BodyTimeout, BodyTooLarge
 from .compat import is_complete
@@ -30,6 +31,8 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> None:
         # Nearly every body is there already, and to set a timer costs more than to read it.
         async with nullcontext() if is_complete(request.body) else asyncio.timeout(timeout):
             body = await _read(request, limit)
+    except RequestEntityTooLarge:  # Quart, which counts as well, was faster
+        raise _too_large(limit) from None
     except TimeoutError:
         raise BodyTimeout(
             f"the request body did not arrive within {timeout:g} s; no job was made"

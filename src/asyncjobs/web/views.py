@@ -19,6 +19,7 @@ from . import answers
 from .answers import Links
 from .body import body_of, read_body
 from .compat import handle_user_exception
+from .connection import outlasting_clients
 from .replay import freeze
 from .routes import POLL_SUFFIX, JobIdConverter, background_of
 
@@ -67,7 +68,7 @@ class Views:
         self._prefix = prefix
 
     def install(self) -> None:
-        """Add the route of the status documents, and the hook that reads the bodies of jobs."""
+        """Add the route of the status documents, and have the bodies of jobs read in any case."""
         self.app.url_map.converters["asyncjobs_id"] = JobIdConverter
         self.app.add_url_rule(
             f"{self._prefix}/<asyncjobs_id:job_id>",
@@ -75,6 +76,7 @@ class Views:
             self.status,
             methods=["GET", "DELETE"],
         )
+        self.app.asgi_http_class = outlasting_clients(self.app.asgi_http_class)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         self.app.before_request_funcs[None].insert(0, self.read_body)
 
@@ -85,7 +87,8 @@ class Views:
         if background_of(view) is None or request.method in ("HEAD", "OPTIONS"):
             return None
         settings = (await self._started()).settings
-        await read_body(request, limit=settings.max_body, timeout=settings.body_timeout)
+        limit = min(settings.max_body, self.app.config["MAX_CONTENT_LENGTH"] or settings.max_body)
+        await read_body(request, limit=limit, timeout=settings.body_timeout)
         return None
 
     @answering_errors
