@@ -75,6 +75,7 @@ class Server:
             *("--bind", "127.0.0.1:0"),
             *("--workers", str(workers)),
             *("--graceful-timeout", "1"),
+            *("--keep-alive", "60"),  # a test that is held up must not find its connection closed
             *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -144,7 +145,8 @@ class Server:
 
     def client(self, **headers: str) -> httpx.Client:
         """A client of this server that sends `headers` with each request."""
-        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE)
+        # There is nothing to verify, and to load the certificates takes longer than most tests.
+        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE, verify=False)
 
     def connect(self) -> socket.socket:
         """A bare connection."""
