@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from inspect import cleandoc
 from pathlib import Path
 
 import pytest
@@ -111,10 +112,8 @@ def test_the_embedded_example(folder: Path) -> None:
 
 def test_the_example_in_the_docstring_of_jobs(tmp_path: Path) -> None:
     """The example in the docstring of `Jobs` runs."""
-    example = asyncjobs.Jobs.__doc__ or ""
-    code = example.split("::\n")[1].split("    Args:")[0]
-    body = "\n".join(line.removeprefix("    ") for line in code.splitlines())
-    program = f"import asyncio\nfrom asyncjobs import Jobs\nasync def main():\n{body}\n"
+    code = cleandoc(asyncjobs.Jobs.__doc__ or "").split("::\n")[1].split("Args:")[0]
+    program = f"import asyncio\nfrom asyncjobs import Jobs\nasync def main():\n{code}\n"
     (tmp_path / "example.py").write_text(f"{program}\nasyncio.run(main())\n")
     subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, ENOSPC, EPERM, EROFS
 from pathlib import Path
@@ -105,7 +105,15 @@ def connect(path: Path, *, limit: int) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    execute = connection.execute
+    try:
+        _configure(connection.execute, limit)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(execute: Callable[[str], sqlite3.Cursor], limit: int) -> None:
     # The ack does not rest on SQLite's own sync: GroupCommit flushes the log before it answers.
     execute("PRAGMA synchronous = NORMAL")
     # A checkpoint by chance, in a commit on the event loop, would block it for many milliseconds.
@@ -115,7 +123,6 @@ def connect(path: Path, *, limit: int) -> sqlite3.Connection:
     execute("PRAGMA cache_size = -8000")
     (page_size,) = execute("PRAGMA page_size").fetchone()
     execute(f"PRAGMA max_page_count = {max(1, limit // page_size)}")
-    return connection
 
 
 def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
