@@ -24,7 +24,8 @@ from asyncjobs.errors import (
     SetupError,
     ShuttingDown,
 )
-from asyncjobs.job import Job, Progress
+from asyncjobs.handler import Handler
+from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
 
@@ -151,6 +152,23 @@ async def test_a_result_that_is_not_json(store: str) -> None:
         job = await jobs.submit("f")
         with pytest.raises(HandlerFailed, match="not JSON"):
             await jobs.result(job.id, DEADLINE)
+
+
+async def test_an_outcome_that_cannot_be_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the store cannot take a handler's response, its job fails, and does not run for ever."""
+    jobs = Jobs(store=f"sqlite:///{tmp_path / 'jobs.db'}")
+
+    async def respond(request: Request) -> Response:
+        return Response(200, ((b"broken\n", b"header"),))
+
+    jobs.register(Handler("f", respond, threaded=False, timeout=None, concurrency=None, ttl=60))
+    async with jobs:
+        job = await jobs.accept("f", Request("GET", "/"))
+        assert (await jobs.wait(job.id, DEADLINE)).state is State.FAILED
+        assert (await jobs.response(job.id)).status == 500
+    assert "breaks its line" in caplog.text
 
 
 async def test_a_result_over_the_limit(store: str) -> None:

@@ -739,3 +739,27 @@ async def test_a_poll_by_hand_shows_nobody_elses_job(app: Quart) -> None:
         assert (await poll(client, location, **{"X-User": "alice"})).status_code == 200
         assert (await poll(client, location, **{"X-User": "mallory"})).status_code == 404
         assert (await poll(client, location)).status_code == 404
+
+
+async def test_a_decorator_that_hides_the_mark(
+    app: Quart, jobs: QuartJobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A decorator above ours that does not use functools.wraps is found out at the first request,
+    and the log says what to do."""
+    jobs.init_app(app)
+
+    def careless(view: Any) -> Any:
+        async def wrapper() -> Any:
+            return await view()
+
+        return wrapper
+
+    @app.route("/foo")
+    @careless
+    @jobs.background
+    async def foo() -> str:
+        return "foo"
+
+    async with serving(app) as client:
+        assert (await client.get("/foo")).status_code == 500
+    assert "use functools.wraps in each decorator" in caplog.text

@@ -31,4 +31,4 @@ class Engine(ABC):
 
     @abstractmethod
     async def submit(self, job: Job) -> None:
-        """See that the stored `job` runs. May be called twice for one job."""
+        """See that the stored `job` runs. One that is only queued may be submitted again."""

@@ -126,9 +126,15 @@ class Runner:
         self._runs[job.id] = run
         try:
             outcome = await self._perform(run)
-            await self._finish(run, outcome)
+            try:
+                await self._finish(run, outcome)
+            except Exception:
+                # Whatever is wrong with it, the job must not be left running for ever.
+                logger.exception("the outcome of job %s cannot be stored", job.id)
+                run.finishing = False
+                await self._finish(run, HandlerFailed("the job's outcome cannot be stored"))
         except Exception:
-            logger.exception("job %s could not be run", job.id)
+            logger.exception("job %s could not be finished", job.id)
         finally:
             del self._runs[job.id]
             run.end()

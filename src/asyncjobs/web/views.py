@@ -97,8 +97,14 @@ class Views:
         if request.method == "HEAD":
             return answers.nothing_started(self.app)
         jobs = await self._started()
+        endpoint = request.endpoint or ""
+        if endpoint not in jobs.handlers:
+            raise SetupError(
+                f"the view of {endpoint!r} does not show that it is a background job: use "
+                "functools.wraps in each decorator that stands above @jobs.background"
+            )
         frozen = freeze(request, body_of(request))
-        job = await jobs.accept(request.endpoint or "", frozen, owner=await self._owner())
+        job = await jobs.accept(endpoint, frozen, owner=await self._owner())
         return answers.accepted(self.app, job, self._links(job))
 
     @answering_errors

@@ -8,6 +8,7 @@ about 0.1 ms. The disk is waited for in a thread (`Flusher`), for all that was c
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import queue
 import random
@@ -20,6 +21,8 @@ from pathlib import Path
 from ...errors import Conflict, StoreUnavailable
 from .locks import FileLock
 from .schema import unavailable
+
+logger = logging.getLogger("asyncjobs.store")
 
 #: Runs statements in the open transaction. It may raise `Conflict` if it has changed nothing.
 Operation = Callable[[Callable[..., sqlite3.Cursor]], None]
@@ -144,9 +147,8 @@ class GroupCommit:
     def _again_soon(self) -> None:
         """Another process has the lock: let the batch grow, but not wait for ever."""
         if self._loop.time() - self._waiting[0].asked > LOCK_TIMEOUT:
-            self._fail(
-                StoreUnavailable(f"another process keeps the store {self._path} locked: try later")
-            )
+            logger.error("another process keeps the store %s locked", self._path)
+            self._fail(StoreUnavailable("another process keeps the job store locked"))
         else:
             # The jitter keeps two processes from meeting at the lock again and again.
             self._loop.call_later(self._random.uniform(0.0002, 0.0008), self._commit)
@@ -171,8 +173,9 @@ class GroupCommit:
                 execute("ROLLBACK")
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 return False
+            self._log_failure(error)
             for write in batch:
-                write.error = unavailable(error, self._path)
+                write.error = unavailable(error)
         return True
 
     def _run(self, batch: list[Write]) -> Write | None:
@@ -197,7 +200,8 @@ class GroupCommit:
         else:
             # The kernel drops the dirty pages of a failed sync, so a second one that succeeds would
             # prove nothing (https://wiki.postgresql.org/wiki/Fsync_Errors): never ack again.
-            self._broken = unavailable(error, self._path)
+            self._log_failure(error)
+            self._broken = unavailable(error)
             self._waiting = batch + self._waiting
             self._fail(self._broken)
 
@@ -207,6 +211,9 @@ class GroupCommit:
         for write in batch:
             write.error = error
         self._settle(batch)
+
+    def _log_failure(self, error: BaseException) -> None:
+        logger.error("the store %s cannot be written: %s", self._path, error)
 
     def _settle(self, batch: list[Write]) -> None:
         """The end of a turn: tell everybody, and begin the next one."""

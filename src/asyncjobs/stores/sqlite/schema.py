@@ -187,12 +187,12 @@ def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     return StoreError(f"the store {path} cannot be opened: {error} ({name})")
 
 
-def unavailable(error: BaseException, path: Path) -> StoreUnavailable:
-    """What a failed write to a store that was opened all right answers."""
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL"):
-        return StoreUnavailable(f"the disk or the size limit of the store {path} is full")
-    return StoreUnavailable(f"the store {path} cannot be written: {error}")
+def unavailable(error: BaseException) -> StoreUnavailable:
+    """What a failed write to an open store answers. Clients read it: where the store is, is not
+    for them."""
+    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL"):
+        return StoreUnavailable("the disk or the size limit of the job store is full")
+    return StoreUnavailable(f"the job store cannot be written: {error}")
 
 
 def _file_system_of(folder: Path) -> str | None:
