@@ -23,21 +23,25 @@ def outlasting_clients(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
     class OutlastingConnection(connection_class):  # type: ignore[misc]
         async def __call__(self, receive: Any, send: Any) -> None:
             self._arrived = False
-            self._handled = asyncio.Event()
+            self._handled = False
+            self._waiting: asyncio.Future[None] | None = None
             await super().__call__(partial(self._receive, receive), send)
 
         async def handle_request(self, request: Any, send: Any) -> None:
             try:
                 await super().handle_request(request, send)
             finally:
-                self._handled.set()
+                self._handled = True
+                if self._waiting is not None and not self._waiting.done():
+                    self._waiting.set_result(None)
 
         async def _receive(self, receive: Any) -> Any:
             message = await receive()
             if message["type"] == "http.request":
                 self._arrived = not message.get("more_body", False)
-            elif self._arrived and not self._handled.is_set() and self._leads_to_job():
-                await self._handled.wait()
+            elif self._arrived and not self._handled and self._leads_to_job():
+                self._waiting = asyncio.get_running_loop().create_future()
+                await self._waiting
             return message
 
         def _leads_to_job(self) -> bool:

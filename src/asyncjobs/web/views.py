@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from quart import Quart, Request, Response, request
+from quart import Quart, Request, Response
 from werkzeug.exceptions import NotFound
 
 from ..errors import AsyncJobsError, CrossSiteRequest, JobNotFound, SetupError
@@ -18,7 +18,7 @@ from ..jobs import Jobs
 from . import answers
 from .answers import Links
 from .body import body_of, read_body
-from .compat import handle_user_exception
+from .compat import current_request, handle_user_exception
 from .connection import outlasting_clients
 from .replay import freeze
 from .routes import POLL_SUFFIX, JobIdConverter, background_of
@@ -83,6 +83,7 @@ class Views:
     @answering_errors
     async def read_body(self) -> Response | None:
         """The hook that reads the body of a request that is to be a job."""
+        request = current_request()
         view = self.app.view_functions.get(request.endpoint or "")
         if background_of(view) is None or request.method in ("HEAD", "OPTIONS"):
             return None
@@ -94,6 +95,7 @@ class Views:
     @answering_errors
     async def submit(self) -> Response:
         """The view of every marked route: make the current request a job, and answer 202."""
+        request = current_request()
         if request.method == "HEAD":
             return answers.nothing_started(self.app)
         jobs = await self._started()
@@ -105,36 +107,41 @@ class Views:
             )
         frozen = freeze(request, body_of(request))
         job = await jobs.accept(endpoint, frozen, owner=await self._owner())
-        return answers.accepted(self.app, job, self._links(job))
+        return answers.accepted(self.app, job, self._links(job, request))
 
     @answering_errors
     async def poll(self, job_id: str) -> Response:
         """The answer to a poll by the current request, whatever its path."""
         jobs = await self._started()
-        return await self._answer_poll(jobs, await jobs.get(job_id, owner=await self._owner()))
+        job = await jobs.get(job_id, owner=await self._owner())
+        return await self._answer_poll(jobs, job, current_request())
 
     @answering_errors
     async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Response:
         """The view of every poll route: below the path that the job was submitted to, only."""
+        request = current_request()
         jobs = await self._started()
         job = await jobs.get(asyncjobs_id, owner=await self._owner())
         if (request.endpoint, request.path) != (f"{job.route}{POLL_SUFFIX}", _poll_path(job)):
             return await self.not_found()
         if request.method == "DELETE":
-            return await self._cancel(jobs, job)
-        return await self._answer_poll(jobs, job)
+            return await self._cancel(jobs, job, request)
+        return await self._answer_poll(jobs, job, request)
 
     @answering_errors
     async def status(self, job_id: str) -> Response:
         """The view of the status documents."""
+        request = current_request()
         jobs = await self._started()
         job = await jobs.get(job_id, owner=await self._owner())
         if request.method == "DELETE":
-            return await self._cancel(jobs, job)
-        return answers.status_document(self.app, job, self._links(job), time.time())
+            return await self._cancel(jobs, job, request)
+        links = self._links(job, request)
+        return answers.status_document(self.app, job, links, time.time())
 
     async def not_found(self) -> Response:
         """The app's own 404, as if no rule had matched: a blueprint's would tell that one did."""
+        request = current_request()
         rule, request.url_rule = request.url_rule, None
         try:
             answer = await handle_user_exception(self.app, NotFound())
@@ -142,24 +149,24 @@ class Views:
         finally:
             request.url_rule = rule  # the hooks that ran before get their counterparts after
 
-    async def _answer_poll(self, jobs: Jobs, job: Job) -> Response:
+    async def _answer_poll(self, jobs: Jobs, job: Job, request: Request) -> Response:
         wait = answers.wait_preference(request)
         if wait is not None:
             wait = min(wait, jobs.settings.max_wait)
             job = job if job.state.is_final else await jobs.wait(job.id, wait)
         if job.state.is_final:
             stored = await jobs.response(job.id)
-            response = answers.result(self.app, job, stored, self._links(job))
+            response = answers.result(self.app, job, stored, self._links(job, request))
         else:
-            response = answers.pending(self.app, job, self._links(job), time.time())
+            response = answers.pending(self.app, job, self._links(job, request), time.time())
         if wait is not None:
             response.headers["Preference-Applied"] = f"wait={wait:g}"
         return response
 
-    async def _cancel(self, jobs: Jobs, job: Job) -> Response:
+    async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:
         refuse_cross_site(request)
         job = await jobs.cancel(job.id)
-        return answers.status_document(self.app, job, self._links(job), time.time())
+        return answers.status_document(self.app, job, self._links(job, request), time.time())
 
     async def _owner(self) -> str | None:
         if self._owner_of_request is None:
@@ -171,7 +178,7 @@ class Views:
             raise TypeError(f"the owner of a job is a str or None, not {owner!r}")
         return owner
 
-    def _links(self, job: Job) -> Links:
+    def _links(self, job: Job, request: Request) -> Links:
         return Links(job, request.root_path, self._prefix)
 
 

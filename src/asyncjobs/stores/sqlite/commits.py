@@ -48,12 +48,12 @@ class Write:
         self.error: BaseException | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
-    async def settled(self) -> None:
-        """Wait until the write is durable or has failed. To be cancelled here changes nothing."""
+    def settled(self) -> asyncio.Future[None]:
+        """Is done when the write is durable or has failed. Its cancellation changes nothing."""
         # A future for each who waits: if one of them is cancelled, so is only what it waits on.
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        await waiter
+        return waiter
 
     def settle(self) -> None:
         """Tell all who wait."""

@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -134,7 +134,8 @@ class SqliteStore(Store):
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
-        await self._settled(job_id)
+        if (write := self._file.commits.unsettled(job_id)) is not None:
+            await write.settled()  # what is read shall be durable
         row = None
         if (key := _key(job_id)) is not None:
             if owner is ANYONE:
@@ -154,7 +155,8 @@ class SqliteStore(Store):
         return request_from_row(row)
 
     async def response(self, job_id: str) -> Response:
-        await self._settled(job_id)
+        if (write := self._file.commits.unsettled(job_id)) is not None:
+            await write.settled()
         row = self._file.read_one(_SELECT_RESPONSE, (_key(job_id),))
         if row is None:
             raise JobNotFound(f"no response of a job {job_id}")
@@ -222,15 +224,10 @@ class SqliteStore(Store):
             raise RuntimeError("the store is not open: use it within 'async with'")
         return self._open
 
-    async def _write(self, job_id: str, operation: Operation, body_size: int) -> None:
+    def _write(self, job_id: str, operation: Operation, body_size: int) -> Awaitable[None]:
         file = self._file
         file.checkpointer.wrote(body_size + _LOG_BYTES_PER_WRITE)
-        await file.commits.write(job_id, operation)
-
-    async def _settled(self, job_id: str) -> None:
-        """Wait for the write to this job that is on its way, so as to read only what is durable."""
-        if (write := self._file.commits.unsettled(job_id)) is not None:
-            await write.settled()
+        return file.commits.write(job_id, operation)
 
     async def _look_for_others(self) -> None:
         """Give a hint whenever another process has committed something."""
