@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 
 
@@ -26,7 +27,8 @@ class Deadlines:
         deadlines = self._deadlines.get(timeout)
         if deadlines is None:
             deadlines = self._deadlines[timeout] = {}
-            loop.call_later(timeout, self._check, timeout)
+            # In no context: that of the first job would be kept for as long as there are any.
+            loop.call_later(timeout, self._check, timeout, context=contextvars.Context())
         deadlines[key] = loop.time() + timeout
 
     def clear(self, key: str, timeout: float) -> None:

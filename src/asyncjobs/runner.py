@@ -224,13 +224,16 @@ class Runner:
         if run.finishing:
             return  # it was abandoned, and what it came to in the end is too late
         run.finishing = True
+        waiting = False
         while not run.over:
             try:
                 if not await self._write(run, conclude):
                     logger.warning("job %s is not this worker's any more", run.job.id)
                 run.end()
             except StoreUnavailable as error:
-                logger.error("the result of job %s has to wait: %s", run.job.id, error)
+                if not waiting:
+                    logger.error("the result of job %s has to wait: %s", run.job.id, error)
+                waiting = True
                 await asyncio.sleep(FINISH_RETRY)
 
     async def _write(self, run: Run, decide: Callable[[Job], Verdict]) -> bool:
