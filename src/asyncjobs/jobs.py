@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from . import errors
 from .engines.local import LocalEngine
@@ -128,10 +128,20 @@ class Jobs:
         self._watch.wake_all()
         await self._stack.aclose()
 
+    @overload
+    def function(self, function: F, /) -> F: ...
+    @overload
     def function(
         self,
-        function: F | None = None,
-        /,
+        *,
+        name: str | None = None,
+        timeout: float | Unset | None = UNSET,
+        concurrency: int | None = None,
+        ttl: float | None = None,
+    ) -> Callable[[F], F]: ...
+    def function(
+        self,
+        function: Callable[..., Any] | None = None,
         *,
         name: str | None = None,
         timeout: float | Unset | None = UNSET,
