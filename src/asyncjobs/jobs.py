@@ -268,6 +268,14 @@ class Jobs:
                         await changed.wait()
                 changed.clear()
 
+    async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
+        """The job as it is now, and its response if it is final.
+
+        Raises:
+            JobNotFound: there is none with this id, or it is not `owner`'s.
+        """
+        return await self._store.result(job_id, owner)
+
     async def response(self, job_id: str) -> Response:
         """The stored response of a final job.
 

@@ -118,6 +118,17 @@ class Store(ABC):
             JobNotFound: there is no such job, or it has no response yet.
         """
 
+    async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
+        """What a poll wants to know: the job, and its response if it is final.
+
+        A store that can read both at once should.
+
+        Raises:
+            JobNotFound: there is none, or it is somebody else's.
+        """
+        job = await self.get(job_id, owner)
+        return job, await self.response(job_id) if job.state.is_final else None
+
     @abstractmethod
     async def find(self, query: Query) -> list[Job]:
         """The jobs that `query` asks for, oldest due first. Never reads bodies."""

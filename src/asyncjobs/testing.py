@@ -145,6 +145,17 @@ class StoreContract:
         assert await store.get(job.id) == final
         assert await store.response(job.id) == await store.response(job.id) == RESPONSE
 
+    async def test_a_result_is_the_job_with_its_response(self, store: Store) -> None:
+        """What a poll reads is the job, with its response once it is final, for its owner only."""
+        job = await store.add(a_job(owner="ada").start(store.worker, NOW), REQUEST)
+        assert await store.result(job.id, "ada") == (job, None)
+        final = job.finish(RESPONSE.status, NOW + 1, NOW + 60)
+        await store.replace(job, final, RESPONSE)
+        assert await store.result(job.id) == await store.result(job.id, "ada") == (final, RESPONSE)
+        for job_id, owner in [(job.id, "bob"), (job.id, None), ("0" * 32, ANYONE)]:
+            with pytest.raises(JobNotFound):
+                await store.result(job_id, owner)
+
     async def test_a_stale_write_changes_nothing(self, store: Store) -> None:
         """A write that is based on an older version is a conflict and changes nothing."""
         job = await store.add(a_job(), REQUEST)

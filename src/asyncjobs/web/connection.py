@@ -21,36 +21,31 @@ def outlasting_clients(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
     """
 
     class OutlastingConnection(connection_class):  # type: ignore[misc]
-        async def __call__(self, receive: Any, send: Any) -> None:
+        async def handle_messages(self, request: Any, receive: Any, *handler: Any) -> None:
             self._arrived = False
-            self._handled = False
-            self._waiting: asyncio.Future[None] | None = None
-            await super().__call__(partial(self._receive, receive), send)
+            receive = partial(self._receive, receive, request, handler)
+            await super().handle_messages(request, receive, *handler)
 
-        async def handle_request(self, request: Any, send: Any) -> None:
-            try:
-                await super().handle_request(request, send)
-            finally:
-                self._handled = True
-                if self._waiting is not None and not self._waiting.done():
-                    self._waiting.set_result(None)
-
-        async def _receive(self, receive: Any) -> Any:
+        async def _receive(
+            self, receive: Any, request: Any, handler: tuple[asyncio.Task[None], ...]
+        ) -> Any:
             message = await receive()
             if message["type"] == "http.request":
                 self._arrived = not message.get("more_body", False)
-            elif self._arrived and not self._handled and self._leads_to_job():
-                self._waiting = asyncio.get_running_loop().create_future()
-                await self._waiting
+            elif self._arrived and self._leads_to_job(request):
+                if handler:  # Quart 0.23 says which task it would cancel now
+                    await asyncio.wait(handler)
+                else:  # Quart 0.22 cancels us once it has handled the request
+                    await asyncio.Event().wait()
             return message
 
-        def _leads_to_job(self) -> bool:
-            # By its own means: the client may have gone before the request was matched.
-            request = self._create_request_from_scope(None)
-            try:
-                endpoint, _ = self.app.create_url_adapter(request).match()
-            except HTTPException:
-                return False
+        def _leads_to_job(self, request: Any) -> bool:
+            endpoint = request.endpoint
+            if endpoint is None:  # the client has gone before the request was matched
+                try:
+                    endpoint, _ = self.app.create_url_adapter(request).match()
+                except HTTPException:
+                    return False
             return background_of(self.app.view_functions.get(endpoint)) is not None
 
     return OutlastingConnection

@@ -14,6 +14,7 @@ from werkzeug.exceptions import NotFound
 
 from ..errors import AsyncJobsError, CrossSiteRequest, JobNotFound, SetupError
 from ..job import Job
+from ..job import Response as StoredResponse
 from ..jobs import Jobs
 from . import answers
 from .answers import Links
@@ -64,7 +65,7 @@ class Views:
     ) -> None:
         self.app = app
         self._started = started
-        self._owner_of_request = owner
+        self._owner_of_request = owner or _nobody
         self._prefix = prefix
 
     def install(self) -> None:
@@ -113,20 +114,20 @@ class Views:
     async def poll(self, job_id: str) -> Response:
         """The answer to a poll by the current request, whatever its path."""
         jobs = await self._started()
-        job = await jobs.get(job_id, owner=await self._owner())
-        return await self._answer_poll(jobs, job, current_request())
+        job, response = await jobs.poll(job_id, owner=await self._owner())
+        return await self._answer_poll(jobs, job, response, current_request())
 
     @answering_errors
     async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Response:
         """The view of every poll route: below the path that the job was submitted to, only."""
         request = current_request()
         jobs = await self._started()
-        job = await jobs.get(asyncjobs_id, owner=await self._owner())
+        job, response = await jobs.poll(asyncjobs_id, owner=await self._owner())
         if (request.endpoint, request.path) != (f"{job.route}{POLL_SUFFIX}", _poll_path(job)):
             return await self.not_found()
         if request.method == "DELETE":
             return await self._cancel(jobs, job, request)
-        return await self._answer_poll(jobs, job, request)
+        return await self._answer_poll(jobs, job, response, request)
 
     @answering_errors
     async def status(self, job_id: str) -> Response:
@@ -149,16 +150,20 @@ class Views:
         finally:
             request.url_rule = rule  # the hooks that ran before get their counterparts after
 
-    async def _answer_poll(self, jobs: Jobs, job: Job, request: Request) -> Response:
+    async def _answer_poll(
+        self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
+    ) -> Response:
         wait = answers.wait_preference(request)
         if wait is not None:
             wait = min(wait, jobs.settings.max_wait)
-            job = job if job.state.is_final else await jobs.wait(job.id, wait)
-        if job.state.is_final:
-            stored = await jobs.response(job.id)
-            response = answers.result(self.app, job, stored, self._links(job, request))
+            if stored is None:
+                job = await jobs.wait(job.id, wait)
+                stored = await jobs.response(job.id) if job.state.is_final else None
+        links = self._links(job, request)
+        if stored is None:
+            response = answers.pending(self.app, job, links, time.time())
         else:
-            response = answers.pending(self.app, job, self._links(job, request), time.time())
+            response = answers.result(self.app, job, stored, links)
         if wait is not None:
             response.headers["Preference-Applied"] = f"wait={wait:g}"
         return response
@@ -169,8 +174,6 @@ class Views:
         return answers.status_document(self.app, job, self._links(job, request), time.time())
 
     async def _owner(self) -> str | None:
-        if self._owner_of_request is None:
-            return None
         owner = self._owner_of_request()
         if inspect.isawaitable(owner):
             owner = await owner
@@ -180,6 +183,10 @@ class Views:
 
     def _links(self, job: Job, request: Request) -> Links:
         return Links(job, request.root_path, self._prefix)
+
+
+def _nobody() -> None:
+    """The owner of all jobs, if the app does not tell them apart."""
 
 
 def refuse_cross_site(request: Request) -> None:

@@ -66,6 +66,11 @@ _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
 _SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 _SELECT_REQUEST = f"SELECT {REQUEST_COLUMNS} FROM requests WHERE seq = {_SEQ}"
 _SELECT_RESPONSE = f"SELECT {RESPONSE_COLUMNS} FROM responses WHERE seq = {_SEQ}"
+_SELECT_RESULT = (
+    f"SELECT {', '.join(f'jobs.{column}' for column in JOB_COLUMNS.split(', '))},"
+    f" {', '.join(f'responses.{column}' for column in RESPONSE_COLUMNS.split(', '))}"
+    " FROM jobs LEFT JOIN responses USING (seq) WHERE id = ?"
+)
 _FIND = f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE"
 _OLDEST = "ORDER BY due, seq LIMIT ?"
 _SELECT_EXPIRED = "SELECT seq FROM jobs WHERE expires < ? LIMIT ?"
@@ -134,17 +139,7 @@ class SqliteStore(Store):
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
-        if (write := self._file.commits.unsettled(job_id)) is not None:
-            await write.settled()  # what is read shall be durable
-        row = None
-        if (key := _key(job_id)) is not None:
-            if owner is ANYONE:
-                row = self._file.read_one(_SELECT_JOB, (key,))
-            else:
-                row = self._file.read_one(f"{_SELECT_JOB} AND owner IS ?", (key, owner))
-        if row is None:
-            raise JobNotFound(f"no job {job_id}")
-        return job_from_row(row)
+        return job_from_row(await self._read_job(_SELECT_JOB, job_id, owner))
 
     async def request(self, job_id: str) -> Request:
         if (request := self._fresh.pop(job_id, None)) is not None:
@@ -161,6 +156,11 @@ class SqliteStore(Store):
         if row is None:
             raise JobNotFound(f"no response of a job {job_id}")
         return response_from_row(row)
+
+    async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
+        row = await self._read_job(_SELECT_RESULT, job_id, owner)
+        job, response = job_from_row(row), row[len(Job._fields) :]
+        return job, response_from_row(response) if job.state.is_final else None
 
     async def find(self, query: Query) -> list[Job]:
         # Each route by itself: the index then gives its oldest jobs at once, however many queue.
@@ -223,6 +223,19 @@ class SqliteStore(Store):
         if self._open is None:
             raise RuntimeError("the store is not open: use it within 'async with'")
         return self._open
+
+    async def _read_job(self, select: str, job_id: str, owner: Owner) -> tuple[Any, ...]:
+        if (write := self._file.commits.unsettled(job_id)) is not None:
+            await write.settled()  # what is read shall be durable
+        row = None
+        if (key := _key(job_id)) is not None:
+            if owner is ANYONE:
+                row = self._file.read_one(select, (key,))
+            else:
+                row = self._file.read_one(f"{select} AND owner IS ?", (key, owner))
+        if row is None:
+            raise JobNotFound(f"no job {job_id}")
+        return row
 
     def _write(self, job_id: str, operation: Operation, body_size: int) -> Awaitable[None]:
         file = self._file
