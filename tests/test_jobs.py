@@ -26,7 +26,7 @@ from asyncjobs.errors import (
 )
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Progress, Request, Response
-from asyncjobs.stores import SqliteStore
+from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
 
 DEADLINE = 20
@@ -685,3 +685,34 @@ async def test_the_jobs_of_a_dead_program_are_rescued(tmp_path: Path) -> None:
             await jobs.result(once.id, DEADLINE)
         rescued = await jobs.get(again.id)
         assert (rescued.state, rescued.crashes) == (State.QUEUED, 1)
+
+
+async def test_a_look_at_the_queue_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """If the queue cannot be read once, the log says so, and its jobs run after the next look."""
+
+    class Unreadable(MemoryStore):
+        fails = False
+
+        async def find(self, query: Query) -> list[Job]:
+            if self.fails and query.due_by is not None:  # how the engine asks for the queue
+                self.fails = False
+                raise OSError("on purpose")
+            return await super().find(query)
+
+    store = Unreadable()
+    jobs = Jobs(store=store, concurrency=1)
+    go_on = asyncio.Event()
+
+    @jobs.function
+    async def work() -> str:
+        await go_on.wait()
+        return "done"
+
+    async with jobs:
+        await jobs.submit(work)
+        store.fails = True
+        queued = await jobs.submit(work)
+        go_on.set()
+        assert await jobs.result(queued.id, DEADLINE) == "done"
+    assert not store.fails
+    assert "the queue could not be read" in caplog.text

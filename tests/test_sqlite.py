@@ -66,7 +66,7 @@ async def test_the_disk_has_a_job_before_its_adder_is_told(
         asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
         flush(fd)
 
-    monkeypatch.setattr(commits.os, "fdatasync", held_flush)
+    monkeypatch.setattr(os, "fdatasync", held_flush)
     hints = store.changes()
     job = a_job()
     adding = asyncio.create_task(store.add(job, REQUEST))
@@ -90,7 +90,7 @@ async def test_a_failed_flush_is_no_ack(
     def failing_flush(fd: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(commits.os, "fdatasync", failing_flush)
+    monkeypatch.setattr(os, "fdatasync", failing_flush)
     with pytest.raises(StoreUnavailable):
         await store.add(a_job(), REQUEST)
     monkeypatch.undo()
@@ -109,11 +109,11 @@ async def test_writes_of_one_tick_are_one_transaction(path: Path, store: SqliteS
         flushes += 1
         flush(fd)
 
-    commits.os.fdatasync, original = counted_flush, commits.os.fdatasync
+    os.fdatasync = counted_flush
     try:
         await asyncio.gather(*(store.add(a_job(), REQUEST) for _ in range(100)))
     finally:
-        commits.os.fdatasync = original
+        os.fdatasync = flush
     assert flushes == 1
     assert len(committed_ids(path)) == 100
 

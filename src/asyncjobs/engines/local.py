@@ -172,6 +172,8 @@ class LocalEngine(Engine):
                 await self._start_queued()
             except StoreUnavailable as error:
                 logger.warning("queued jobs have to wait: %s", error)
+            except Exception:
+                logger.exception("the queue could not be read; the next look is soon")
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_INTERVAL):
                     await self._doorbell.wait()
@@ -190,8 +192,8 @@ class LocalEngine(Engine):
             due_by=self._clock(),
             limit=sum(free.values()),
         )
+        self._queued -= ready  # before the read: what is added meanwhile is looked for again
         queued = await self._store.find(query)
-        self._queued -= ready
         if len(queued) == query.limit:
             self._queued |= ready
         claims = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -73,6 +73,25 @@ class KeptBody:
         """The client has gone: nothing more was to come."""
 
 
+class LimitedBytes:
+    """Collects chunks, up to `limit` bytes; raises what `too_large` makes of it beyond."""
+
+    def __init__(self, limit: int, too_large: Callable[[int], Exception]) -> None:
+        self._limit = limit
+        self._too_large = too_large
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise self._too_large(self._limit)
+        self._chunks.append(chunk)
+
+    def joined(self) -> bytes:
+        return b"".join(self._chunks)
+
+
 def body_of(request: Request) -> bytes:
     """What `read_body` has read."""
     body: bytes = _scope(request)[_KEY]
@@ -81,14 +100,10 @@ def body_of(request: Request) -> bytes:
 
 async def _read(request: Request, limit: int) -> bytes:
     # Not `get_data`: Quart would keep a chunked body of any size before it says a word.
-    chunks: list[bytes] = []
-    size = 0
+    read = LimitedBytes(limit, _too_large)
     async for chunk in request.body:
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-    return b"".join(chunks)
+        read.add(chunk)
+    return read.joined()
 
 
 def _scope(request: Request) -> dict[str, Any]:

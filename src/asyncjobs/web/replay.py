@@ -23,7 +23,7 @@ from ..current import current_job
 from ..errors import HandlerGone, JobFailure, ResponseTooLarge
 from ..job import Request, Response
 from ..threads import Threads
-from .body import keep_body
+from .body import LimitedBytes, keep_body
 from .compat import handle_user_exception, log_exception
 from .headers import (
     ReadyHeaders,
@@ -155,8 +155,7 @@ class Replay:
         body, *rest = result if isinstance(result, tuple) else (result,)
         if not inspect.isgenerator(body):
             return result
-        chunks = await self.threads.run(partial(_collect, body, self.max_response))
-        drained = b"".join(chunks)
+        drained = await self.threads.run(partial(_collect, body, self.max_response))
         return (drained, *rest) if rest else drained
 
     async def _capture(self, response: ResponseTypes) -> Response:
@@ -202,15 +201,11 @@ def is_threaded(view: View) -> bool:
     return not (inspect.iscoroutinefunction(view) or inspect.isasyncgenfunction(view))
 
 
-def _collect(generator: Any, limit: int) -> list[bytes]:
-    chunks, size = [], 0
+def _collect(generator: Any, limit: int) -> bytes:
+    collected = LimitedBytes(limit, _too_large)
     for item in generator:
-        chunk = item.encode() if isinstance(item, str) else item
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-    return chunks
+        collected.add(item.encode() if isinstance(item, str) else item)
+    return collected.joined()
 
 
 async def _body_of(response: ResponseTypes, limit: int) -> bytes:
@@ -219,21 +214,15 @@ async def _body_of(response: ResponseTypes, limit: int) -> bytes:
         if body.end - body.begin > limit:
             raise _too_large(limit)
         return body.data[body.begin : body.end]
-    chunks, size = [], 0
+    collected = LimitedBytes(limit, _too_large)
     if isinstance(response, quart.Response):
         async for chunk in response.iter_encode():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
+            collected.add(chunk)
     else:  # werkzeug's own, such as that of an HTTPException
         with closing(response):
             for chunk in response.iter_encoded():
-                size += len(chunk)
-                if size > limit:
-                    raise _too_large(limit)
-                chunks.append(chunk)
-    return b"".join(chunks)
+                collected.add(chunk)
+    return collected.joined()
 
 
 def _too_large(limit: int) -> ResponseTooLarge:

@@ -157,8 +157,8 @@ class Views:
         if wait is not None:
             wait = min(wait, jobs.settings.max_wait)
             if stored is None:
-                job = await jobs.wait(job.id, wait)
-                stored = await jobs.response(job.id) if job.state.is_final else None
+                await jobs.wait(job.id, wait)
+                job, stored = await jobs.poll(job.id)
         links = self._links(job, request)
         if stored is None:
             response = answers.pending(self.app, job, links, time.time())

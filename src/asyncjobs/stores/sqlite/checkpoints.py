@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
 
-from .locks import FileLock
+from .locks import FileLock, sync_data
 from .schema import connect
 
 logger = logging.getLogger("asyncjobs.store")
@@ -66,7 +65,7 @@ class Checkpointer:
     def _checkpoint(self, lock: FileLock, connection: sqlite3.Connection) -> None:
         # Before the lock: a checkpoint syncs the log first, and then has little left to wait for.
         with open(self._wal, "rb") as wal:
-            os.fdatasync(wal.fileno())
+            sync_data(wal.fileno())
         lock.acquire()
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import queue
 import random
 import sqlite3
@@ -19,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import Conflict, StoreUnavailable
-from .locks import FileLock
+from .locks import FileLock, sync_data
 from .schema import unavailable
 
 logger = logging.getLogger("asyncjobs.store")
@@ -262,7 +261,7 @@ class Flusher:
         while (done := self._orders.get()) is not None:
             error = None
             try:
-                os.fdatasync(self._fd)
+                sync_data(self._fd)
             except OSError as caught:
                 error = caught
             try:

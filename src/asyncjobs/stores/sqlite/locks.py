@@ -17,6 +17,11 @@ except ImportError:  # Windows
 from ...errors import StorePathError
 
 
+def sync_data(fd: int) -> None:
+    """Wait until what was written to the file is on the disk. macOS has no fdatasync."""
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(fd)
+
+
 class FileLock:
     """An exclusive lock on a file, which is made if it is missing.
 

@@ -65,7 +65,6 @@ _INSERT_RESPONSE = (
 _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
 _SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 _SELECT_REQUEST = f"SELECT {REQUEST_COLUMNS} FROM requests WHERE seq = {_SEQ}"
-_SELECT_RESPONSE = f"SELECT {RESPONSE_COLUMNS} FROM responses WHERE seq = {_SEQ}"
 _SELECT_RESULT = (
     f"SELECT {', '.join(f'jobs.{column}' for column in JOB_COLUMNS.split(', '))},"
     f" {', '.join(f'responses.{column}' for column in RESPONSE_COLUMNS.split(', '))}"
@@ -150,12 +149,10 @@ class SqliteStore(Store):
         return request_from_row(row)
 
     async def response(self, job_id: str) -> Response:
-        if (write := self._file.commits.unsettled(job_id)) is not None:
-            await write.settled()
-        row = self._file.read_one(_SELECT_RESPONSE, (_key(job_id),))
-        if row is None:
+        _, response = await self.result(job_id)
+        if response is None:
             raise JobNotFound(f"no response of a job {job_id}")
-        return response_from_row(row)
+        return response
 
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         row = await self._read_job(_SELECT_RESULT, job_id, owner)
