@@ -12,7 +12,21 @@ import click
 T = TypeVar("T")
 
 
-@click.group()
+class Main(click.Group):
+    """The commands; the harnesses are imported only if they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "torture"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "torture":
+            from .torture.cli import torture
+
+            return torture
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Main)
 @click.version_option(package_name="quart-asyncjobs")
 def main() -> None:
     """Durable background jobs for Quart."""

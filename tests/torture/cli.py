@@ -1,0 +1,10 @@
+"""`asyncjobs torture`: one command for each harness."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def torture() -> None:
+    """Try to make jobs get lost or run twice, on this machine and its disk."""
