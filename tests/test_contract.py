@@ -196,6 +196,17 @@ def test_an_apps_own_500_answers_for_its_jobs(mounted: Server) -> None:
     assert answer.json() == {"error": "broken"}
 
 
+@pytest.mark.parametrize(
+    ("outcome", "status", "attempts"), [("works", 200, 2), ("fails", 500, 2), ("forbidden", 403, 1)]
+)
+def test_retries(client: httpx.Client, outcome: str, status: int, attempts: int) -> None:
+    """A route with retries is tried again after an exception; an HTTPException is a result."""
+    poll = submit(client, "GET", f"/unsteady/{outcome}")
+
+    assert result(client, poll).status_code == status
+    assert client.get(f"/jobs/{poll.rpartition('/')[2]}").json()["attempt"] == attempts
+
+
 def test_head_starts_nothing(server: Server) -> None:
     """HEAD on a submission route makes no job, and has no body."""
     before = count_jobs(server.store)

@@ -19,14 +19,34 @@ from asyncjobs.errors import (
     JobTimedOut,
     JobWasCancelled,
 )
-from asyncjobs.job import FINAL, TRANSITIONS, Event, Job, Progress, Response, State, next_state
+from asyncjobs.handler import Handler, HandlerRaised
+from asyncjobs.job import (
+    FINAL,
+    TRANSITIONS,
+    Event,
+    Job,
+    Progress,
+    Request,
+    Response,
+    State,
+    next_state,
+)
 from asyncjobs.testing import NOW, a_job
-from asyncjobs.verdict import MAX_CRASHES, cancelled, concluded, orphaned
+from asyncjobs.verdict import (
+    MAX_BACKOFF,
+    MAX_CRASHES,
+    backoff,
+    cancelled,
+    concluded,
+    is_due,
+    orphaned,
+)
 
 STEPS: dict[str, Callable[[Job], Job]] = {
     "start": lambda job: job.start("worker", NOW),
     "release": lambda job: job.release(),
     "rescue": lambda job: job.rescue(NOW + 1),
+    "postpone": lambda job: job.postpone(NOW + 1),
     "report": lambda job: job.report(Progress(1, 2)),
     "ask to cancel": lambda job: job.ask_to_cancel(),
     "finish": lambda job: job.finish(200, NOW, NOW + 60),
@@ -129,6 +149,9 @@ def test_success_is_a_status_below_500(status: int, state: str) -> None:
         (Response(200), False, "succeeded", 200),
         (Response(500), True, "failed", 500),
         (HandlerFailed("x"), True, "failed", 500),
+        (HandlerRaised("x"), True, "failed", 500),
+        (HandlerRaised("x", Response(503)), True, "failed", 503),
+        (HandlerRaised("x", Response(400)), True, "succeeded", 400),
         (JobTimedOut("x"), True, "failed", 504),
         (JobWasCancelled("x"), True, "cancelled", 410),
         (JobInterrupted("x"), False, "interrupted", 500),
@@ -140,10 +163,61 @@ def test_what_an_outcome_makes_of_a_job(
 ) -> None:
     """Each outcome has its state and its response; only what may be repeated is queued again."""
     job = a_job(repeatable=repeatable).start("worker", NOW)
-    concluded_job, response = concluded(job, outcome, NOW + 1, 60)
+    concluded_job, response = concluded(job, outcome, a_handler(), NOW + 1, random.Random())
     assert concluded_job.state == state
     assert (response and response.status) == status
     assert concluded_job.expires == (NOW + 61 if concluded_job.state.is_final else None)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        *(Response(500), HandlerFailed("x"), JobTimedOut("x"), JobWasCancelled("x")),
+        JobInterrupted("x"),
+    ],
+)
+def test_only_exceptions_are_tried_again(outcome: Response | JobFailure) -> None:
+    """With retries left too, whatever is no exception of the handler is the job's end."""
+    job = a_job().start("worker", NOW)
+    assert concluded(job, outcome, a_handler(retries=9), NOW, random.Random())[0].state.is_final
+
+
+@given(st.integers(), st.integers(0, 5))
+def test_retries(seed: int, retries: int) -> None:
+    """A job whose handler raises runs again as often as its route says, and waits in between."""
+    rng, handler, job = random.Random(seed), a_handler(retries=retries), a_job()
+    raised = HandlerRaised("x", Response(502))
+    for error in range(1, retries + 1):
+        job, response = concluded(job.start("worker", NOW), raised, handler, NOW, rng)
+        assert (job.state, job.errors, job.crashes, response) == (State.QUEUED, error, 0, None)
+        assert NOW <= job.due <= NOW + 2 ** (error - 1)
+    job, response = concluded(job.start("worker", NOW), raised, handler, NOW, rng)
+    assert (job.state, job.attempt, response) == (State.FAILED, retries + 1, Response(502))
+
+
+def test_a_cancelled_job_is_not_tried_again() -> None:
+    """A job that was to be cancelled when its handler raised, or was stopped, does not go back."""
+    job = a_job(repeatable=True).start("worker", NOW).ask_to_cancel()
+    for outcome in (HandlerRaised("x"), JobInterrupted("x")):
+        ended, response = concluded(job, outcome, a_handler(retries=9), NOW, random.Random())
+        assert (ended.state, response and response.status) == (State.CANCELLED, 410)
+
+
+@given(st.floats(0.01, 100), st.integers(0, 10_000), st.integers())
+def test_waits_grow_up_to_a_limit(base: float, times: int, seed: int) -> None:
+    """The wait before a rerun is between nothing and the doubled base, and never over the limit."""
+    wait = backoff(base, times, random.Random(seed))
+    assert 0 <= wait <= min(MAX_BACKOFF, base * 2 ** min(times, 100))
+
+
+@given(st.floats(-1e6, 1e6))
+def test_when_a_job_is_due(ahead: float) -> None:
+    """A job is due once its time has come; a time that is too far off is one of a clock that was
+    set back since."""
+    waits = 0 < ahead <= MAX_BACKOFF
+    job = a_job(due=NOW + ahead)
+    if (0 < job.due - NOW <= MAX_BACKOFF) == waits:  # unless the sum was rounded
+        assert is_due(job, NOW) is not waits
 
 
 def test_cancelling() -> None:
@@ -167,11 +241,22 @@ def test_orphans(seed: int, cancel_requested: bool) -> None:
         job, response = orphaned(job, NOW, 60, rng)
         if crash < MAX_CRASHES:
             assert (job.state, job.crashes, response) == (State.QUEUED, crash, None)
-            assert NOW <= job.due <= NOW + 2**crash
+            assert NOW <= job.due <= NOW + 0.5 * 2 ** (crash - 1)
     assert job.state is State.INTERRUPTED
     assert response is not None
     once = a_job(repeatable=False).start("worker", NOW)
     assert orphaned(once, NOW, 60, rng)[0].state is State.INTERRUPTED
+
+
+def a_handler(retries: int = 0) -> Handler:
+    """A handler of which only the numbers matter."""
+
+    async def perform(request: Request) -> Response:
+        raise NotImplementedError
+
+    return Handler(
+        "report", perform, threaded=False, timeout=None, concurrency=None, ttl=60, retries=retries
+    )
 
 
 def all_errors(base: type[AsyncJobsError]) -> list[type[AsyncJobsError]]:

@@ -37,6 +37,20 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'jobs.db'}"
 
 
+class NoWait(random.Random):
+    """Randomness by which nothing waits for its next attempt."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return a
+
+
+class LongWait(random.Random):
+    """Randomness by which everything waits for its next attempt as long as it may."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
 async def eventually(jobs: Jobs, job_id: str, holds: Callable[[Job], bool]) -> Job:
     """Wait until something holds of a job."""
     async with asyncio.timeout(DEADLINE):
@@ -687,6 +701,135 @@ async def test_the_jobs_of_a_dead_program_are_rescued(tmp_path: Path) -> None:
         assert (rescued.state, rescued.crashes) == (State.QUEUED, 1)
 
 
+async def test_a_function_that_is_tried_again(store: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A function that raises runs again as often as it was said, each time as a new attempt."""
+    jobs = Jobs(store=store, random=NoWait())
+    attempts: list[int] = []
+
+    @jobs.function(retries=2)
+    async def works_at_last() -> str:
+        attempts.append(current_job.attempt)
+        if current_job.attempt < 3:
+            raise OSError("not yet")
+        return "done"
+
+    async with jobs:
+        job = await jobs.submit(works_at_last)
+        assert await jobs.result(job.id, DEADLINE) == "done"
+        done = await jobs.get(job.id)
+    assert attempts == [1, 2, 3]
+    assert (done.attempt, done.errors, done.crashes) == (3, 2, 0)
+    assert caplog.text.count("is tried again") == 2
+
+
+async def test_a_function_that_fails_every_time(store: str) -> None:
+    """When no retries are left the last exception is the result."""
+    jobs = Jobs(store=store, random=NoWait())
+
+    @jobs.function(retries=1)
+    def fails() -> None:
+        raise OSError("on purpose")
+
+    async with jobs:
+        job = await jobs.submit(fails)
+        with pytest.raises(HandlerFailed, match="OSError"):
+            await jobs.result(job.id, DEADLINE)
+        failed = await jobs.get(job.id)
+    assert (failed.state, failed.attempt, failed.errors) == (State.FAILED, 2, 1)
+
+
+async def test_a_job_that_waits_to_be_tried_again(store: str) -> None:
+    """A job that waits for its next attempt holds no slot, can be cancelled, and runs when due."""
+    jobs = Jobs(store=store, concurrency=1, random=LongWait())
+
+    @jobs.function(retries=1)
+    async def fails_once() -> int:
+        if current_job.attempt == 1:
+            raise OSError("on purpose")
+        return current_job.attempt
+
+    @jobs.function
+    async def other() -> str:
+        return "done"
+
+    async with jobs:
+        job = await jobs.submit(fails_once)
+        cancelled = await jobs.submit(fails_once)
+        await eventually(jobs, cancelled.id, lambda job: job.errors == 1)
+        started = await jobs.submit(other)
+        assert await jobs.result(started.id, DEADLINE) == "done"
+        assert (await jobs.cancel(cancelled.id)).state is State.CANCELLED
+        assert await jobs.result(job.id, DEADLINE) == 2
+
+
+@pytest.mark.parametrize("idempotent", [None, False, True])
+async def test_what_is_idempotent_is_run_again(tmp_path: Path, idempotent: bool | None) -> None:
+    """A call is a POST, and started once; a function that is said to be idempotent runs again."""
+    path = tmp_path / "jobs.db"
+    programs = [Jobs(store=f"sqlite:///{path}", drain_time=0, random=NoWait()) for _ in range(2)]
+    running = asyncio.Event()
+
+    async def work() -> int:
+        running.set()
+        if current_job.attempt == 1:
+            await asyncio.Event().wait()
+        return current_job.attempt
+
+    for jobs in programs:
+        jobs.function(name="work", idempotent=idempotent)(work)
+    async with programs[0] as jobs:
+        job = await jobs.submit("work")
+        await running.wait()
+    async with programs[1] as jobs:
+        if idempotent:
+            assert await jobs.result(job.id, DEADLINE) == 2
+        else:
+            with pytest.raises(JobInterrupted):
+                await jobs.result(job.id, DEADLINE)
+
+
+async def test_a_clock_that_is_set_back(store: str) -> None:
+    """Jobs that were queued before the clock was set back by a day do not wait for a day."""
+    clock = FakeClock()
+    jobs = Jobs(store=store, concurrency=1, clock=clock)
+    go_on = asyncio.Event()
+
+    @jobs.function
+    async def work() -> str:
+        await go_on.wait()
+        return "done"
+
+    async with jobs:
+        await jobs.submit(work)
+        queued = await jobs.submit(work)
+        clock.advance(-86400)
+        later = await jobs.submit(work)
+        go_on.set()
+        for job in (queued, later):
+            assert await jobs.result(job.id, DEADLINE) == "done"
+
+
+async def test_a_clock_that_jumps_ahead(store: str) -> None:
+    """When the clock jumps ahead by a day no job runs twice, and none is lost."""
+    clock = FakeClock()
+    jobs = Jobs(store=store, concurrency=1, clock=clock)
+    go_on, runs = asyncio.Event(), []
+
+    @jobs.function(idempotent=True)
+    async def work() -> str:
+        runs.append(current_job.id)
+        await go_on.wait()
+        return "done"
+
+    async with jobs:
+        accepted = [await jobs.submit(work) for _ in range(3)]
+        clock.advance(86400)
+        go_on.set()
+        for job in accepted:
+            assert await jobs.result(job.id, DEADLINE) == "done"
+    assert sorted(runs) == sorted(job.id for job in accepted)
+
+
 async def test_a_look_at_the_queue_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     """If the queue cannot be read once, the log says so, and its jobs run after the next look."""
 
@@ -694,7 +837,7 @@ async def test_a_look_at_the_queue_that_fails(caplog: pytest.LogCaptureFixture) 
         fails = False
 
         async def find(self, query: Query) -> list[Job]:
-            if self.fails and query.due_by is not None:  # how the engine asks for the queue
+            if self.fails and query.routes is not None:  # how the engine asks for the queue
                 self.fails = False
                 raise OSError("on purpose")
             return await super().find(query)

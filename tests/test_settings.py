@@ -11,6 +11,7 @@ from quart import Quart
 
 from asyncjobs import Jobs, QuartJobs
 from asyncjobs.errors import ConfigurationError
+from asyncjobs.handler import RouteOptions, RouteSettings
 from asyncjobs.settings import Options, Settings, make_settings
 from asyncjobs.stores import MemoryStore, SqliteStore, open_url
 
@@ -40,9 +41,31 @@ async def test_a_wrong_setting_is_named(name: str, value: Any, message: str) -> 
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("retrys", 3, "no setting 'retrys'; the settings are: concurrency, idempotent, retries"),
+        ("retries", "3", "'retries' must be int, not '3'"),
+        ("retries", True, "'retries' must be int, not True"),
+        ("retries", -1, "'retries' must be at least 0, not -1"),
+        ("idempotent", 1, "'idempotent' must be bool or None, not 1"),
+        ("concurrency", 0, "'concurrency' must be at least 1, not 0"),
+        ("timeout", "1h", "'timeout' must be int or float or None, not '1h'"),
+        ("ttl", "1d", "'ttl' must be int or float or None, not '1d'"),
+    ],
+)
+def test_a_wrong_setting_of_a_route_is_named(name: str, value: Any, message: str) -> None:
+    """A route's own setting that is wrong is an error where it is decorated."""
+    for decorator in (Jobs().function, QuartJobs().background):
+        with pytest.raises(ConfigurationError) as caught:
+            decorator(**{name: value})
+        assert message in str(caught.value)
+
+
 def test_the_keywords_are_the_settings() -> None:
     """Type checkers know every setting as a keyword, with its type."""
     assert get_type_hints(Options) == get_type_hints(Settings)
+    assert get_type_hints(RouteOptions) == get_type_hints(RouteSettings)
     assert make_settings({}) == Settings()
 
 

@@ -322,6 +322,20 @@ def test_a_newer_schema_is_left_alone(path: Path) -> None:
         asyncio.run(open_and_close(path))
 
 
+async def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
+    """A store of an earlier version is opened with all that is in it."""
+    async with SqliteStore(path) as store:
+        job = await store.add(a_job(), REQUEST)
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE jobs DROP COLUMN errors")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    async with SqliteStore(path) as store:
+        assert await store.get(job.id) == job
+        assert await store.request(job.id) == REQUEST
+        await store.add(a_job(), REQUEST)
+
+
 async def test_a_store_that_is_not_open_says_so(path: Path) -> None:
     """To use a store outside of its context is an error that says what to do."""
     with pytest.raises(RuntimeError, match="async with"):

@@ -1,11 +1,72 @@
-"""What runs the jobs of one route."""
+"""What runs the jobs of one route, and what may be said of it where it is decorated."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
+from .errors import HandlerFailed
 from .job import Request, Response
+from .settings import MAYBE_SECONDS, UNSET, Settings, Unset, checked, setting
+
+Perform = Callable[[Request], Awaitable[Response]]
+
+#: Methods that may be repeated after a crash (RFC 9110, section 9.2.2).
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """What `Jobs.function` and `QuartJobs.background` may be told.
+
+    Raises:
+        ConfigurationError: a value has the wrong type, or is out of range.
+    """
+
+    timeout: float | Unset | None = setting(
+        UNSET, (*MAYBE_SECONDS, Unset), "seconds that it may run, `None` for no limit"
+    )
+    concurrency: int | None = setting(
+        None, (int, type(None)), "how many of its jobs one process runs at a time", 1
+    )
+    ttl: float | None = setting(None, MAYBE_SECONDS, "seconds that a result is kept")
+    retries: int = setting(
+        0, (int,), "how often it is tried again after it raised an exception, with growing waits"
+    )
+    idempotent: bool | None = setting(
+        None,
+        (bool, type(None)),
+        "whether it may run again when its process died; unset: as its HTTP method says",
+    )
+
+    def __post_init__(self) -> None:
+        checked(self)
+
+    def handler(
+        self, route: str, perform: Perform, settings: Settings, *, threaded: bool
+    ) -> Handler:
+        """What runs the jobs of `route`; what is not said here is as in `settings`."""
+        return Handler(
+            route,
+            perform,
+            threaded,
+            timeout=settings.timeout if isinstance(self.timeout, Unset) else self.timeout,
+            concurrency=self.concurrency,
+            ttl=settings.ttl if self.ttl is None else self.ttl,
+            retries=self.retries,
+            idempotent=self.idempotent,
+        )
+
+
+class RouteOptions(TypedDict, total=False):
+    """The same as keyword arguments."""
+
+    timeout: float | Unset | None
+    concurrency: int | None
+    ttl: float | None
+    retries: int
+    idempotent: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +80,34 @@ class Handler:
         timeout: seconds until it is stopped, or None.
         concurrency: how many of its jobs one process runs at a time; None for no limit of its own.
         ttl: seconds that a result is kept for.
+        retries: how often it is tried again after it raised an exception.
+        idempotent: whether it may run again when it is not known how far it came; None if the
+            method of the request tells.
     """
 
     route: str
-    perform: Callable[[Request], Awaitable[Response]]
+    perform: Perform
     threaded: bool
     timeout: float | None
     concurrency: int | None
     ttl: float
+    retries: int = 0
+    idempotent: bool | None = None
+
+    def is_repeatable(self, request: Request) -> bool:
+        """Whether a job made from `request` may be run again after a crash."""
+        if self.idempotent is None:
+            return request.method in IDEMPOTENT_METHODS
+        return self.idempotent
+
+
+class HandlerRaised(HandlerFailed):
+    """The handler raised an exception, and may be tried again if its route says so.
+
+    Attributes:
+        answer: what the app answers to that exception, if it has something to say.
+    """
+
+    def __init__(self, message: str, answer: Response | None = None) -> None:
+        super().__init__(message)
+        self.answer = answer

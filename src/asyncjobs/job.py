@@ -146,6 +146,7 @@ class Job(NamedTuple):
         version: goes up by one with every change; each write is conditional on it.
         attempt: how often it was started.
         crashes: how often the process that ran it died.
+        errors: how often its handler raised an exception and was to be tried again.
         worker: the process that runs it, while it does.
         cancel_requested: whether a running job was asked to stop.
         due: a queued job is not started before.
@@ -162,6 +163,7 @@ class Job(NamedTuple):
     version: int = 1
     attempt: int = 0
     crashes: int = 0
+    errors: int = 0
     worker: str | None = None
     cancel_requested: bool = False
     progress: Progress | None = None
@@ -190,6 +192,10 @@ class Job(NamedTuple):
     def rescue(self, due: float) -> Self:
         """The worker died with the job; it may be started again from `due` on."""
         return self._give_back(due=due, crashes=self.crashes + 1)
+
+    def postpone(self, due: float) -> Self:
+        """The handler raised an exception; it shall be tried again from `due` on."""
+        return self._give_back(due=due, errors=self.errors + 1)
 
     def report(self, progress: Progress) -> Self:
         """The handler has come so far."""
@@ -223,6 +229,7 @@ class Job(NamedTuple):
             cancel_requested=False,
             progress=None,
             crashes=0,
+            errors=0,
             started=None,
             finished=None,
             expires=None,

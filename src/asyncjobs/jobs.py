@@ -30,11 +30,11 @@ from .errors import (
     ShuttingDown,
     StoreUnavailable,
 )
-from .handler import Handler
+from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response
 from .problem import CONTENT_TYPE, problem_type
 from .runner import Runner
-from .settings import UNSET, Options, Unset, make_settings
+from .settings import Options, make, make_settings
 from .store import ANYONE, Owner, Query, Store
 from .stores import open_url
 from .sweeper import Sweeper
@@ -46,8 +46,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: A waiting reader reads again that often in any case: hints may be lost. Seconds.
 REREAD_INTERVAL = 1.0
-#: Methods that may be repeated after a crash (RFC 9110, section 9.2.2).
-IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 
 class Jobs:
@@ -132,44 +130,37 @@ class Jobs:
     def function(self, function: F, /) -> F: ...
     @overload
     def function(
-        self,
-        *,
-        name: str | None = None,
-        timeout: float | Unset | None = UNSET,
-        concurrency: int | None = None,
-        ttl: float | None = None,
+        self, *, name: str | None = None, **options: Unpack[RouteOptions]
     ) -> Callable[[F], F]: ...
     def function(
         self,
         function: Callable[..., Any] | None = None,
         *,
         name: str | None = None,
-        timeout: float | Unset | None = UNSET,
-        concurrency: int | None = None,
-        ttl: float | None = None,
+        **options: Unpack[RouteOptions],
     ) -> Any:
         """Register a function, so that `submit` can have it run. A decorator.
 
-        Its arguments and its result must be JSON. A sync function runs in a thread.
+        Its arguments and its result must be JSON. A sync function runs in a thread. It is started
+        once, unless it is said to be ``idempotent``: a call is a POST.
 
         Args:
             name: what its jobs are stored under; its module and qualified name unless given.
-            timeout: seconds it may run, None for no limit; the setting unless given.
-            concurrency: how many of its jobs a process runs at a time.
-            ttl: seconds that a result is kept; the setting unless given.
+            options: see `RouteSettings`.
+
+        Raises:
+            ConfigurationError: an option is unknown, has the wrong type or is out of range.
+            SetupError: the name is taken.
         """
+        settings = make(RouteSettings, options)
         if function is None:
-            return partial(
-                self.function, name=name, timeout=timeout, concurrency=concurrency, ttl=ttl
-            )
+            return partial(self.function, name=name, **options)
         self.register(
-            Handler(
-                route=name or _name_of(function),
-                perform=partial(self._call, function),
+            settings.handler(
+                name or _name_of(function),
+                partial(self._call, function),
+                self.settings,
                 threaded=not inspect.iscoroutinefunction(function),
-                timeout=self.settings.timeout if timeout is UNSET else timeout,
-                concurrency=concurrency,
-                ttl=self.settings.ttl if ttl is None else ttl,
             )
         )
         return function
@@ -222,7 +213,7 @@ class Jobs:
             created=now,
             due=now,
             owner=owner,
-            repeatable=request.method in IDEMPOTENT_METHODS,
+            repeatable=self.handlers[route].is_repeatable(request),
         )
         job = self._engine.admit(job)
         try:

@@ -24,7 +24,7 @@ from .errors import (
     JobWasCancelled,
     StoreUnavailable,
 )
-from .handler import Handler
+from .handler import Handler, HandlerRaised
 from .job import Job, Response, State
 from .store import Query, Store
 from .verdict import Verdict, concluded, orphaned
@@ -198,14 +198,16 @@ class Runner:
             run.current.request = await self._store.request(run.job.id)
             response = await handler.perform(run.current.request)
         except asyncio.CancelledError:
-            return run.stopped or HandlerFailed("the handler was cancelled from within")
+            return run.stopped or HandlerRaised("the handler was cancelled from within")
+        except HandlerRaised as raised:
+            return run.stopped or raised  # it was logged, as the app logs such things
         except JobFailure as failure:
             logger.error("job %s failed: %s", run.job.id, failure)
             return run.stopped or failure
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
             logger.exception("job %s failed", run.job.id)
-            return run.stopped or HandlerFailed(f"the handler raised {type(error).__name__}")
+            return run.stopped or HandlerRaised(f"the handler raised {type(error).__name__}")
         finally:
             run.performing = False
             if handler.timeout is not None:
@@ -219,7 +221,7 @@ class Runner:
             progress = run.current.latest
             if progress is not None and progress != job.progress:
                 job = job.report(progress)
-            return concluded(job, outcome, self._clock(), run.handler.ttl)
+            return concluded(job, outcome, run.handler, self._clock(), self._random)
 
         if run.finishing:
             return  # it was abandoned, and what it came to in the end is too late
@@ -229,6 +231,8 @@ class Runner:
             try:
                 if not await self._write(run, conclude):
                     logger.warning("job %s is not this worker's any more", run.job.id)
+                elif not run.job.state.is_final:
+                    logger.warning("job %s is tried again: %s", run.job.id, outcome)
                 run.end()
             except StoreUnavailable as error:
                 if not waiting:

@@ -6,10 +6,15 @@ import enum
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from .errors import ConfigurationError
 from .store import Store
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
 
 
 class Unset(enum.Enum):
@@ -26,12 +31,13 @@ UNSET: Final = Unset.UNSET
 _MIB = 1024 * 1024
 
 
-def _setting(default: Any, kind: tuple[type, ...], meaning: str, least: float = 0) -> Any:
+def setting(default: Any, kind: tuple[type, ...], meaning: str, least: float = 0) -> Any:
+    """A field of a dataclass of settings: its default, its types, what it means."""
     return field(default=default, metadata={"kind": kind, "meaning": meaning, "least": least})
 
 
-_SECONDS = (int, float)
-_MAYBE_SECONDS = (int, float, type(None))
+SECONDS = (int, float)
+MAYBE_SECONDS = (int, float, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,50 +48,49 @@ class Settings:
         ConfigurationError: a value has the wrong type, or is out of range.
     """
 
-    store: str | Store | None = _setting(
+    store: str | Store | None = setting(
         None,
         (str, Store, type(None)),
         "where jobs are kept: `sqlite:///jobs.db` (relative to the working directory), "
         "`sqlite:////srv/jobs.db` (absolute), `memory:`, or a `Store`; "
         "unset: `jobs.db` in the app's instance folder, for `Jobs` in the working directory",
     )
-    engine: str = _setting("local", (str,), "who runs jobs: `local`, this process")
-    prefix: str = _setting("/jobs", (str,), "the path that status documents are under")
-    concurrency: int = _setting(
+    engine: str = setting("local", (str,), "who runs jobs: `local`, this process")
+    prefix: str = setting("/jobs", (str,), "the path that status documents are under")
+    concurrency: int = setting(
         100, (int,), "async handlers that one process runs at a time; more jobs queue", 1
     )
-    threads: int = _setting(
+    threads: int = setting(
         min(32, (os.cpu_count() or 1) + 4),
         (int,),
         "sync handlers that one process runs at a time; more jobs queue",
         1,
     )
-    timeout: float | None = _setting(
+    timeout: float | None = setting(
         3600.0,
-        _MAYBE_SECONDS,
+        MAYBE_SECONDS,
         "seconds that a handler may run; then its job ends with 504; `None` for no limit",
     )
-    ttl: float = _setting(86400.0, _SECONDS, "seconds that a result is kept; then its id is a 404")
-    max_body: int = _setting(
+    ttl: float = setting(86400.0, SECONDS, "seconds that a result is kept; then its id is a 404")
+    max_body: int = setting(
         16 * _MIB,
         (int,),
         "bytes of a request body; a larger one is answered with 413, and so is "
         "one over the app's own `MAX_CONTENT_LENGTH`",
     )
-    body_timeout: float = _setting(
-        60.0, _SECONDS, "seconds for a request body to arrive; then the answer is 408"
+    body_timeout: float = setting(
+        60.0, SECONDS, "seconds for a request body to arrive; then the answer is 408"
     )
-    max_response: int = _setting(
+    max_response: int = setting(
         16 * _MIB, (int,), "bytes of a handler's response; the job of a larger one ends with 500"
     )
-    max_wait: float = _setting(30.0, _SECONDS, "seconds that `Prefer: wait=N` holds a poll at most")
-    drain_time: float = _setting(
-        5.0, _SECONDS, "seconds that running jobs have to end when the server stops"
+    max_wait: float = setting(30.0, SECONDS, "seconds that `Prefer: wait=N` holds a poll at most")
+    drain_time: float = setting(
+        5.0, SECONDS, "seconds that running jobs have to end when the server stops"
     )
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            _check(setting.name, getattr(self, setting.name), setting.metadata)
+        checked(self)
         if self.engine != "local":
             raise ConfigurationError(f"there is no engine {self.engine!r}: the engine is 'local'")
         if not self.prefix.startswith("/") or self.prefix.endswith("/"):
@@ -117,20 +122,40 @@ def make_settings(options: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigurationError: one is unknown, has the wrong type, or is out of range.
     """
-    known = {setting.name for setting in fields(Settings)}
+    return make(Settings, options)
+
+
+def make(kind: type[T], options: Mapping[str, Any]) -> T:
+    """A dataclass of settings from keyword arguments.
+
+    Raises:
+        ConfigurationError: one is unknown, has the wrong type, or is out of range.
+    """
+    known = {known.name for known in fields(kind)}  # type: ignore[arg-type] # a dataclass
     for name in options:
         if name not in known:
             raise ConfigurationError(
                 f"there is no setting {name!r}; the settings are: {', '.join(sorted(known))}"
             )
-    return Settings(**options)
+    return kind(**options)
+
+
+def checked(settings: DataclassInstance) -> None:
+    """Check each field that was made by `setting`.
+
+    Raises:
+        ConfigurationError
+    """
+    for each in fields(settings):
+        _check(each.name, getattr(settings, each.name), each.metadata)
 
 
 def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     kind = metadata["kind"]
     # bool is an int to Python, but `threads=True` is a mistake.
-    if not isinstance(value, kind) or isinstance(value, bool):
-        expected = " or ".join("None" if k is type(None) else k.__name__ for k in kind)
+    if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
+        names = ["None" if k is type(None) else k.__name__ for k in kind if k is not Unset]
+        expected = " or ".join(names)
         raise ConfigurationError(f"the setting {name!r} must be {expected}, not {value!r}")
     if isinstance(value, (int, float)) and value < metadata["least"]:
         raise ConfigurationError(

@@ -120,6 +120,16 @@ async def boom() -> NoReturn:
     raise ZeroDivisionError("the bottom of the barrel")
 
 
+@app.route("/unsteady/<outcome>")
+@jobs.background(retries=1)
+async def unsteady(outcome: str) -> dict[str, int]:
+    if current_job.attempt == 1 or outcome == "fails":
+        if outcome == "forbidden":
+            abort(403)
+        raise ConnectionError("no line to the ledger")
+    return {"attempt": current_job.attempt}
+
+
 @app.route("/files/<path:name>", methods=["GET", "POST"])
 @jobs.background
 async def files(name: str) -> dict[str, str]:

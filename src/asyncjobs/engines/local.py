@@ -17,6 +17,7 @@ from ..job import Job, State
 from ..runner import STOP_GRACE, Runner
 from ..store import Query, Store
 from ..threads import Threads
+from ..verdict import is_due
 
 logger = logging.getLogger("asyncjobs")
 
@@ -94,6 +95,8 @@ class LocalEngine(Engine):
         self._running: set[asyncio.Task[None]] = set()
         # The routes that may have jobs in the queue.
         self._queued: set[str] = set()
+        # When, by the clock of the loop, all routes are looked at next.
+        self._next_look = 0.0
         self._doorbell = asyncio.Event()
         # How many jobs are on their way to the disk as started, and whether there are none.
         self._admitted = 0
@@ -103,8 +106,7 @@ class LocalEngine(Engine):
 
     async def __aenter__(self) -> Self:
         # What earlier processes have left goes before the first new job.
-        self._queued.update(self._handlers)
-        await self._start_queued()
+        await self._look_at_queue()
         self._looking = asyncio.create_task(self._look_after_queue())
         return self
 
@@ -169,16 +171,21 @@ class LocalEngine(Engine):
         while not self._stopping:
             self._doorbell.clear()
             try:
-                await self._start_queued()
+                await self._look_at_queue()
             except StoreUnavailable as error:
                 logger.warning("queued jobs have to wait: %s", error)
             except Exception:
                 logger.exception("the queue could not be read; the next look is soon")
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_INTERVAL):
+                async with asyncio.timeout_at(self._next_look):
                     await self._doorbell.wait()
-                    continue
+
+    async def _look_at_queue(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_look:
             self._queued.update(self._handlers)
+            self._next_look = now + LOOK_INTERVAL
+        await self._start_queued()
 
     async def _start_queued(self) -> None:
         """Claim and start what the slots allow, oldest first."""
@@ -186,18 +193,8 @@ class LocalEngine(Engine):
         ready = frozenset(route for route, slots in free.items() if slots)
         if not ready:
             return
-        query = Query(
-            states=frozenset({State.QUEUED}),
-            routes=ready,
-            due_by=self._clock(),
-            limit=sum(free.values()),
-        )
-        self._queued -= ready  # before the read: what is added meanwhile is looked for again
-        queued = await self._store.find(query)
-        if len(queued) == query.limit:
-            self._queued |= ready
         claims = []
-        for job in queued:
+        for job in await self._find_due(ready, sum(free.values())):
             handler = self._handlers[job.route]
             if self._slots.free(handler):
                 self._slots.take(handler)
@@ -206,6 +203,20 @@ class LocalEngine(Engine):
                 self._queued.add(job.route)
         # Together, so that all the claims are one transaction.
         await asyncio.gather(*claims)
+
+    async def _find_due(self, routes: frozenset[str], limit: int) -> list[Job]:
+        """The oldest queued jobs of these routes; takes note of when the next one is due."""
+        self._queued -= routes  # before the read: what is added meanwhile is looked for again
+        query = Query(states=frozenset({State.QUEUED}), routes=routes, limit=limit)
+        queued = await self._store.find(query)
+        now = self._clock()
+        due = [job for job in queued if is_due(job, now)]
+        if len(due) == limit:
+            self._queued |= routes
+        elif len(due) < len(queued):
+            wait = min(job.due for job in queued if not is_due(job, now)) - now
+            self._next_look = min(self._next_look, asyncio.get_running_loop().time() + wait)
+        return due
 
     async def _claim(self, job: Job) -> None:
         try:

@@ -14,7 +14,7 @@ from quart import Quart
 from ..errors import ConfigurationError, ShuttingDown
 from ..handler import Handler
 from ..jobs import Jobs
-from ..settings import UNSET, Settings
+from ..settings import Settings
 from .replay import Replay, is_threaded
 from .routes import Background, PollRoutes, View
 from .views import Views
@@ -136,24 +136,17 @@ class AppJobs:
             self._jobs.register(self._handler(self._jobs, endpoint, background))
 
     def _handler(self, jobs: Jobs, endpoint: str, background: Background) -> Handler:
-        settings = jobs.settings
         threaded = is_threaded(background.view)
-        return Handler(
-            route=endpoint,
-            perform=Replay(
-                self._app,
-                endpoint,
-                background.view,
-                threaded,
-                jobs.threads,
-                self._before_run,
-                settings.max_response,
-            ),
-            threaded=threaded,
-            timeout=settings.timeout if background.timeout is UNSET else background.timeout,
-            concurrency=background.concurrency,
-            ttl=settings.ttl if background.ttl is None else background.ttl,
+        replay = Replay(
+            self._app,
+            endpoint,
+            background.view,
+            threaded,
+            jobs.threads,
+            self._before_run,
+            jobs.settings.max_response,
         )
+        return background.settings.handler(endpoint, replay, jobs.settings, threaded=threaded)
 
 
 def _instance_folder(app: Quart) -> Path:

@@ -10,8 +10,9 @@ from quart import Quart, current_app
 from quart import Response as QuartResponse
 
 from ..errors import SetupError
+from ..handler import RouteOptions, RouteSettings
 from ..jobs import Jobs
-from ..settings import UNSET, Options, Unset
+from ..settings import Options, make
 from .app_jobs import AppJobs
 from .routes import Background, View, background_of, mark, wrong_order
 
@@ -76,21 +77,14 @@ class QuartJobs:
     def background(self, view: V, /) -> V: ...
     @overload
     def background(
-        self,
-        *,
-        timeout: float | Unset | None = UNSET,
-        concurrency: int | None = None,
-        ttl: float | None = None,
-        poll_route: bool = True,
+        self, *, poll_route: bool = True, **options: Unpack[RouteOptions]
     ) -> Callable[[V], V]: ...
     def background(
         self,
         view: View | None = None,
         *,
-        timeout: float | Unset | None = UNSET,
-        concurrency: int | None = None,
-        ttl: float | None = None,
         poll_route: bool = True,
+        **options: Unpack[RouteOptions],
     ) -> Any:
         """Have a view run in the background; its route answers 202 at once. A decorator.
 
@@ -98,23 +92,17 @@ class QuartJobs:
         arrives; what stands below it runs in the background.
 
         Args:
-            timeout: seconds that it may run, None for no limit; the setting unless given.
-            concurrency: how many of its jobs one process runs at a time.
-            ttl: seconds that its results are kept; the setting unless given.
             poll_route: whether it gets a poll route, ``<rule>/<id>``; without, write one with
                 `poll`.
+            options: see `RouteSettings`.
 
         Raises:
+            ConfigurationError: an option is unknown, has the wrong type or is out of range.
             SetupError: it stands above ``@app.route``.
         """
+        settings = make(RouteSettings, options)
         if view is None:
-            return partial(
-                self.background,
-                timeout=timeout,
-                concurrency=concurrency,
-                ttl=ttl,
-                poll_route=poll_route,
-            )
+            return partial(self.background, poll_route=poll_route, **options)
         if not callable(view):
             raise SetupError(f"@jobs.background decorates a view, not {view!r}")
         if background_of(view) is not None:
@@ -126,7 +114,7 @@ class QuartJobs:
         async def submit(**view_args: Any) -> QuartResponse:
             return await _jobs_of_current_app().views.submit()
 
-        mark(submit, Background(view, poll_route, timeout, concurrency, ttl))
+        mark(submit, Background(view, poll_route, settings))
         self._inner.add(view)
         return submit
 

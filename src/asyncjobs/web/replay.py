@@ -17,10 +17,11 @@ from quart.typing import ResponseTypes
 from quart.utils import encode_headers
 from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..current import current_job
 from ..errors import HandlerGone, JobFailure, ResponseTooLarge
+from ..handler import HandlerRaised
 from ..job import Request, Response
 from ..threads import Threads
 from .body import LimitedBytes, keep_body
@@ -132,7 +133,14 @@ class Replay:
                 # A CancelledError is the job's end if it was told to stop, else the handler's own.
                 if isinstance(error, asyncio.CancelledError) and current_job.is_cancelled:
                     raise
-                return await self._capture(await self.app.make_response(await self._answer(error)))
+                answer = await self._capture(
+                    await self.app.make_response(await self._answer(error))
+                )
+                if isinstance(error, HTTPException):
+                    return answer
+                raised = HandlerRaised(f"the view raised {type(error).__name__}", answer)
+        # Out of its context, whose teardown is that of a request that was answered.
+        raise raised
 
     async def _call_view(self, request: quart.Request) -> Any:
         # Not a hook, but a part of matching the URL: it takes arguments away and fills `g`.

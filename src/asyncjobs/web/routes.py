@@ -11,7 +11,7 @@ from quart import Quart
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from ..errors import SetupError
-from ..settings import Unset
+from ..handler import RouteSettings
 
 View = Callable[..., Any]
 
@@ -33,14 +33,13 @@ class Background:
 
     Attributes:
         view: what runs in the background.
-        options: as they were given to the decorator.
+        poll_route: whether its rules get poll routes.
+        settings: as they were given to the decorator.
     """
 
     view: View
     poll_route: bool
-    timeout: float | Unset | None
-    concurrency: int | None
-    ttl: float | None
+    settings: RouteSettings
 
 
 def mark(function: View, background: Background) -> None:

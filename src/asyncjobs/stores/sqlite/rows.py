@@ -10,8 +10,8 @@ from ...job import HeaderPairs, Job, Progress, Request, Response, State
 #: Columns and fields have the same names and the same order. What never changes comes first.
 FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable"
 CHANGING_JOB_COLUMNS = (
-    "state, version, attempt, crashes, worker, cancel_requested, progress, due, started, finished, "
-    "expires"
+    "state, version, attempt, crashes, errors, worker, cancel_requested, progress, due, started, "
+    "finished, expires"
 )
 JOB_COLUMNS = f"{FIXED_JOB_COLUMNS}, {CHANGING_JOB_COLUMNS}"
 REQUEST_COLUMNS = (
@@ -37,6 +37,7 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
         job.version,
         job.attempt,
         job.crashes,
+        job.errors,
         job.worker,
         job.cancel_requested,
         _progress_to_text(job.progress),
@@ -50,7 +51,7 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
 def job_from_row(row: tuple[Any, ...]) -> Job:
     """The reverse of `job_to_row`; columns behind those of a job are left out."""
     job_id, route, path, created, owner, repeatable, state, *others = row[: len(Job._fields)]
-    version, attempt, crashes, worker, cancel_requested, progress, *times = others
+    version, attempt, crashes, errors, worker, cancel_requested, progress, *times = others
     return Job(
         job_id.hex(),
         route,
@@ -62,6 +63,7 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
         version,
         attempt,
         crashes,
+        errors,
         worker,
         bool(cancel_requested),
         _progress_from_text(progress),

@@ -21,7 +21,7 @@ from ...errors import (
 
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x414A6F62
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Bodies have tables of their own: a scan of the jobs must not read past them. The index holds the
 # jobs that are still to be done only, so that its size does not grow with the results kept; with an
@@ -39,6 +39,7 @@ CREATE TABLE jobs (
     version INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     crashes INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
     worker TEXT,
     cancel_requested INTEGER NOT NULL,
     progress TEXT,
@@ -71,6 +72,9 @@ CREATE TABLE responses (
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+
+#: What leads from each earlier schema to the next one.
+_MIGRATIONS = {1: "ALTER TABLE jobs ADD COLUMN errors INTEGER NOT NULL DEFAULT 0"}
 
 # Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
@@ -146,6 +150,8 @@ def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
             f"the store {path} has schema {version}, and this version of quart-asyncjobs knows "
             f"{SCHEMA_VERSION}: upgrade quart-asyncjobs, or name another file"
         )
+    elif version < SCHEMA_VERSION:
+        _migrate(connection, version)
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
@@ -157,6 +163,12 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
             "log: put it on a disk of this machine"
         )
     connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    steps = [_MIGRATIONS[earlier] for earlier in range(version, SCHEMA_VERSION)]
+    statements = ";".join([*steps, f"PRAGMA user_version = {SCHEMA_VERSION}"])
+    connection.executescript(f"BEGIN IMMEDIATE;{statements};COMMIT;")
 
 
 @contextmanager
