@@ -46,6 +46,8 @@ def until(condition: Callable[[], T | None], what: str = "it") -> T:
 class Server:
     """One hypercorn. Used as a context manager: it answers when the block begins.
 
+    One that has ended may be started again, on another port.
+
     Args:
         app: ``module:app``, seen from the folder of the tests.
         folder: a folder for its store (unless `config` names another) and its log.
@@ -80,6 +82,7 @@ class Server:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / f"server-{next(_numbers)}.log"
+        self._before = ""
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -99,6 +102,7 @@ class Server:
 
     def start(self) -> None:
         """Start the process, and do not wait for it."""
+        self._before = self.log() if self._log.exists() else ""
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(TESTS), str(Path(asyncjobs.__path__[0]).parent)]),
@@ -121,10 +125,21 @@ class Server:
         assert self._process is not None
         return self._process.wait(DEADLINE)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server, in which hypercorn's workers have no part."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def workers(self) -> list[int]:
+        """The processes that hypercorn has started and that have not ended."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in children if _is_worker(int(child))]
+
     def stop(self) -> int:
         """End the server as its operator would, by SIGTERM; its exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
@@ -160,11 +175,18 @@ class Server:
 
     def _announced_port(self) -> int | None:
         assert self._process is not None
-        if (announced := _RUNNING_ON.search(self.log())) is not None:
+        if (announced := _RUNNING_ON.search(self.log(), len(self._before))) is not None:
             return int(announced.group(1))
         if self._process.poll() is not None:
             raise RuntimeError(f"the server has ended:\n{self.log()}")
         return None
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 def received(connection: socket.socket) -> bytes:

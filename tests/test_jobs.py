@@ -719,7 +719,7 @@ async def test_a_function_that_is_tried_again(store: str, caplog: pytest.LogCapt
         done = await jobs.get(job.id)
     assert attempts == [1, 2, 3]
     assert (done.attempt, done.errors, done.crashes) == (3, 2, 0)
-    assert caplog.text.count("is tried again") == 2
+    assert caplog.text.count("is queued now") == 2
 
 
 async def test_a_function_that_fails_every_time(store: str) -> None:

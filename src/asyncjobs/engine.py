@@ -14,9 +14,15 @@ class Engine(ABC):
     async def __aenter__(self) -> Self:
         return self
 
-    @abstractmethod
     async def __aexit__(self, *exc_info: object) -> None:
-        """Stop running jobs; those that have not ended after the drain time are given back."""
+        await self.drain()
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Start no more jobs; give back those that have not ended after the drain time.
+
+        May be called more than once.
+        """
 
     def admit(self, job: Job) -> Job:
         """The new `job` as it shall be stored: started already, if it can run here at once.

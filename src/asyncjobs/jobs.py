@@ -122,9 +122,17 @@ class Jobs:
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Accept no more jobs, let the running ones end within the drain time, and close."""
+        await self.drain()
+        await self._stack.aclose()
+
+    async def drain(self) -> None:
+        """Accept no more jobs, let the running ones end within the drain time, give back the rest.
+
+        Waiting readers are answered at once. Jobs and their results can still be read.
+        """
         self._stopping = True
         self._watch.wake_all()
-        await self._stack.aclose()
+        await self._engine.drain()
 
     @overload
     def function(self, function: F, /) -> F: ...

@@ -231,8 +231,8 @@ class Runner:
             try:
                 if not await self._write(run, conclude):
                     logger.warning("job %s is not this worker's any more", run.job.id)
-                elif not run.job.state.is_final:
-                    logger.warning("job %s is tried again: %s", run.job.id, outcome)
+                elif run.job.state in (State.QUEUED, State.INTERRUPTED):
+                    logger.warning("job %s is %s now: %s", run.job.id, run.job.state, outcome)
                 run.end()
             except StoreUnavailable as error:
                 if not waiting:

@@ -110,14 +110,22 @@ class LocalEngine(Engine):
         self._looking = asyncio.create_task(self._look_after_queue())
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def drain(self) -> None:
         self._stopping = True
         self._doorbell.set()
         # Not cancelled: a job that it is just claiming would be left running, and by nobody.
         await self._looking
         await self._none_admitted.wait()
+        if self._running:
+            logger.info("%d running jobs have %g s to end", len(self._running), self._drain_time)
         await self._ended(self._drain_time)
+        if not self._running:
+            return
+        logger.warning("%d jobs have not ended in time: they are stopped", len(self._running))
         self._runner.stop_all(JobInterrupted("the server was stopped while the job ran"))
+        await self._ended(STOP_DEADLINE)
+        for task in self._running:
+            _end(task)
         await self._ended(STOP_DEADLINE)
 
     def admit(self, job: Job) -> Job:
@@ -235,3 +243,19 @@ class LocalEngine(Engine):
             async with asyncio.timeout(seconds):
                 while self._running:
                     await asyncio.wait(self._running)
+
+
+def _end(task: asyncio.Task[None]) -> None:
+    """End a task whose handler swallows its cancellation: it would keep the loop from closing.
+
+    Its job has ended without it already.
+    """
+    coroutine = task.get_coro()
+    assert coroutine is not None
+    try:
+        coroutine.close()
+    except RuntimeError:
+        logger.exception("a handler cannot be ended by any means")
+    # The task learns of it at its next step.
+    task.cancel()
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())

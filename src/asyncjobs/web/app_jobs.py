@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from quart import Quart
 
@@ -17,6 +17,7 @@ from ..jobs import Jobs
 from ..settings import Settings
 from .replay import Replay, is_threaded
 from .routes import Background, PollRoutes, View
+from .server import Server
 from .views import Views
 
 _CONFIG = "QUART_JOBS_"
@@ -87,7 +88,7 @@ class AppJobs:
         self._starting = asyncio.create_task(self._start())
         jobs = await self._starting
         # Quart waits for its background tasks before it closes what the handlers may be using.
-        self._app.add_background_task(self._stop_with_app, jobs)
+        self._app.add_background_task(self._stop_with_app, jobs, Server(self._app))
 
     async def _start(self) -> Jobs:
         options = self._configured()
@@ -100,17 +101,17 @@ class AppJobs:
         self._loop = asyncio.get_running_loop()
         return jobs
 
-    async def _stop_with_app(self, jobs: Jobs) -> None:
+    async def _stop_with_app(self, jobs: Jobs, server: Server) -> None:
+        server.survive_sigterm()
         with suppress(asyncio.CancelledError):
-            await cast("asyncio.Event", self._app.shutdown_event).wait()
-        stopping = asyncio.create_task(jobs.__aexit__())
+            await server.about_to_stop()
         # Quart cancels its background tasks after a while. The drain has a limit of its own, and
         # what users close after it, their handlers may still be using.
-        while not stopping.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([stopping])
+        await _to_the_end(jobs.drain())
+        with suppress(asyncio.CancelledError):
+            await server.stopped()
         self._jobs = None
-        stopping.result()
+        await _to_the_end(jobs.__aexit__())
 
     def _configured(self) -> dict[str, Any]:
         """The settings from the app's configuration, and over them those given in code.
@@ -147,6 +148,15 @@ class AppJobs:
             jobs.settings.max_response,
         )
         return background.settings.handler(endpoint, replay, jobs.settings, threaded=threaded)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do this whatever is cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    task.result()
 
 
 def _instance_folder(app: Quart) -> Path:

@@ -1,0 +1,169 @@
+"""Stops and restarts of a real hypercorn: nothing that was accepted is cut silently."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apps.signals import Signals
+from conftest import Serve
+from server import Server, result, submit, until
+
+EACH_WAY_TO_STOP = pytest.mark.parametrize(
+    ("workers", "number"),
+    [(1, signal.SIGTERM), (4, signal.SIGTERM), (4, signal.SIGINT)],
+    ids=["1-TERM", "4-TERM", "4-INT"],
+)
+
+
+def submit_and_start(server: Server, signals: Signals, method: str, path: str) -> str:
+    """Have a job started over a connection of its own: any worker may get it; its poll URL."""
+    with server.client() as client:
+        poll = submit(client, method, path)
+    signals.wait(f"{path.rpartition('/')[2]}-started-1")
+    return poll
+
+
+@EACH_WAY_TO_STOP
+def test_jobs_that_end_in_time_have_their_results(
+    serve: Serve, signals: Signals, name: str, workers: int, number: signal.Signals
+) -> None:
+    """A server that is told to stop lets its running jobs end, in each of its workers."""
+    server = serve("apps.deploys:app", workers=workers, config={"QUART_JOBS_DRAIN_TIME": 30})
+    names = [f"{name}-{index}" for index in range(2)]  # others are idle, and exit first
+    polls = [submit_and_start(server, signals, "POST", f"/work/{each}") for each in names]
+    server.signal(number)
+    until(lambda: "running jobs have" in server.log(), "the drain")
+    until(lambda: len(server.workers()) <= len(names), "the end of the idle workers")
+    for each in names:
+        signals.send(f"{each}-go-on")
+    assert server.wait() == 0
+    with server, server.client() as client:
+        for poll in polls:
+            answer = result(client, poll)
+            assert (answer.status_code, answer.json()["attempt"]) == (200, 1)
+
+
+@EACH_WAY_TO_STOP
+def test_jobs_that_take_too_long_are_given_back(
+    serve: Serve, signals: Signals, name: str, workers: int, number: signal.Signals
+) -> None:
+    """What does not end in time runs again at the next start, or says that it was interrupted."""
+    server = serve("apps.deploys:app", workers=workers, config={"QUART_JOBS_DRAIN_TIME": 0.2})
+    indexes = range(workers)
+    again = [
+        submit_and_start(server, signals, "GET", f"/work/{name}-again-{index}") for index in indexes
+    ]
+    once = [
+        submit_and_start(server, signals, "POST", f"/work/{name}-once-{index}") for index in indexes
+    ]
+    server.signal(number)
+    assert server.wait() == 0
+    with server, server.client() as client:
+        for poll, index in zip(again, indexes, strict=True):
+            signals.send(f"{name}-again-{index}-go-on")
+            answer = result(client, poll)
+            # More than once again, if another worker took it before that one was told to stop.
+            assert answer.status_code == 200
+            assert answer.json()["attempt"] > 1
+        for poll in once:
+            answer = result(client, poll)
+            assert answer.headers["Job-State"] == "interrupted"
+            assert "the server was stopped while the job ran" in answer.json()["detail"]
+    assert server.log().count("is interrupted now") == workers
+
+
+def test_a_worker_that_is_terminated_alone(serve: Serve, signals: Signals, name: str) -> None:
+    """A SIGTERM to one of the workers lets its jobs end, and then ends the server, as ever."""
+    server = serve("apps.deploys:app", workers=4, config={"QUART_JOBS_DRAIN_TIME": 30})
+    poll = submit_and_start(server, signals, "POST", f"/work/{name}")
+    (by,) = signals.folder.glob(f"{name}-by-*")
+    os.kill(int(by.name.rpartition("-")[2]), signal.SIGTERM)
+    until(lambda: "running jobs have" in server.log(), "the drain")
+    signals.send(f"{name}-go-on")
+    server.wait()
+    with server, server.client() as client:
+        assert result(client, poll).json()["attempt"] == 1
+
+
+def test_a_long_poll_is_answered_when_the_server_stops(
+    serve: Serve, signals: Signals, name: str
+) -> None:
+    """Who waits for a job is told at once that it is not there yet, and may still ask again."""
+    server = serve("apps.deploys:app", config={"QUART_JOBS_DRAIN_TIME": 30})
+    poll = submit_and_start(server, signals, "GET", f"/work/{name}")
+    with server.connect() as connection:
+        connection.sendall(f"GET {poll} HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\n\r\n".encode())
+        with server.client() as client:
+            client.get("/pid")  # by then the server has begun with the long poll
+        server.signal(signal.SIGTERM)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 202")
+    signals.send(f"{name}-go-on")
+    assert server.wait() == 0
+
+
+def test_the_next_server_takes_over(serve: Serve, signals: Signals, name: str) -> None:
+    """In a rolling restart the new server runs what the old one could not end in time."""
+    old = serve("apps.deploys:app", workers=4, config={"QUART_JOBS_DRAIN_TIME": 0.2})
+    poll = submit_and_start(old, signals, "GET", f"/work/{name}")
+    new = serve(
+        "apps.deploys:app", workers=4, config={"QUART_JOBS_STORE": f"sqlite:///{old.store}"}
+    )
+    old.signal(signal.SIGTERM)
+    signals.wait(f"{name}-started-2")
+    signals.send(f"{name}-go-on")
+    with new.client() as client:
+        assert result(client, poll).json()["attempt"] == 2
+    assert old.wait() == 0
+
+
+@pytest.mark.parametrize("kind", ["stuck", "stubborn"])
+def test_no_handler_holds_the_exit(serve: Serve, signals: Signals, name: str, kind: str) -> None:
+    """A handler that hears nothing, in a thread or not, does not keep the server from ending."""
+    server = serve("apps.deploys:app", workers=1, config={"QUART_JOBS_DRAIN_TIME": 0.2})
+    poll = submit_and_start(server, signals, "GET", f"/{kind}/{name}")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    with server, server.client() as client:
+        answer = client.get(poll)
+        assert answer.headers["Job-State"] in ("queued", "running")  # it is being run again
+
+
+def test_an_embedded_program_keeps_its_signals(tmp_path: Path) -> None:
+    """`Jobs` in somebody's asyncio program touches no signal, a child process's neither."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    printed = subprocess.run(
+        [sys.executable, str(program)], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert printed.stdout.split() == ["same", "same"]
+
+
+PROGRAM = """
+import asyncio, multiprocessing, signal
+from asyncjobs import Jobs
+
+def handlers():
+    return [signal.getsignal(number) for number in sorted(signal.valid_signals())]
+
+async def main():
+    jobs = Jobs(store="memory:")
+    before = handlers()
+    async with jobs:
+        await asyncio.sleep(0)
+        print("same" if handlers() == before else "changed", flush=True)
+
+def run():
+    asyncio.run(main())
+
+if __name__ == "__main__":
+    run()
+    child = multiprocessing.get_context("spawn").Process(target=run)
+    child.start()
+    child.join()
+"""
