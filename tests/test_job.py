@@ -38,6 +38,7 @@ from asyncjobs.verdict import (
     backoff,
     cancelled,
     concluded,
+    gone,
     is_due,
     orphaned,
 )
@@ -257,6 +258,14 @@ def a_handler(retries: int = 0) -> Handler:
     return Handler(
         "report", perform, threaded=False, timeout=None, concurrency=None, ttl=60, retries=retries
     )
+
+
+def test_a_job_whose_handler_has_gone() -> None:
+    """A queued job that nobody can run any more fails, and says why."""
+    failed, response = gone(a_job(), NOW)
+    assert (failed.state, response and response.status) == (State.FAILED, 500)
+    assert response is not None
+    assert b"urn:asyncjobs:problem:handler-gone" in response.body
 
 
 def all_errors(base: type[AsyncJobsError]) -> list[type[AsyncJobsError]]:

@@ -15,6 +15,7 @@ import pytest
 from asyncjobs import Jobs, Query, State, current_job
 from asyncjobs.errors import (
     HandlerFailed,
+    HandlerGone,
     InvalidTransition,
     JobInterrupted,
     JobNotFound,
@@ -786,6 +787,49 @@ async def test_what_is_idempotent_is_run_again(tmp_path: Path, idempotent: bool 
         else:
             with pytest.raises(JobInterrupted):
                 await jobs.result(job.id, DEADLINE)
+
+
+async def test_a_handler_that_has_gone(tmp_path: Path) -> None:
+    """A queued job whose handler a deploy has removed is listed, and fails after a grace time."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    before = Jobs(store=url, concurrency=1, drain_time=0)
+
+    @before.function(name="renamed")
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    async with before:
+        await before.submit("renamed")
+        queued = await before.submit("renamed")
+        assert await before.check() == []
+    async with Jobs(store=url) as patient:
+        assert [job.id for job in await patient.check()] == [queued.id]
+        assert (await patient.get(queued.id)).state is State.QUEUED
+    async with Jobs(store=url, gone_after=0.1) as after:
+        with pytest.raises(HandlerGone, match="no handler 'renamed' any more"):
+            await after.result(queued.id, DEADLINE)
+        assert await after.check() == []
+
+
+async def test_a_handler_that_comes_back(tmp_path: Path) -> None:
+    """A queued job whose handler is there again in time runs."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    programs = [Jobs(store=url, concurrency=1, drain_time=0) for _ in range(2)]
+
+    async def work(number: int) -> int:
+        if number == 0:
+            await asyncio.Event().wait()
+        return number
+
+    for program in programs:
+        program.function(name="work")(work)
+    async with programs[0] as jobs:
+        await jobs.submit("work", 0)
+        queued = await jobs.submit("work", 1)
+    async with Jobs(store=url) as without:
+        assert [job.id for job in await without.check()] == [queued.id]
+    async with programs[1] as jobs:
+        assert await jobs.result(queued.id, DEADLINE) == 1
 
 
 async def test_a_clock_that_is_set_back(store: str) -> None:

@@ -26,6 +26,7 @@ from asyncjobs.stores.sqlite.checkpoints import TRUNCATE_ABOVE
 from asyncjobs.stores.sqlite.locks import FileLock
 from asyncjobs.stores.sqlite.peers import Peers
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
+from asyncjobs.stores.sqlite.store import _select_routes
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 
 
@@ -356,6 +357,20 @@ async def test_a_queue_is_found_by_its_index(path: Path, store: SqliteStore) -> 
         "SEARCH jobs USING INDEX jobs_to_do (state=? AND route=? AND due<?)"
     ]
     assert [job.state for job in await store.find(Query())] == [State.QUEUED]
+
+
+async def test_routes_are_found_by_the_index(path: Path, store: SqliteStore) -> None:
+    """To find the queued jobs that no handler is there for takes a step a route, not a job."""
+    for route in ("report", "other", "report"):
+        await store.add(a_job(route=route), REQUEST)
+    connection = sqlite3.connect(path)
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {_select_routes(State.QUEUED)}").fetchall()
+    found = connection.execute(_select_routes(State.QUEUED)).fetchall()
+    connection.close()
+    assert found == [("other",), ("report",)]
+    reads = [row[3] for row in plan if "jobs" in row[3]]
+    assert reads
+    assert all("SEARCH jobs USING COVERING INDEX jobs_to_do (state=?" in read for read in reads)
 
 
 def test_headers_that_would_break_their_line_are_refused() -> None:

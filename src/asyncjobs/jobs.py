@@ -37,7 +37,7 @@ from .runner import Runner
 from .settings import Options, make, make_settings
 from .store import ANYONE, Owner, Query, Store
 from .stores import open_url
-from .sweeper import Sweeper
+from .sweeper import Sweeper, unknown_here
 from .threads import Threads
 from .verdict import cancelled
 from .watch import Watch
@@ -113,7 +113,14 @@ class Jobs:
             )
             await stack.enter_async_context(
                 Sweeper(
-                    store, self._watch, self._runner, self._engine.look, clock=clock, random=random
+                    store,
+                    self._watch,
+                    self._runner,
+                    self.handlers,
+                    self._engine.look,
+                    gone_after=settings.gone_after,
+                    clock=clock,
+                    random=random,
                 )
             )
             self._stack = stack.pop_all()
@@ -324,6 +331,14 @@ class Jobs:
     async def find(self, query: Query) -> list[Job]:
         """The jobs that `query` asks for, oldest due first."""
         return await self._store.find(query)
+
+    async def check(self, limit: int = 100) -> list[Job]:
+        """The queued jobs that no handler of this program can run, oldest due first.
+
+        They fail once they have waited for the setting `gone_after`: a handler that a deploy has
+        removed or renamed by mistake has to be back by then.
+        """
+        return await self._store.find(unknown_here(self.handlers, limit))
 
     async def _submit_if_added(self, job: Job) -> None:
         try:

@@ -27,7 +27,7 @@ from .errors import (
 from .handler import Handler, HandlerRaised
 from .job import Job, Response, State
 from .store import Query, Store
-from .verdict import Verdict, concluded, orphaned
+from .verdict import ORPHAN_TTL, Verdict, concluded, orphaned
 
 logger = logging.getLogger("asyncjobs")
 
@@ -37,8 +37,6 @@ STOP_GRACE = 1.0
 PROGRESS_INTERVAL = 0.2
 #: Seconds between two tries to store a result while the store is unavailable.
 FINISH_RETRY = 0.5
-#: Seconds that the result of an orphan is kept for whose handler is not known here.
-ORPHAN_TTL = 86400.0
 
 
 class Run:
@@ -116,8 +114,8 @@ class Runner:
             return None
         return started
 
-    async def run(self, job: Job, done: Callable[[Handler], None]) -> None:
-        """Perform a job that this worker has claimed, and finish it.
+    async def run(self, job: Job, done: Callable[[Handler], None]) -> Job:
+        """Perform a job that this worker has claimed, and finish it; the job as it is then.
 
         `done` is called once with its handler, when the job is finished or turned out to be
         somebody else's. The handler may then still run, if it does not stop when it is told to.
@@ -139,6 +137,7 @@ class Runner:
             del self._runs[job.id]
             run.end()
             run.task = None  # else the task and its run would be garbage in a circle
+        return run.job
 
     def stop(self, job_id: str, reason: JobFailure) -> None:
         """Stop the handler of this job, if it runs here, and finish the job with `reason`."""
@@ -171,8 +170,9 @@ class Runner:
         ):
             self.stop(job.id, JobWasCancelled("the job was cancelled while it ran"))
 
-    async def rescue_orphans(self) -> None:
-        """Decide about the jobs that dead workers have left."""
+    async def rescue_orphans(self) -> int:
+        """Decide about the jobs that dead workers have left; how many they were."""
+        decided = 0
         for job in await self._store.orphans():
             handler = self._handlers.get(job.route)
             ttl = ORPHAN_TTL if handler is None else handler.ttl
@@ -182,6 +182,8 @@ class Runner:
             except Conflict:
                 continue  # a peer was faster
             logger.warning("job %s of a dead worker is %s now", job.id, rescued.state)
+            decided += 1
+        return decided
 
     async def settle(self) -> None:
         """Wait, but not for long, for what was begun beside the runs: the end of abandoned jobs."""

@@ -88,6 +88,12 @@ class Settings:
     drain_time: float = setting(
         5.0, SECONDS, "seconds that running jobs have to end when the server stops"
     )
+    gone_after: float | None = setting(
+        3600.0,
+        MAYBE_SECONDS,
+        "seconds that a queued job waits for a handler that this program does not have (any "
+        "more), before it fails; `None` for ever, as where two programs share a store",
+    )
 
     def __post_init__(self) -> None:
         checked(self)
@@ -114,6 +120,7 @@ class Options(TypedDict, total=False):
     max_response: int
     max_wait: float
     drain_time: float
+    gone_after: float | None
 
 
 def make_settings(options: Mapping[str, Any]) -> Settings:

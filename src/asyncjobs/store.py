@@ -43,6 +43,7 @@ class Query:
 
     states: frozenset[State] | None = None
     routes: frozenset[str] | None = None
+    not_routes: frozenset[str] | None = None
     owner: Owner = ANYONE
     worker: str | None = None
     cancel_requested: bool | None = None
@@ -54,6 +55,7 @@ class Query:
         return (
             (self.states is None or job.state in self.states)
             and (self.routes is None or job.route in self.routes)
+            and (self.not_routes is None or job.route not in self.not_routes)
             and (self.owner is ANYONE or job.owner == self.owner)
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)

@@ -1,29 +1,39 @@
-"""What every process does for all once a second: rescue, pass on cancellations, forget."""
+"""What every process does for all: rescue, pass cancellations on, fail what is without handler."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Self
 
-from .errors import StoreUnavailable
+from .errors import Conflict, StoreUnavailable
+from .handler import Handler
+from .job import State
 from .runner import Runner
-from .store import SOMETHING, Store
+from .store import SOMETHING, Query, Store
+from .verdict import gone
 from .watch import Watch
 
 logger = logging.getLogger("asyncjobs")
 
-#: Seconds between two sweeps, on average: the jitter keeps the processes from sweeping together.
+#: Seconds between two looks for dead processes, on average: a lock each is all that it costs. The
+#: jitter keeps the processes from looking together.
+RESCUE_INTERVAL = 0.25
+#: Seconds between two sweeps, on average.
 SWEEP_INTERVAL = 0.8
+#: At most so many jobs that nobody can run are ended in one sweep.
+GONE_CHUNK = 100
 
 
 class Sweeper:
     """Keeps the store tidy in the background. An async context manager.
 
     Args:
+        handlers: what can be run here.
+        gone_after: seconds that a queued job may be without a handler here; None for ever.
         look: has the engine look for queued jobs that others have added.
     """
 
@@ -32,22 +42,29 @@ class Sweeper:
         store: Store,
         watch: Watch,
         runner: Runner,
+        handlers: Mapping[str, Handler],
         look: Callable[[], None],
         *,
+        gone_after: float | None,
         clock: Callable[[], float],
         random: random.Random,
     ) -> None:
         self._store = store
         self._watch = watch
         self._runner = runner
+        self._handlers = handlers
         self._look = look
+        self._gone_after = gone_after
         self._clock = clock
         self._random = random
 
     async def __aenter__(self) -> Self:
+        self._started = asyncio.get_running_loop().time()
+        await self._rescue()
         await self._sweep()
         self._tasks = [
-            asyncio.create_task(self._sweep_for_ever()),
+            asyncio.create_task(self._repeat(self._rescue, RESCUE_INTERVAL)),
+            asyncio.create_task(self._repeat(self._sweep, SWEEP_INTERVAL)),
             asyncio.create_task(self._follow_others()),
         ]
         return self
@@ -57,20 +74,36 @@ class Sweeper:
             task.cancel()
         await asyncio.wait(self._tasks)
 
-    async def _sweep_for_ever(self) -> None:
+    async def _repeat(self, chore: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
-            await asyncio.sleep(SWEEP_INTERVAL * self._random.uniform(0.75, 1.25))
+            await asyncio.sleep(interval * self._random.uniform(0.75, 1.25))
             try:
-                await self._sweep()
+                await chore()
             except StoreUnavailable as error:
                 logger.warning("the store was not swept: %s", error)
             except Exception:
                 logger.exception("the sweep failed; the next one may not")
 
+    async def _rescue(self) -> None:
+        if await self._runner.rescue_orphans():
+            self._look()
+
     async def _sweep(self) -> None:
-        await self._runner.rescue_orphans()
         await self._runner.stop_cancelled()
+        await self._end_gone()
         await self._store.purge(self._clock())
+
+    async def _end_gone(self) -> None:
+        """Fail queued jobs whose handler has gone, once that cannot be a deploy on its way."""
+        uptime = asyncio.get_running_loop().time() - self._started
+        if self._gone_after is None or uptime < self._gone_after:
+            return
+        now = self._clock()
+        for job in await self._store.find(unknown_here(self._handlers, GONE_CHUNK)):
+            if job.due <= now - self._gone_after:
+                logger.error("job %s fails: there is no handler %r any more", job.id, job.route)
+                with suppress(Conflict):
+                    await self._store.replace(job, *gone(job, now))
 
     async def _follow_others(self) -> None:
         """Act at once on what other processes do."""
@@ -81,3 +114,8 @@ class Sweeper:
                 self._look()
                 with suppress(StoreUnavailable):
                     await self._runner.stop_cancelled()
+
+
+def unknown_here(handlers: Mapping[str, Handler], limit: int) -> Query:
+    """The queued jobs that none of these handlers can run."""
+    return Query(states=frozenset({State.QUEUED}), not_routes=frozenset(handlers), limit=limit)

@@ -238,6 +238,11 @@ class StoreContract:
         assert await found(routes=frozenset({"report"})) == [queued, running]
         assert await found(routes=frozenset({"report", "other"})) == [queued, other, running]
         assert await found(routes=frozenset()) == []
+        assert await found(not_routes=frozenset({"report"})) == [other]
+        assert await found(not_routes=frozenset()) == [queued, other, running]
+        assert await found(
+            states=frozenset({State.QUEUED}), not_routes=frozenset({"a", "other", "z"})
+        ) == [queued]
         assert await found(owner="ada") == [queued]
         assert await found(owner=None) == [other, running]
         assert await found(worker="worker") == [running]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .errors import JobFailure, JobInterrupted, JobWasCancelled
+from .errors import HandlerGone, JobFailure, JobInterrupted, JobWasCancelled
 from .handler import Handler, HandlerRaised
 from .job import Job, Response
 from .problem import problem
@@ -18,6 +18,9 @@ CRASH_BACKOFF = 0.5
 ERROR_BACKOFF = 1.0
 #: No rerun is further off than this, in seconds.
 MAX_BACKOFF = 60.0
+
+#: Seconds that a result is kept for whose handler, which would tell, is not known.
+ORPHAN_TTL = 86400.0
 
 #: The job as it shall be, and its response if that makes it final.
 Verdict = tuple[Job, Response | None]
@@ -66,6 +69,12 @@ def orphaned(job: Job, at: float, ttl: float, random: random.Random) -> Verdict:
     else:
         return job.rescue(at + backoff(CRASH_BACKOFF, job.crashes, random)), None
     return job.interrupt(at, at + ttl), problem(reason)
+
+
+def gone(job: Job, at: float) -> Verdict:
+    """A queued job that nobody can run any more."""
+    outcome = HandlerGone(f"the program has no handler {job.route!r} any more")
+    return job.fail(at, at + ORPHAN_TTL), problem(outcome)
 
 
 def is_due(job: Job, now: float) -> bool:

@@ -92,7 +92,7 @@ class LocalEngine(Engine):
         self._clock = clock
         self._drain_time = drain_time
         self._slots = Slots(handlers, concurrency, threads)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Job]] = set()
         # The routes that may have jobs in the queue.
         self._queued: set[str] = set()
         # When, by the clock of the loop, all routes are looked at next.
@@ -168,7 +168,16 @@ class LocalEngine(Engine):
         context = contextvars.Context()
         task = asyncio.create_task(self._runner.run(job, self._give_back), context=context)
         self._running.add(task)
-        task.add_done_callback(self._running.discard, context=context)
+        task.add_done_callback(self._ran, context=context)
+
+    def _ran(self, task: asyncio.Task[Job]) -> None:
+        self._running.discard(task)
+        if (
+            not task.cancelled()
+            and task.exception() is None
+            and task.result().state is State.QUEUED
+        ):
+            self.look({task.result().route})  # which finds out when it is due
 
     def _give_back(self, handler: Handler) -> None:
         self._slots.give_back(handler)
@@ -245,7 +254,7 @@ class LocalEngine(Engine):
                     await asyncio.wait(self._running)
 
 
-def _end(task: asyncio.Task[None]) -> None:
+def _end(task: asyncio.Task[Job]) -> None:
     """End a task whose handler swallows its cancellation: it would keep the loop from closing.
 
     Its job has ended without it already.
@@ -258,4 +267,3 @@ def _end(task: asyncio.Task[None]) -> None:
         logger.exception("a handler cannot be ended by any means")
     # The task learns of it at its next step.
     task.cancel()
-    task.add_done_callback(lambda task: task.cancelled() or task.exception())

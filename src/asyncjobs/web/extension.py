@@ -11,6 +11,7 @@ from quart import Response as QuartResponse
 
 from ..errors import SetupError
 from ..handler import RouteOptions, RouteSettings
+from ..job import Job
 from ..jobs import Jobs
 from ..settings import Options, make
 from .app_jobs import AppJobs
@@ -138,6 +139,10 @@ class QuartJobs:
         It is the app's own 404 if there is no such job, or it is somebody else's.
         """
         return await _jobs_of_current_app().views.poll(job_id)
+
+    async def check(self) -> list[Job]:
+        """The queued jobs that no view of the current app can run: see `Jobs.check`."""
+        return await _jobs_of_current_app().jobs.check()
 
     @property
     def jobs(self) -> Jobs:
