@@ -23,7 +23,7 @@ LAYERS = [
     ["engine", "sweeper"],
     ["runner"],
     ["verdict"],
-    ["problem", "threads", "deadlines", "handler", "current", "watch"],
+    ["problem", "threads", "deadlines", "handler", "current", "watch", "watchdog"],
     ["settings"],
     ["stores"],
     ["hints"],

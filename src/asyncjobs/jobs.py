@@ -41,6 +41,7 @@ from .sweeper import Sweeper, unknown_here
 from .threads import Threads
 from .verdict import cancelled
 from .watch import Watch
+from .watchdog import Watchdog
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,6 +96,7 @@ class Jobs:
         """
         settings, clock, random = self.settings, self._clock, self._random
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(Watchdog())
             stack.callback(self.threads.close)
             store = self._store = await stack.enter_async_context(_open(settings.store))
             self._watch = await stack.enter_async_context(Watch(store))
