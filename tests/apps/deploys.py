@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import threading
 from typing import NoReturn
 
@@ -24,6 +25,10 @@ signals = Signals(app.config["SIGNALS"])
 @app.route("/work/<name>", methods=["GET", "POST"])
 @jobs.background
 async def work(name: str) -> dict[str, int]:
+    return await inner_work(name)
+
+
+async def inner_work(name: str) -> dict[str, int]:
     attempt = current_job.attempt
     signals.send(f"{name}-by-{os.getpid()}")
     signals.send(f"{name}-started-{attempt}")
@@ -47,6 +52,27 @@ async def stubborn(name: str) -> NoReturn:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             continue
+
+
+@app.route("/poison/<name>")
+@jobs.background
+async def poison(name: str) -> NoReturn:
+    await signals.arrive(f"{name}-go-on")
+    signals.send(f"{name}-started-{current_job.attempt}")
+    while True:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.route("/sworn/<name>", methods=["GET", "POST"])
+@jobs.background(idempotent=True)
+async def sworn(name: str) -> dict[str, int]:
+    return await inner_work(name)
+
+
+@app.route("/once/<name>", methods=["GET", "POST"])
+@jobs.background(idempotent=False)
+async def once(name: str) -> dict[str, int]:
+    return await inner_work(name)
 
 
 @app.get("/pid")
