@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
+from .power import power
+
 
 @click.group()
 def torture() -> None:
     """Try to make jobs get lost or run twice, on this machine and its disk."""
+
+
+torture.add_command(power)
