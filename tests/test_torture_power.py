@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncjobs.torture.acks import Promises
@@ -30,6 +30,9 @@ from asyncjobs.torture.recording import (
     read_steps,
 )
 from asyncjobs.torture.strace import why_not
+
+#: How long an example takes says something about the machine only.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FOLDER = Path("/somewhere/store")
 FILES = ["jobs.db", "jobs.db-wal"]
@@ -123,6 +126,7 @@ calls = st.one_of(
 )
 
 
+@patient
 @given(st.lists(st.lists(calls, max_size=5), max_size=4), st.randoms(use_true_random=False))
 def test_a_record_is_read_back(threads: list[list[Call]], random: Random) -> None:
     """Whichever way the calls of several threads overlap, each begins and ends in its place."""
@@ -149,6 +153,7 @@ def test_a_record_is_read_back(threads: list[list[Call]], random: Random) -> Non
         assert [step.ends for step in steps if step.number == number] == [False, True]
 
 
+@patient
 @given(st.lists(calls))
 def test_a_call_on_one_line_begins_and_ends_there(made: list[Call]) -> None:
     """A call that no other came between has one line."""
@@ -234,6 +239,7 @@ def contents(made: Sequence[Call]) -> dict[str, bytes]:
 seeds = st.integers(0, 2**32)
 
 
+@patient
 @given(st.lists(changes), seeds)
 def test_what_is_synced_is_there(made: list[Call], seed: int) -> None:
     """Without a change since the last sync there is one state only, which has everything."""
@@ -242,6 +248,7 @@ def test_what_is_synced_is_there(made: list[Call], seed: int) -> None:
     assert disk.after_power_loss(Random(seed)) == contents(made)
 
 
+@patient
 @given(st.lists(changes), st.lists(changes), seeds)
 def test_nothing_is_there_that_was_never_written(
     synced: list[Call], unsynced: list[Call], seed: int
@@ -265,6 +272,7 @@ def test_nothing_is_there_that_was_never_written(
             assert byte in allowed
 
 
+@patient
 @given(writes)
 def test_a_torn_write_is_cut_at_the_borders_of_sectors(write: Write) -> None:
     """The sectors of a write are the write, and none of them reaches over a border."""

@@ -57,6 +57,8 @@ def power(
     bug: str | None,
 ) -> None:
     """Lose power at any moment: no acknowledged write is lost, no file damaged."""
+    if again is None and (reason := why_not()) is not None:
+        raise click.ClickException(reason)
     began = time.monotonic()
     console = Console()
     seed = SystemRandom().getrandbits(32) if seed is None else seed
@@ -74,10 +76,9 @@ def power(
     if outcome.is_bad:
         repeat = f"To try one of them again: --again {work} --seed {seed} --state NUMBER"
         console.print(repeat, highlight=False, soft_wrap=True)
-    elif not (keep or again):
-        shutil.rmtree(work)
-    if outcome.is_bad:
         raise SystemExit(1)
+    if not (keep or again):
+        shutil.rmtree(work)
     if state is None and (poor := _what_lacks(figures(steps), outcome)):
         raise click.ClickException(f"this proves nothing: {poor}")
 
@@ -88,8 +89,6 @@ def record(work: Path, seed: int, jobs: int, rounds: int, bug: str | None = None
     Raises:
         StraceFailed
     """
-    if (reason := why_not()) is not None:
-        raise StraceFailed(reason)
     store = work / "store"
     store.mkdir()
     writers = [sys.executable, "-m", "asyncjobs.torture.writers"]
