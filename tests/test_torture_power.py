@@ -163,7 +163,14 @@ def test_a_call_on_one_line_begins_and_ends_there(made: list[Call]) -> None:
     ]
 
 
-@pytest.mark.parametrize("end", ["", "1  <... fdatasync resumed>) = ?\n"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "1  <... fdatasync resumed>) = ?\n",
+        "1  <... fdatasync resumed>) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)\n",
+    ],
+)
 def test_a_call_that_never_ended_has_begun(end: str) -> None:
     """What the end of the record, or of the process, has cut off has begun and not ended."""
     line = f"1  fdatasync(3<{path_of('jobs.db')}> <unfinished ...>\n"

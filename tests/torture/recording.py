@@ -88,6 +88,7 @@ TRACED = (
 _RESUMED = re.compile(r"<\.\.\. \w+ resumed>")
 _UNFINISHED = " <unfinished ...>"
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+|\?)")
+_UNKNOWN_RESULT = re.compile(r"\) += \?")
 _DESCRIPTOR = re.compile(r"\w+<([^>]*)>(\(deleted\))?")
 _STRING = re.compile(r'"([^"]*)"(\.\.\.)?')
 
@@ -115,7 +116,7 @@ def read_steps(lines: Iterable[str], folder: Path) -> list[Step]:
             text = beginning + text[resumed.end() :]
         if (call := _read_call(text, folder)) is not None:
             steps[place : place + 1] = [Step(number, call, ends=False)]
-            if not text.endswith("?"):
+            if not _UNKNOWN_RESULT.search(text):
                 steps.append(Step(number, call, ends=True))
     for number, (place, beginning) in enumerate(begun.values()):
         if (call := _read_call(f"{beginning}) = ?", folder)) is not None:
