@@ -52,7 +52,8 @@ async def examine(path: Path, promises: Promises) -> Findings:
 def _examine(connection: sqlite3.Connection, promises: Promises) -> Findings:
     (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
     if integrity != "ok":
-        return Findings([], [f"integrity_check says: {integrity}"])
+        first_words = integrity.replace("\n", "; ")[:200]
+        return Findings([], [f"integrity_check says: {first_words}"])
     rows = connection.execute(_SELECT_ALL).fetchall()
     orphans = [connection.execute(select).fetchone()[0] for select in _COUNT_ORPHANS]
     corrupt = [fault for row in rows for fault in _faults(row)]
