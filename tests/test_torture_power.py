@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from asyncjobs.torture.acks import Promises
 from asyncjobs.torture.bugs import POWER_BUGS
 from asyncjobs.torture.disk import SECTOR, Disk, sectors
-from asyncjobs.torture.power import power
+from asyncjobs.torture.power import lay_out, power, record
 from asyncjobs.torture.recording import (
     Ack,
     Call,
@@ -29,6 +30,7 @@ from asyncjobs.torture.recording import (
     Write,
     read_steps,
 )
+from asyncjobs.torture.recovery import Findings, examine
 from asyncjobs.torture.strace import why_not
 
 #: How long an example takes says something about the machine only.
@@ -72,6 +74,25 @@ def test_bugs_are_found(bug: str, tmp_path: Path) -> None:
     again = run(tmp_path, "--again", str(kept), "--seed", "7", "--state", found[1])
     assert again.exit_code == 1
     assert found[0] in again.output
+
+
+@pytest.mark.usefixtures("_can_trace")
+async def test_a_store_can_be_opened_though_power_failed_while_it_was_made(tmp_path: Path) -> None:
+    """Nothing was promised by then, but nobody shall have to remove a damaged file either."""
+    record(tmp_path, seed=0, jobs=1, rounds=1)
+    steps = read_steps((tmp_path / "record").read_text().splitlines(), tmp_path / "store")
+    # SQLite has a rollback journal at first, which the store never has again.
+    disk, seen = Disk(), set()
+    for step in itertools.takewhile(lambda step: step.call != Create("jobs.db-wal"), steps):
+        disk.play(step)
+        for seed in range(1000):
+            files = disk.after_power_loss(Random(seed))
+            if (what := tuple(sorted(files.items()))) not in seen:
+                seen.add(what)
+                lay_out(files, tmp_path / "found")
+                findings = await examine(tmp_path / "found" / "jobs.db", Promises())
+                assert findings == Findings([], []), step
+    assert len(seen) > 50
 
 
 @pytest.mark.usefixtures("_can_trace")

@@ -126,7 +126,7 @@ async def _try(
     outcome = Outcome()
     found = work / "found"
     for loss in track(losses(steps, numbers, seed), total=len(numbers), console=console):
-        _lay_out(loss.files, found)
+        lay_out(loss.files, found)
         findings = await examine(found / DATABASE, loss.promises)
         outcome.states += 1
         outcome.unsynced += loss.unsynced > 0
@@ -138,11 +138,12 @@ async def _try(
                 f"state {loss.number}, after step {loss.cut} of {len(steps)} and with "
                 f"{loss.unsynced} changes not synced: {wrong[0]} (and {len(wrong) - 1} more)"
             )
-            _lay_out(loss.files, work / f"state-{loss.number}")
+            lay_out(loss.files, work / f"state-{loss.number}")
     return outcome
 
 
-def _lay_out(files: dict[str, bytes], folder: Path) -> None:
+def lay_out(files: dict[str, bytes], folder: Path) -> None:
+    """Put these files into the folder, and nothing else."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, content in files.items():

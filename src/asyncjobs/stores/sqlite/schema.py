@@ -155,6 +155,9 @@ def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
+    # Before it has the write-ahead log, SQLite keeps a rollback journal. With NORMAL, a loss of
+    # power can leave one that looks whole and is not, and the next to open the file applies it.
+    connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only an empty file can still take it
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
@@ -163,6 +166,7 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
             "log: put it on a disk of this machine"
         )
     connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
