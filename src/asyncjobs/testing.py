@@ -289,6 +289,30 @@ class StoreContract:
         assert await store.purge(NOW + 2) == 250
         assert await store.find(Query()) == []
 
+    async def test_a_purge_forgets_no_job_that_is_retried(self, store: Store) -> None:
+        """A job that is retried while expired ones are being forgotten is kept, or is a conflict."""
+        job = await store.add(a_job(), REQUEST)
+        failed = job.fail(NOW, NOW + 1)
+        await store.replace(job, failed, RESPONSE)
+        again = failed.retry()
+        retried, purged = await asyncio.gather(
+            store.replace(failed, again), store.purge(NOW + 2), return_exceptions=True
+        )
+        if retried is None:
+            assert purged == 0
+            assert await store.get(job.id) == again
+            assert await store.request(job.id) == REQUEST
+        else:
+            assert isinstance(retried, Conflict)
+
+    async def test_a_purged_request_is_forgotten(self, store: Store) -> None:
+        """A request is forgotten with its job, also if nobody ever read it."""
+        job = await store.add(a_job().start(store.worker, NOW), REQUEST)
+        await store.replace(job, job.fail(NOW, NOW + 1), RESPONSE)
+        assert await store.purge(NOW + 2) == 1
+        with pytest.raises(JobNotFound):
+            await store.request(job.id)
+
     async def test_changes_tell_of_adds_and_replaces(self, store: Store) -> None:
         """Who listens hears of every job that is added or replaced after that, once it is."""
         changes = store.changes()

@@ -73,6 +73,7 @@ _SELECT_RESULT = (
 _FIND = f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE"
 _OLDEST = "ORDER BY due, seq LIMIT ?"
 _SELECT_EXPIRED = "SELECT seq FROM jobs WHERE expires < ? LIMIT ?"
+_DELETE_EXPIRED = f"DELETE FROM jobs WHERE seq IN ({_SELECT_EXPIRED}) RETURNING seq, id"
 
 
 class SqliteStore(Store):
@@ -107,6 +108,7 @@ class SqliteStore(Store):
             self.path, limit=self._limit, settled=self._hints.send, random=self._random
         )
         self.worker = self._open.peers.name
+        self._seen = self._open.data_version()
         self._looking = asyncio.create_task(self._look_for_others())
         return self
 
@@ -141,8 +143,9 @@ class SqliteStore(Store):
         return job_from_row(await self._read_job(_SELECT_JOB, job_id, owner))
 
     async def request(self, job_id: str) -> Request:
-        if (request := self._fresh.pop(job_id, None)) is not None:
-            return request
+        request = self._fresh.pop(job_id, None)
+        if request is not None and self._file.data_version() == self._seen:
+            return request  # nobody else has written: it is there as it was added
         row = self._file.read_one(_SELECT_REQUEST, (_key(job_id),))
         if row is None:
             raise JobNotFound(f"no request of a job {job_id}")
@@ -188,17 +191,24 @@ class SqliteStore(Store):
 
     async def purge(self, before: float) -> int:
         purged = 0
-        while rows := self._file.read(_SELECT_EXPIRED, (before, PURGE_CHUNK)):
-            seqs = [row[0] for row in rows]
-            listed = ", ".join(map(str, seqs))
+        while self._file.read(_SELECT_EXPIRED, (before, 1)):
+            forgotten: list[tuple[int, bytes]] = []
 
-            def operation(execute: Callable[..., sqlite3.Cursor], listed: str = listed) -> None:
-                for table in ("jobs", "requests", "responses"):
+            def operation(
+                execute: Callable[..., sqlite3.Cursor],
+                forgotten: list[tuple[int, bytes]] = forgotten,
+            ) -> None:
+                # Looked for in the transaction: what was retried meanwhile is not final any more.
+                forgotten[:] = execute(_DELETE_EXPIRED, (before, PURGE_CHUNK)).fetchall()
+                listed = ", ".join(str(seq) for seq, _ in forgotten)
+                for table in ("requests", "responses"):
                     execute(f"DELETE FROM {table} WHERE seq IN ({listed})")
                 execute(f"PRAGMA incremental_vacuum({PURGE_CHUNK})").fetchall()
 
             await self._write(SOMETHING, operation, 0)
-            purged += len(seqs)
+            for _, key in forgotten:
+                self._fresh.pop(key.hex(), None)
+            purged += len(forgotten)
         return purged
 
     def changes(self) -> AsyncIterator[str]:
@@ -249,11 +259,11 @@ class SqliteStore(Store):
     async def _look_for_others(self) -> None:
         """Give a hint whenever another process has committed something."""
         file = self._file
-        seen = file.data_version()
         while True:
             await asyncio.sleep(POLL_INTERVAL)
-            if (version := file.data_version()) != seen:
-                seen = version
+            if (version := file.data_version()) != self._seen:
+                self._seen = version
+                self._fresh.clear()
                 self._hints.send([SOMETHING])
 
 
