@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
+from dataclasses import replace as with_
 from pathlib import Path
 from typing import Any, Self
 
-from ..job import Job, Request
+from ..job import Job, Request, Response, State
+from ..store import ANYONE, Query, Store
 from ..stores.sqlite import SqliteStore, checkpoints, commits, file
 from ..stores.sqlite.schema import connect
+from .wrapper import StoreWrapper
 
 # --- power ---
 
@@ -58,3 +61,57 @@ POWER_BUGS: Mapping[str, type[SqliteStore]] = {
     "ack-before-commit": AckBeforeCommit,
     "ack-before-flush": AckBeforeFlush,
 }
+
+
+# --- stateful: wrappers around any store ---
+
+
+class NoVersionCheckOnFinish(StoreWrapper):
+    """A worker that has lost its job finishes it all the same."""
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        if new.state.is_final:
+            old = await self.inner.get(old.id)
+        await self.inner.replace(old, new, response)
+
+
+class AckOnceBegun(StoreWrapper):
+    """A change is acknowledged as soon as it has begun."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self._begun: set[asyncio.Task[None]] = set()
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        task = asyncio.create_task(self.inner.replace(old, new, response))
+        self._begun.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._begun.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody is told
+
+
+class LosesResponses(StoreWrapper):
+    """A job that was started more than once ends with an empty response."""
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        if response is not None and new.attempt > 1:
+            response = Response(response.status)
+        await self.inner.replace(old, new, response)
+
+
+class FindsForeignJobs(StoreWrapper):
+    """A list of one owner's jobs has everybody's."""
+
+    async def find(self, query: Query) -> list[Job]:
+        return await self.inner.find(with_(query, owner=ANYONE))
+
+
+class StoppedIsDead(StoreWrapper):
+    """Every other process is taken for dead: at once, as its heartbeat would have to be heard."""
+
+    async def orphans(self) -> list[Job]:
+        running = await self.inner.find(Query(states=frozenset({State.RUNNING})))
+        return [job for job in running if job.worker != self.worker]

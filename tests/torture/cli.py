@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .power import power
+from .stateful import stateful
 
 
 @click.group()
@@ -13,3 +14,4 @@ def torture() -> None:
 
 
 torture.add_command(power)
+torture.add_command(stateful)

@@ -1,0 +1,187 @@
+"""What a store must be: a plain model of it, and which of its histories explain what was seen."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace as with_
+from typing import Any, Final, NamedTuple
+
+from ..errors import Conflict, JobNotFound, StoreUnavailable
+from ..job import Job, Request, Response, State
+from ..store import ANYONE, Owner, Query
+from .faults import Fault
+
+
+class _Cancelled(enum.Enum):
+    CANCELLED = "cancelled"
+
+    def __repr__(self) -> str:
+        return "CANCELLED"
+
+
+#: The outcome of a call whose caller was cancelled: it may have been applied, or not.
+CANCELLED: Final = _Cancelled.CANCELLED
+#: What a call returned, the type of what it raised, or `CANCELLED`.
+Outcome = Any
+
+# A store applies those that are made on one handle in the order of their calls.
+_ORDERED = frozenset({"add", "replace"})
+
+
+class Kept(NamedTuple):
+    """All that a store has of one job."""
+
+    job: Job
+    request: Request
+    response: Response | None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A model of a store: its methods are those of `Store`, and return the world after the call.
+
+    Attributes:
+        kept: in the order that they were added.
+        dead: the workers that are dead.
+    """
+
+    kept: tuple[Kept, ...] = ()
+    dead: frozenset[str] = frozenset()
+
+    def add(self, job: Job, request: Request) -> tuple[World, Outcome]:
+        if self._kept(job.id) is not None:
+            return self, Conflict
+        return with_(self, kept=(*self.kept, Kept(job, request, None))), job
+
+    def replace(
+        self, old: Job, new: Job, response: Response | None = None
+    ) -> tuple[World, Outcome]:
+        kept = self._kept(old.id)
+        if kept is None or kept.job.version != old.version:
+            return self, Conflict
+        changed = Kept(new, kept.request, response if new.state.is_final else None)
+        return with_(self, kept=tuple(changed if k is kept else k for k in self.kept)), None
+
+    def purge(self, before: float) -> tuple[World, Outcome]:
+        left = tuple(
+            kept
+            for kept in self.kept
+            if not kept.job.state.is_final or kept.job.expires is None or kept.job.expires >= before
+        )
+        return with_(self, kept=left), len(self.kept) - len(left)
+
+    def get(self, job_id: str, owner: Owner = ANYONE) -> tuple[World, Outcome]:
+        kept = self._kept(job_id, owner)
+        return self, JobNotFound if kept is None else kept.job
+
+    def request(self, job_id: str) -> tuple[World, Outcome]:
+        kept = self._kept(job_id)
+        return self, JobNotFound if kept is None else kept.request
+
+    def response(self, job_id: str) -> tuple[World, Outcome]:
+        kept = self._kept(job_id)
+        return self, JobNotFound if kept is None or kept.response is None else kept.response
+
+    def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[World, Outcome]:
+        kept = self._kept(job_id, owner)
+        return self, JobNotFound if kept is None else (kept.job, kept.response)
+
+    def find(self, query: Query) -> tuple[World, Outcome]:
+        found = [kept.job for kept in self.kept if query.matches(kept.job)]
+        return self, sorted(found, key=lambda job: job.due)[: query.limit]
+
+    def orphans(self) -> tuple[World, Outcome]:
+        """By their ids, as their order is not promised."""
+        found = [kept.job for kept in self.kept if self._is_orphan(kept.job)]
+        return self, sorted(found, key=lambda job: job.id)
+
+    def _kept(self, job_id: str, owner: Owner = ANYONE) -> Kept | None:
+        for kept in self.kept:
+            if kept.job.id == job_id:
+                return kept if owner is ANYONE or kept.job.owner == owner else None
+        return None
+
+    def _is_orphan(self, job: Job) -> bool:
+        return job.state is State.RUNNING and job.worker in self.dead
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a store.
+
+    Attributes:
+        handle: the number of the open store that it is made on.
+        cancel_after: the caller is cancelled after so many turns of the loop, unless it has its
+            answer by then.
+    """
+
+    handle: int
+    name: str
+    args: tuple[Any, ...]
+    fault: Fault | None = None
+    cancel_after: int | None = None
+
+    def __str__(self) -> str:
+        args = ", ".join(told(arg) for arg in self.args)
+        extras = {"fault": self.fault, "cancelled after": self.cancel_after}
+        tail = "".join(f", {name} {value}" for name, value in extras.items() if value is not None)
+        return f"[{self.handle}] {self.name}({args}){tail}"
+
+    def worlds_after(self, world: World, outcome: Outcome) -> list[World]:
+        """What `world` may be after this call, if it had this outcome; none if it cannot have."""
+        if self.fault is Fault.BEFORE:
+            after, expected = world, StoreUnavailable
+        else:
+            after, expected = getattr(world, self.name)(*self.args)
+            if self.fault is Fault.AFTER and not _is_error(expected):
+                expected = StoreUnavailable
+        if outcome is CANCELLED:
+            return [world, after]
+        return [after] if outcome == expected else []
+
+    def must_follow(self, earlier: Call) -> bool:
+        """Whether the store promises to apply this call after that one, which was made earlier."""
+        return self.handle == earlier.handle and {self.name, earlier.name} <= _ORDERED
+
+
+def explain(worlds: Sequence[World], made: Sequence[tuple[Call, Outcome]]) -> list[World]:
+    """The worlds that any of `worlds` may have become by these calls, made all at once.
+
+    They took effect one after the other, in an order that gave each the outcome that it had. If
+    there is no such order, there is no such world, and the store is broken.
+    """
+    if not made:
+        return _distinct(worlds)
+    found: list[World] = []
+    for number, (call, outcome) in enumerate(made):
+        if any(call.must_follow(earlier) for earlier, _ in made[:number]):
+            continue
+        after = [new for world in worlds for new in call.worlds_after(world, outcome)]
+        if after:
+            found += explain(_distinct(after), [*made[:number], *made[number + 1 :]])
+    return _distinct(found)
+
+
+def told(value: Any) -> str:
+    """A value in a history, without what is the same everywhere."""
+    match value:
+        case Job():
+            flag = " asked to cancel" if value.cancel_requested else ""
+            return f"job {int(value.id, 16)} v{value.version} {value.state}{flag}"
+        case Request() | Response():
+            return f"{type(value).__name__.lower()} {value.body.decode()!r}"
+        case tuple() | list():
+            return f"[{', '.join(told(item) for item in value)}]"
+        case type():
+            return value.__name__
+    return repr(value)
+
+
+def _is_error(outcome: Outcome) -> bool:
+    return isinstance(outcome, type) and issubclass(outcome, Exception)
+
+
+def _distinct(worlds: Sequence[World]) -> list[World]:
+    return list(dict.fromkeys(worlds))
