@@ -22,6 +22,7 @@ LAYERS = [
     ["engines"],
     ["engine", "sweeper"],
     ["runner"],
+    ["doubts"],
     ["verdict"],
     ["problem", "threads", "deadlines", "handler", "current", "watch", "watchdog"],
     ["settings"],

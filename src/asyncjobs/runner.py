@@ -15,6 +15,7 @@ from typing import Any
 
 from .current import RunningJob, running_job
 from .deadlines import Deadlines
+from .doubts import Doubts
 from .errors import (
     Conflict,
     HandlerFailed,
@@ -87,7 +88,11 @@ class Run:
 
 
 class Runner:
-    """Runs jobs of `store` with `handlers`, each in the task that calls `run`."""
+    """Runs jobs of `store` with `handlers`, each in the task that calls `run`.
+
+    Attributes:
+        doubts: the started jobs that will not be run, as the write of their start failed.
+    """
 
     def __init__(
         self,
@@ -104,14 +109,23 @@ class Runner:
         self._runs: dict[str, Run] = {}
         self._deadlines = Deadlines(self._time_out)
         self._errands: set[asyncio.Task[None]] = set()
+        self.doubts = Doubts(store, handlers, clock)
 
     async def claim(self, job: Job) -> Job | None:
-        """Start a queued job for this worker; None if somebody else was faster."""
+        """Start a queued job for this worker; None if somebody else was faster.
+
+        Raises:
+            StoreUnavailable: it does not run here, whatever the store says of it.
+        """
         started = job.start(self._store.worker, self._clock())
+        self.doubts.clear(job.id)
         try:
             await self._store.replace(job, started)
         except Conflict:
             return None
+        except StoreUnavailable:
+            self.doubts.add(started)
+            raise
         return started
 
     async def run(self, job: Job, done: Callable[[Handler], None]) -> Job:

@@ -90,6 +90,7 @@ class Sweeper:
 
     async def _sweep(self) -> None:
         await self._runner.stop_cancelled()
+        await self._runner.doubts.settle()
         await self._end_gone()
         await self._store.purge(self._clock())
 

@@ -57,6 +57,13 @@ def cancelled(job: Job, at: float, ttl: float) -> Verdict:
     return _cancelled(job, "before it started", at, ttl)
 
 
+def never_started(job: Job, at: float, ttl: float) -> Verdict:
+    """A job that is stored as running, and whose worker knows that it never began with it."""
+    if job.cancel_requested:
+        return _cancelled(job, "before it started", at, ttl)
+    return job.release(), None
+
+
 def orphaned(job: Job, at: float, ttl: float, random: random.Random) -> Verdict:
     """A running job whose worker has died."""
     crashes = job.crashes + 1

@@ -140,6 +140,7 @@ class LocalEngine(Engine):
     def dismiss(self, job: Job) -> None:
         if job.state is State.RUNNING:
             self._count_admitted(-1)
+            self._runner.doubts.add(job)
             self._give_back(self._handlers[job.route])
 
     async def submit(self, job: Job) -> None:
