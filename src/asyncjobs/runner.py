@@ -306,10 +306,9 @@ class Runner:
     async def _write_progress(self, run: Run) -> None:
         progress = run.current.latest
         assert progress is not None
-        old, run.job = run.job, run.job.report(progress)
-        # It is only a progress: the write at the end finds out what there is to find out.
-        with suppress(Conflict, StoreUnavailable):
-            await self._store.replace(old, run.job)
+        # Based on what is stored: on a version that never was, it could overwrite a cancellation.
+        with suppress(StoreUnavailable):
+            await self._write(run, lambda job: (job.report(progress), None))
 
     def _do(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(errand)
