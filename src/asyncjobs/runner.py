@@ -48,12 +48,14 @@ class Run:
         performing: whether the handler is being run: only then may the task be cancelled.
         stopped: why the handler was told to stop, if it was.
         finishing: whether the outcome is decided, and being stored.
+        ending: stores the outcome in the place of the task, if the handler did not stop.
         over: whether the job is finished, or somebody else's by now.
     """
 
     __slots__ = (
         "_done",
         "current",
+        "ending",
         "finishing",
         "handler",
         "job",
@@ -76,6 +78,7 @@ class Run:
         self.performing = False
         self.stopped: JobFailure | None = None
         self.finishing = False
+        self.ending: asyncio.Task[None] | None = None
         self.over = False
         self.reporting = False
         self._done = done
@@ -139,7 +142,8 @@ class Runner:
         try:
             outcome = await self._perform(run)
             try:
-                await self._finish(run, outcome)
+                # If the job had to end without its handler, what that came to is too late.
+                await (self._finish(run, outcome) if run.ending is None else run.ending)
             except Exception:
                 # Whatever is wrong with it, the job must not be left running for ever.
                 logger.exception("the outcome of job %s cannot be stored", job.id)
@@ -239,8 +243,6 @@ class Runner:
                 job = job.report(progress)
             return concluded(job, outcome, run.handler, self._clock(), self._random)
 
-        if run.finishing:
-            return  # it was abandoned, and what it came to in the end is too late
         run.finishing = True
         waiting = False
         while not run.over:
@@ -282,7 +284,7 @@ class Runner:
         """The handler does not stop. End its job; whatever it comes to is fenced off."""
         if run.performing:
             logger.error("the handler of job %s does not stop; its job ends without it", run.job.id)
-            self._do(self._finish(run, reason))
+            run.ending = self._do(self._finish(run, reason))
 
     def _time_out(self, job_id: str) -> None:
         timeout = self._runs[job_id].handler.timeout
@@ -310,7 +312,8 @@ class Runner:
         with suppress(StoreUnavailable):
             await self._write(run, lambda job: (job.report(progress), None))
 
-    def _do(self, errand: Coroutine[Any, Any, None]) -> None:
+    def _do(self, errand: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(errand)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+        return task
