@@ -26,7 +26,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .handler import Handler, HandlerRaised
-from .job import Job, Response, State
+from .job import Job, Request, Response, State
 from .store import Query, Store
 from .verdict import ORPHAN_TTL, Verdict, concluded, orphaned
 
@@ -36,8 +36,8 @@ logger = logging.getLogger("asyncjobs")
 STOP_GRACE = 1.0
 #: At most one progress of a job is stored in so many seconds.
 PROGRESS_INTERVAL = 0.2
-#: Seconds between two tries to store a result while the store is unavailable.
-FINISH_RETRY = 0.5
+#: Seconds between two tries of a job to reach the store while it is unavailable.
+STORE_RETRY = 0.5
 
 
 class Run:
@@ -215,7 +215,7 @@ class Runner:
             self._deadlines.set(run.job.id, handler.timeout)
         run.performing = True
         try:
-            run.current.request = await self._store.request(run.job.id)
+            run.current.request = await self._request(run.job.id)
             response = await handler.perform(run.current.request)
         except asyncio.CancelledError:
             return run.stopped or HandlerRaised("the handler was cancelled from within")
@@ -233,6 +233,16 @@ class Runner:
             if handler.timeout is not None:
                 self._deadlines.clear(run.job.id, handler.timeout)
         return run.stopped or response
+
+    async def _request(self, job_id: str) -> Request:
+        """The stored request. While the store is unavailable, wait for it: the job has not failed,
+        it has not begun."""
+        while True:
+            try:
+                return await self._store.request(job_id)
+            except StoreUnavailable as error:
+                logger.error("job %s has to wait for its request: %s", job_id, error)
+                await asyncio.sleep(STORE_RETRY)
 
     async def _finish(self, run: Run, outcome: Response | JobFailure) -> None:
         """Store what became of the job. While the store is unavailable, wait for it."""
@@ -256,7 +266,7 @@ class Runner:
                 if not waiting:
                     logger.error("the result of job %s has to wait: %s", run.job.id, error)
                 waiting = True
-                await asyncio.sleep(FINISH_RETRY)
+                await asyncio.sleep(STORE_RETRY)
 
     async def _write(self, run: Run, decide: Callable[[Job], Verdict]) -> bool:
         """Change the job as `decide` says; False if the claim is lost."""
