@@ -60,8 +60,9 @@ class Sweeper:
 
     async def __aenter__(self) -> Self:
         self._started = asyncio.get_running_loop().time()
-        await self._rescue()
-        await self._sweep()
+        # What fails here must not keep the results of earlier jobs from being read.
+        await self._try(self._rescue)
+        await self._try(self._sweep)
         self._tasks = [
             asyncio.create_task(self._repeat(self._rescue, RESCUE_INTERVAL)),
             asyncio.create_task(self._repeat(self._sweep, SWEEP_INTERVAL)),
@@ -77,12 +78,15 @@ class Sweeper:
     async def _repeat(self, chore: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:
             await asyncio.sleep(interval * self._random.uniform(0.75, 1.25))
-            try:
-                await chore()
-            except StoreUnavailable as error:
-                logger.warning("the store was not swept: %s", error)
-            except Exception:
-                logger.exception("the sweep failed; the next one may not")
+            await self._try(chore)
+
+    async def _try(self, chore: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await chore()
+        except StoreUnavailable as error:
+            logger.warning("the store was not swept: %s", error)
+        except Exception:
+            logger.exception("the sweep failed; the next one may not")
 
     async def _rescue(self) -> None:
         if await self._runner.rescue_orphans():

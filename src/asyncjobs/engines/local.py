@@ -188,12 +188,7 @@ class LocalEngine(Engine):
     async def _look_after_queue(self) -> None:
         while not self._stopping:
             self._doorbell.clear()
-            try:
-                await self._look_at_queue()
-            except StoreUnavailable as error:
-                logger.warning("queued jobs have to wait: %s", error)
-            except Exception:
-                logger.exception("the queue could not be read; the next look is soon")
+            await self._look_at_queue()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._next_look):
                     await self._doorbell.wait()
@@ -203,7 +198,12 @@ class LocalEngine(Engine):
         if now >= self._next_look:
             self._queued.update(self._handlers)
             self._next_look = now + LOOK_INTERVAL
-        await self._start_queued()
+        try:
+            await self._start_queued()
+        except StoreUnavailable as error:
+            logger.warning("queued jobs have to wait: %s", error)
+        except Exception:
+            logger.exception("the queue could not be read; the next look is soon")
 
     async def _start_queued(self) -> None:
         """Claim and start what the slots allow, oldest first."""
@@ -237,13 +237,16 @@ class LocalEngine(Engine):
         return due
 
     async def _claim(self, job: Job) -> None:
+        handler = self._handlers[job.route]
         try:
             claimed = await self._runner.claim(job)
-        except StoreUnavailable:
-            claimed = None
+        except StoreUnavailable as error:
+            logger.warning("job %s has to wait: %s", job.id, error)
             self._queued.add(job.route)
+            self._slots.give_back(handler)  # without the doorbell: the store is left some time
+            return
         if claimed is None:
-            self._give_back(self._handlers[job.route])
+            self._give_back(handler)
         else:
             self._start(claimed)
 
