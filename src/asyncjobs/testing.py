@@ -290,7 +290,7 @@ class StoreContract:
         assert await store.find(Query()) == []
 
     async def test_a_purge_forgets_no_job_that_is_retried(self, store: Store) -> None:
-        """A job that is retried while expired ones are being forgotten is kept, or is a conflict."""
+        """A job that is retried while expired ones are forgotten is kept, or that is a conflict."""
         job = await store.add(a_job(), REQUEST)
         failed = job.fail(NOW, NOW + 1)
         await store.replace(job, failed, RESPONSE)

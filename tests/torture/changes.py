@@ -31,6 +31,7 @@ Change = Callable[[Job, Facts], Job]
 
 CHANGES: Mapping[str, Change] = {
     "start": lambda job, facts: job.start(facts.worker, facts.now),
+    "postpone": lambda job, facts: job.postpone(facts.now + facts.ttl),
     "report": lambda job, facts: job.report(Progress(facts.serial, None, "\N{SNOWMAN}")),
     "ask_to_cancel": lambda job, facts: job.ask_to_cancel(),
     "release": lambda job, facts: job.release(),

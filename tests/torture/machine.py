@@ -70,6 +70,7 @@ queries = st.builds(
     Query,
     states=nothing | st.frozensets(st.sampled_from(State), max_size=3),
     routes=nothing | st.frozensets(st.sampled_from([*ROUTES, "other"]), max_size=2),
+    not_routes=nothing | st.frozensets(st.sampled_from([*ROUTES, "other"]), max_size=2),
     owner=st.sampled_from([ANYONE, ANYONE, ANYONE, *OWNERS]),
     cancel_requested=nothing | st.booleans(),
     due_by=nothing | st.integers(-2, 12).map(float),
@@ -151,6 +152,7 @@ class StoreMachine(RuleBasedStateMachine):
     ask_to_cancel = _change("ask_to_cancel")
     release = _change("release")
     rescue = _change("rescue")
+    postpone = _change("postpone")
     finish = _change("finish")
     fail = _change("fail")
     cancel = _change("cancel")
