@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -37,7 +37,7 @@ def _die(store: Store) -> None:
     cast("Any", store)._open.peers.leave()
 
 
-STORES: Mapping[str, Kind] = {
+STORES = {
     "memory": Kind(lambda folder: MemoryStore()),
     "sqlite": Kind(lambda folder: SqliteStore(folder / "jobs.db"), _die),
 }

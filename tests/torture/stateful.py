@@ -28,14 +28,20 @@ HISTORIES = 20
     show_default=True,
     help="Which store to try.",
 )
-def stateful(steps: int, seed: int | None, store: str) -> None:
+@click.option(
+    "--shrink/--no-shrink",
+    default=True,
+    show_default=True,
+    help="Make a history that fails as short as can be: that may take minutes.",
+)
+def stateful(steps: int, seed: int | None, store: str, shrink: bool) -> None:
     """Use a store in every way, with faults, and compare it with a model."""
     seed = random.randrange(2**32) if seed is None else seed
     for name, kind in STORES.items():
         if store in (name, "all"):
             click.echo(f"{name}: seed {seed}")
             with _failure_told():
-                _tell(run(kind, steps=steps, seed=seed))
+                _tell(run(kind, steps=steps, seed=seed, shrink=shrink))
 
 
 def run(
