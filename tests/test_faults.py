@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from asyncjobs import Jobs, Query, State, current_job, runner, sweeper
+from asyncjobs.doubts import Doubts
 from asyncjobs.engines import local
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
-from asyncjobs.job import Job
+from asyncjobs.job import Job, Request
 from asyncjobs.store import Store
 from asyncjobs.stores import SqliteStore
-from asyncjobs.testing import REQUEST, a_job
-from asyncjobs.torture.faults import Fault, FaultyStore
+from asyncjobs.testing import NOW, REQUEST, a_job
+from asyncjobs.torture.faults import Fault, FaultyStore, Plan
 from asyncjobs.torture.handles import STORES
 
 T = TypeVar("T")
@@ -128,6 +129,20 @@ class Program:
             assert await self.jobs.result(job.id, DEADLINE) == number
 
 
+def together(*plans: Plan) -> Plan:
+    """The fault that the first of these plans has for a call, if any has one."""
+    return lambda call, job: next((f for plan in plans if (f := plan(call, job))), None)
+
+
+@contextmanager
+def released(store: FaultyStore) -> Iterator[None]:
+    """Release the store in the end, also if the test fails: to stop waits for what is held."""
+    try:
+        yield
+    finally:
+        store.release()
+
+
 async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
@@ -191,19 +206,41 @@ async def test_a_write_that_takes_long_is_not_taken_for_lost(inner: Store) -> No
     """A start that failed at first, and takes its time at the next try, is not given back."""
     first = Faults(Fault.BEFORE, "replace", State.RUNNING)
     second = Faults(Fault.HELD, "replace", State.RUNNING)
-    store = FaultyStore(inner, lambda call, job: first(call, job) or second(call, job))
+    # The doubt about the first try is not settled before the second one.
+    unread = Faults(Fault.BEFORE, "get", times=math.inf)
+    store = FaultyStore(inner, together(first, second, unread))
     program = Program(store)
     async with program.jobs as jobs:
         await jobs.submit("wait")
         job = await jobs.submit("work", 7)
         program.go_on.set()
-        await second.have_met()
-        await second.have_passed(sweeps=3)
-        assert (await jobs.get(job.id)).state is State.RUNNING
-        store.release()
+        with released(store):
+            await second.have_met()
+            unread.times = 0
+            await second.have_passed(sweeps=3)
+            assert (await jobs.get(job.id)).state is State.RUNNING
         assert await jobs.result(job.id, DEADLINE) == 7
         assert program.runs == [job.id]
         assert (await jobs.get(job.id)).attempt == 1
+
+
+async def test_a_start_that_began_while_doubts_are_settled(inner: Store) -> None:
+    """A doubt is settled without harm to a start of the same job that begins meanwhile."""
+    plan = Faults(Fault.HELD, "get")
+    async with FaultyStore(inner, plan) as store:
+        doubts = Doubts(store, Program(store).jobs.handlers, lambda: NOW)
+        first, queued = a_job(route="work"), await store.add(a_job(route="work"), REQUEST)
+        await store.add(first, REQUEST)
+        started = queued.start(store.worker, NOW)
+        for job in (first.start(store.worker, NOW), started):
+            doubts.add(job)
+        settling = asyncio.create_task(doubts.settle())
+        with released(store):
+            await plan.have_met()
+            doubts.clear(queued.id)
+            await store.replace(queued, started)
+        await settling
+        assert await store.get(queued.id) == started
 
 
 async def test_an_answer_that_takes_long(inner: Store) -> None:
@@ -213,9 +250,9 @@ async def test_an_answer_that_takes_long(inner: Store) -> None:
     program = Program(store)
     async with program.jobs as jobs:
         submission = asyncio.create_task(jobs.submit("work", 7))
-        await plan.have_passed(sweeps=3)
-        assert program.runs == []
-        store.release()
+        with released(store):
+            await plan.have_passed(sweeps=3)
+            assert program.runs == []
         job = await submission
         assert await jobs.result(job.id, DEADLINE) == 7
         assert (program.runs, (await jobs.get(job.id)).attempt) == ([job.id], 1)
@@ -228,7 +265,7 @@ async def test_a_client_that_goes_while_its_job_is_being_stored(
     """The job of a client that has gone runs once, also if it cannot be seen to be stored."""
     held = Faults(Fault.HELD, "add")
     unreadable = Faults(Fault.BEFORE, "get", times=0 if readable else 1)
-    store = FaultyStore(inner, lambda call, job: held(call, job) or unreadable(call, job))
+    store = FaultyStore(inner, together(held, unreadable))
     program = Program(store)
     async with program.jobs as jobs:
         submission = asyncio.create_task(jobs.submit("work", 7))
@@ -266,7 +303,7 @@ async def test_a_progress_takes_no_cancellation_back(inner: Store) -> None:
     """A progress that was not stored does not make the next one overwrite what came between."""
     progress = Faults(Fault.BEFORE, "replace", State.RUNNING)
     blind = Faults(Fault.BEFORE, "find", times=math.inf)
-    store = FaultyStore(inner, lambda call, job: progress(call, job) or blind(call, job))
+    store = FaultyStore(inner, together(progress, blind))
     program = Program(store)
     blind.times = 0
     async with program.jobs as jobs:
@@ -357,7 +394,7 @@ async def test_a_cancellation_that_fails(inner: Store, fault: Fault, function: s
 async def test_a_rescue_that_fails(tmp_path: Path, fault: Fault, repeatable: bool) -> None:
     """A dead worker's job is rescued, once, as soon as the store takes it."""
     path = tmp_path / "jobs.db"
-    request = REQUEST.__class__("POST", "/work", body=b'{"args": [7], "kwargs": {}}')
+    request = Request("POST", "/work", body=b'{"args": [7], "kwargs": {}}')
     async with SqliteStore(path) as dead:
         left = a_job(route="work", repeatable=repeatable).start(dead.worker, 0.0)
         await dead.add(left, request)

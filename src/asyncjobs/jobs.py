@@ -198,7 +198,8 @@ class Jobs:
         Raises:
             SetupError: no such function is registered.
             TypeError: the arguments are not JSON.
-            ShuttingDown, StoreUnavailable: there is no job.
+            ShuttingDown: there is no job.
+            StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
         route = function if isinstance(function, str) else _name_of(function)
         request = Request(
@@ -216,7 +217,8 @@ class Jobs:
 
         Raises:
             SetupError: the route has no handler.
-            ShuttingDown, StoreUnavailable: there is no job.
+            ShuttingDown: there is no job.
+            StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
         if self._stopping:
             raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")

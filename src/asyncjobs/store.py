@@ -93,7 +93,7 @@ class Store(ABC):
         If the caller is cancelled meanwhile, `get` tells afterwards what became of the job.
 
         Raises:
-            StoreUnavailable: the job is not kept.
+            StoreUnavailable: it is not known whether the job is kept.
         """
 
     @abstractmethod
@@ -143,7 +143,7 @@ class Store(ABC):
 
         Raises:
             Conflict: the stored job is not the version of `old`; nothing was changed.
-            StoreUnavailable: nothing was changed.
+            StoreUnavailable: it is not known whether anything was changed.
         """
 
     @abstractmethod

@@ -101,7 +101,7 @@ class GroupCommit:
         If the caller is cancelled meanwhile, the write goes on.
 
         Raises:
-            StoreUnavailable: nothing was written.
+            StoreUnavailable: nothing was written, unless it was the disk that failed.
             Exception: whatever `operation` raised, and nothing was written.
         """
         if self._broken is not None:
