@@ -36,7 +36,7 @@ def test_a_store_is_what_the_model_says(name: str) -> None:
     "bug",
     [
         bugs.NoVersionCheckOnFinish,
-        bugs.AckBeforeCommit,
+        bugs.AckOnceBegun,
         bugs.LosesResponses,
         bugs.FindsForeignJobs,
     ],
@@ -85,7 +85,7 @@ def test_the_command_tells_what_it_did() -> None:
 
 def test_the_command_fails_with_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command ends with 1 if a store is broken, and tells the history that shows it."""
-    broken = Kind(lambda folder: bugs.AckBeforeCommit(MemoryStore()))
+    broken = Kind(lambda folder: bugs.AckOnceBegun(MemoryStore()))
     monkeypatch.setitem(STORES, "memory", broken)
     result = CliRunner().invoke(
         main, ["torture", "stateful", "--store", "memory", "--seed", "1", "--no-shrink"]
