@@ -1,0 +1,136 @@
+"""What is known when a harness has come to its end: the ledgers and the store, and what they imply.
+
+The history has gaps: a process may be killed when its write is on the disk and it does not know it
+yet. So whatever is concluded here rests on what is there, and never on what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from ..job import Job, Response, State
+from .ledger import GONE, HARMLESS, REQUESTS, Effect, Records, Signalled, Written
+
+
+class Stored(NamedTuple):
+    """A job as the store has it in the end, with its response if it is final."""
+
+    job: Job
+    response: Response | None
+
+
+class Take(NamedTuple):
+    """A job that was running became queued or final, and it was said so by `entry.pid`.
+
+    Attributes:
+        runner: the process that ran it.
+    """
+
+    entry: Written
+    runner: int
+
+
+class Facts:
+    """The evidence, and ways to look things up in it.
+
+    Attributes:
+        integrity: what ``PRAGMA integrity_check`` says.
+    """
+
+    def __init__(self, records: Records, stored: Mapping[str, Stored], integrity: str) -> None:
+        self.records = records
+        self.stored = stored
+        self.integrity = integrity
+        self.effects: dict[str, list[Effect]] = defaultdict(list)
+        for effect in records.effects:
+            self.effects[effect.id].append(effect)
+        self.history: dict[str, list[Written]] = defaultdict(list)
+        for entry in records.history:
+            self.history[entry.id].append(entry)
+        self._pid_of = {joined.worker: joined.pid for joined in records.joined}
+        self._signals: dict[int, list[Signalled]] = defaultdict(list)
+        for signalled in records.signals:
+            self._signals[signalled.pid].append(signalled)
+
+    def begins(self, job_id: str) -> list[Effect]:
+        """Each time that the handler of this job began."""
+        return [effect for effect in self.effects[job_id] if effect.what == "begin"]
+
+    def killed(self, pid: int) -> Signalled | None:
+        """What the process died of, if we have killed it."""
+        for signalled in self._signals[pid]:
+            if signalled.kind not in HARMLESS | REQUESTS | {GONE}:
+                return signalled
+        return None
+
+    def was_killed(self, pid: int, at: float) -> bool:
+        """Whether we had killed the process by then."""
+        killed = self.killed(pid)
+        return killed is not None and killed.at <= at
+
+    def was_to_end(self, pid: int, at: float) -> bool:
+        """Whether we had killed the process by then, or asked it to end."""
+        return any(
+            signalled.kind not in HARMLESS and signalled.at <= at
+            for signalled in self._signals[pid]
+        )
+
+    def stood_still(self, pid: int, since: float, until: float) -> bool:
+        """Whether we had stopped the process at some time in between, and let it go on."""
+        return any(
+            signalled.kind in HARMLESS and since <= signalled.at <= until
+            for signalled in self._signals[pid]
+        )
+
+    def has_ended(self, begun: Effect, by: float) -> bool:
+        """Whether what has begun was over by then, in whatever way."""
+        end = self.end(begun)
+        return (
+            (end is not None and end.at <= by)
+            or self.was_killed(begun.pid, by)
+            or any(gone.kind == GONE and gone.at <= by for gone in self._signals[begun.pid])
+        )
+
+    def end(self, begun: Effect) -> Effect | None:
+        """The end of what has begun, or where it was cut off."""
+        for effect in self.effects[begun.id]:
+            ended = effect.what != "begin" and effect.at >= begun.at
+            if ended and (effect.attempt, effect.pid) == (begun.attempt, begun.pid):
+                return effect
+        return None
+
+    def takes(self) -> Iterator[Take]:
+        """Whenever a running job was given back or ended without a result of its handler's."""
+        for entries in self.history.values():
+            by_version = {entry.version: entry for entry in entries}
+            for entry in entries:
+                before = by_version.get(entry.version - 1)
+                if not _was_running(entry, before):
+                    continue
+                runner = self._runner(entry, before)
+                if runner is not None and _is_take(entry, runner):
+                    yield Take(entry, runner)
+
+    def _runner(self, entry: Written, before: Written | None) -> int | None:
+        if before is not None and before.worker is not None:
+            return self._pid_of.get(before.worker)
+        for begun in self.begins(entry.id):
+            if begun.attempt == entry.attempt:
+                return begun.pid
+        return None
+
+
+def _was_running(entry: Written, before: Written | None) -> bool:
+    """Whether the job was running until `entry`."""
+    if before is not None:
+        return before.state == State.RUNNING
+    # Nothing else leads there, in a harness in which no operator retries.
+    return entry.state == State.INTERRUPTED or (entry.state == State.QUEUED and entry.attempt > 0)
+
+
+def _is_take(entry: Written, runner: int) -> bool:
+    if entry.state in (State.QUEUED, State.INTERRUPTED):
+        return True
+    return entry.state != State.RUNNING and entry.pid != runner

@@ -1,0 +1,44 @@
+"""A store that keeps a ledger of what was written to it, and by whom."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Self
+
+from ..job import Job, Request, Response
+from ..store import Store
+from .ledger import Joined, Ledger, Written
+from .wrapper import StoreWrapper
+
+
+class HistoryStore(StoreWrapper):
+    """Writes the ledgers of `folder` after each write to `inner` that came through."""
+
+    def __init__(self, inner: Store, folder: Path) -> None:
+        super().__init__(inner)
+        self._folder = folder
+
+    async def __aenter__(self) -> Self:
+        self._history = Ledger(self._folder, Written)
+        joined = Ledger(self._folder, Joined)
+        await super().__aenter__()
+        joined.write(Joined(self.worker, os.getpid(), time.monotonic()))
+        joined.close()
+        return self
+
+    async def add(self, job: Job, request: Request) -> Job:
+        added = await super().add(job, request)
+        self._wrote(added)
+        return added
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        await super().replace(old, new, response)
+        self._wrote(new)
+
+    def _wrote(self, job: Job) -> None:
+        pid, now = os.getpid(), time.monotonic()
+        self._history.write(
+            Written(job.id, job.version, job.state.value, job.attempt, job.worker, pid, now)
+        )

@@ -1,0 +1,216 @@
+"""The promises, as pure functions from what is known in the end to what breaks them.
+
+Each is a generator of breaches; its docstring is the sentence that was promised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from ..job import FINAL, State
+from ..verdict import MAX_CRASHES
+from .facts import Facts
+
+#: A job's id, and what is wrong with it.
+Breach = tuple[str, str]
+Promise = Callable[[Facts], Iterator[Breach]]
+
+
+class Broken(NamedTuple):
+    """A promise that was broken, and the evidence."""
+
+    promise: str
+    job_id: str
+    evidence: str
+
+    def __str__(self) -> str:
+        return f"{self.promise}\n    job {self.job_id or '-'}: {self.evidence}"
+
+
+def broken_promises(facts: Facts) -> list[Broken]:
+    """All breaches of all promises."""
+    return [
+        Broken(sentence(promise), job_id, evidence)
+        for promise in PROMISES
+        for job_id, evidence in promise(facts)
+    ]
+
+
+def sentence(promise: Promise) -> str:
+    """What was promised."""
+    assert promise.__doc__ is not None  # stripped by python -OO only
+    return promise.__doc__
+
+
+def digest(body: bytes) -> str:
+    """What an answer's body is known by."""
+    return hashlib.sha256(body).hexdigest()[:16]
+
+
+def no_ack_is_lost(facts: Facts) -> Iterator[Breach]:
+    """Every acknowledged job is final in the end."""
+    for ack in facts.records.acks:
+        stored = facts.stored.get(ack.id)
+        if stored is None:
+            yield ack.id, f"{ack} is not in the store"
+        elif not stored.job.state.is_final:
+            yield ack.id, f"it is still {stored.job.state}, due {stored.job.due}, {stored.job}"
+
+
+def known_to_all(facts: Facts) -> Iterator[Breach]:
+    """Every server knows an acknowledged job at any time, and answers as the contract says."""
+    for answer in facts.records.answers:
+        if not answer.state:
+            yield answer.id, f"a client got {answer}"
+
+
+def at_most_once(facts: Facts) -> Iterator[Breach]:
+    """The handler of an at-most-once route begins once at most."""
+    for job_id in facts.effects:
+        begins = facts.begins(job_id)
+        if len(begins) > 1 and begins[0].once:
+            yield job_id, f"it has begun {len(begins)} times: {begins}"
+
+
+def one_begin_an_attempt(facts: Facts) -> Iterator[Breach]:
+    """No attempt begins twice."""
+    for job_id in facts.effects:
+        for attempt, times in Counter(begun.attempt for begun in facts.begins(job_id)).items():
+            if times > 1:
+                yield job_id, f"attempt {attempt} has begun {times} times: {facts.begins(job_id)}"
+
+
+def attempts_come_first(facts: Facts) -> Iterator[Breach]:
+    """No handler begins before its attempt is in the store."""
+    for job_id in facts.effects:
+        stored = facts.stored.get(job_id)
+        for begun in facts.begins(job_id):
+            if stored is None or stored.job.attempt < begun.attempt:
+                yield job_id, f"{begun}, but the store has {stored}"
+
+
+def no_overlap(facts: Facts) -> Iterator[Breach]:
+    """The attempts of a job never overlap in living processes."""
+    for job_id in facts.effects:
+        for earlier, later in pairwise(facts.begins(job_id)):
+            if not facts.has_ended(earlier, later.at):
+                yield job_id, f"{later} while {earlier} was still running"
+
+
+def one_result(facts: Facts) -> Iterator[Breach]:
+    """No job has two results."""
+    for job_id, entries in facts.history.items():
+        results = [entry for entry in entries if entry.state in FINAL]
+        if len(results) > 1:
+            yield job_id, f"final was written {len(results)} times: {results}"
+
+
+def one_answer(facts: Facts) -> Iterator[Breach]:
+    """Whoever asks for a result gets the one that is stored."""
+    for answer in facts.records.answers:
+        job, response = facts.stored.get(answer.id, (None, None))
+        if not answer.state or job is None or response is None:
+            continue  # another promise is about that
+        kept = (job.state.value, response.status, digest(response.body))
+        if kept != (answer.state, answer.status, answer.digest):
+            yield answer.id, f"a client got {answer}, the store has {kept}"
+
+
+def one_writer_a_version(facts: Facts) -> Iterator[Breach]:
+    """No version of a job is written twice: who has lost a job can change nothing."""
+    for job_id, entries in facts.history.items():
+        for version, times in Counter(entry.version for entry in entries).items():
+            if times > 1:
+                writes = [entry for entry in entries if entry.version == version]
+                yield job_id, f"version {version} was written {times} times: {writes}"
+
+
+def no_write_is_undone(facts: Facts) -> Iterator[Breach]:
+    """What was written is there, or something newer."""
+    for job_id, entries in facts.history.items():
+        newest = max(entries, key=lambda entry: entry.version)
+        stored = facts.stored.get(job_id)
+        version = 0 if stored is None else stored.job.version
+        if version < newest.version:
+            yield job_id, f"{newest}, but the store has version {version}"
+
+
+def only_the_dead_lose_jobs(facts: Facts) -> Iterator[Breach]:
+    """A job is taken from a process only if that was killed, or given back if it had to end."""
+    for entry, runner in facts.takes():
+        if entry.pid == runner:
+            if not facts.was_to_end(runner, entry.at):
+                yield entry.id, f"{entry}, but nobody had asked process {runner} to end"
+        elif not facts.was_killed(runner, entry.at):
+            yield entry.id, f"{entry}, but process {runner}, which ran it, was not killed"
+
+
+def only_the_dead_cut_handlers(facts: Facts) -> Iterator[Breach]:
+    """A handler comes to its end, unless its process is killed or its job is cancelled."""
+    for job_id, (job, _) in facts.stored.items():
+        for begun in facts.begins(job_id):
+            end = facts.end(begun)
+            cut = end is None or end.what == "cut"
+            if cut and job.state is not State.CANCELLED and not facts.killed(begun.pid):
+                yield job_id, f"{begun} was cut off: {facts.effects[job_id]}, {job}"
+
+
+def results_have_effects(facts: Facts) -> Iterator[Breach]:
+    """A job has succeeded only if the attempt that its result names came to its end."""
+    for job_id, (job, response) in facts.stored.items():
+        if job.state is not State.SUCCEEDED or response is None:
+            continue
+        named = json.loads(response.body)
+        if not any(
+            (effect.what, effect.attempt, effect.pid) == ("end", named["attempt"], named["pid"])
+            for effect in facts.effects[job_id]
+        ):
+            yield job_id, f"its result is {named}, its effects are {facts.effects[job_id]}"
+        elif (job_id, job.attempt) != (named["id"], named["attempt"]):
+            yield job_id, f"its result is {named}, but the job is {job}"
+
+
+def no_failure_of_ours(facts: Facts) -> Iterator[Breach]:
+    """No job fails whose handler has not failed."""
+    for job_id, (job, response) in facts.stored.items():
+        if job.state is State.FAILED:
+            yield job_id, f"it has failed with {response}"
+
+
+def rerun_before_interrupted(facts: Facts) -> Iterator[Breach]:
+    """A job that may be repeated is given up after three crashes only."""
+    for job_id, (job, _) in facts.stored.items():
+        given_up = job.state is State.INTERRUPTED and job.repeatable
+        if given_up and job.attempt < MAX_CRASHES:
+            yield job_id, f"it was interrupted after {job.attempt} attempts: {job}"
+
+
+def file_is_sound(facts: Facts) -> Iterator[Breach]:
+    """The file passes SQLite's integrity check."""
+    if facts.integrity != "ok":
+        yield "", facts.integrity
+
+
+PROMISES: tuple[Promise, ...] = (
+    no_ack_is_lost,
+    known_to_all,
+    at_most_once,
+    one_begin_an_attempt,
+    attempts_come_first,
+    no_overlap,
+    one_result,
+    one_answer,
+    one_writer_a_version,
+    no_write_is_undone,
+    only_the_dead_lose_jobs,
+    only_the_dead_cut_handlers,
+    results_have_effects,
+    no_failure_of_ours,
+    rerun_before_interrupted,
+    file_is_sound,
+)
