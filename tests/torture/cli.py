@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .kill import kill
 from .power import power
 from .stateful import stateful
 
@@ -13,5 +14,6 @@ def torture() -> None:
     """Try to make jobs get lost or run twice, on this machine and its disk."""
 
 
+torture.add_command(kill)
 torture.add_command(power)
 torture.add_command(stateful)

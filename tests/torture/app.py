@@ -1,0 +1,131 @@
+"""The app under torture: its handlers have effects, and keep a ledger of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from quart import Quart
+
+from ..current import current_job
+from ..store import Store
+from ..stores import SqliteStore
+from ..web import QuartJobs
+from .failpoints import IN_HANDLER, Failpoint, FailpointStore
+from .history import HistoryStore
+from .ledger import Effect, Ledger
+from .server_bugs import SERVER_BUGS
+
+STORE = "jobs.db"
+#: What clients submit, each as likely as the others: method and path.
+SUBMISSIONS = (
+    ("POST", "/once"),
+    ("POST", "/once"),
+    ("PUT", "/again"),
+    ("PUT", "/again"),
+    ("POST", "/once/slow"),
+    ("PUT", "/again/slow"),
+    ("POST", "/once/thread"),
+)
+#: A job that takes each process down that runs it.
+POISON = ("PUT", "/poison")
+
+# So few that jobs queue, and are taken from the queue by other processes.
+CONCURRENCY, THREADS = 5, 2
+
+
+def from_environment() -> Quart:
+    """The app for a server that is started by its command line."""
+    folder = Path(os.environ["TORTURE_FOLDER"])
+    return make_app(folder, Failpoint(folder), os.environ.get("TORTURE_BUG"))
+
+
+def make_app(folder: Path, failpoint: Failpoint, bug: str | None = None) -> Quart:
+    """The app with its store and its ledgers in `folder`.
+
+    Args:
+        failpoint: where the process is to die.
+        bug: one of `SERVER_BUGS`, to be planted.
+    """
+    store: Store = SqliteStore(folder / STORE)
+    if bug is not None:
+        store = SERVER_BUGS[bug](store, folder)
+    store = FailpointStore(HistoryStore(store, folder), failpoint)
+    app = Quart("torture")
+    jobs = QuartJobs(app, store=store, concurrency=CONCURRENCY, threads=THREADS)
+    work = Work(folder, failpoint)
+
+    @app.post("/once")
+    @jobs.background
+    async def once() -> dict[str, Any]:
+        return await work.do(0.0, 0.03, once=True)
+
+    @app.put("/again")
+    @jobs.background
+    async def again() -> dict[str, Any]:
+        return await work.do(0.0, 0.03, once=False)
+
+    @app.post("/once/slow")
+    @jobs.background
+    async def once_slow() -> dict[str, Any]:
+        return await work.do(0.1, 0.8, once=True)
+
+    @app.put("/again/slow")
+    @jobs.background
+    async def again_slow() -> dict[str, Any]:
+        return await work.do(0.1, 0.8, once=False)
+
+    @app.post("/once/thread")
+    @jobs.background
+    def once_thread() -> dict[str, Any]:
+        with work.effect(once=True):
+            time.sleep(random.uniform(0.0, 0.05))
+        return work.result()
+
+    @app.put("/poison")
+    @jobs.background
+    async def poison() -> dict[str, Any]:
+        with work.effect(once=False):
+            failpoint.kill("poison")
+        return work.result()
+
+    return app
+
+
+class Work:
+    """What handlers do, written down before it is done and after."""
+
+    def __init__(self, folder: Path, failpoint: Failpoint) -> None:
+        self._ledger = Ledger(folder, Effect, sync=True)
+        self._failpoint = failpoint
+
+    async def do(self, least: float, most: float, *, once: bool) -> dict[str, Any]:
+        """Be busy for a while, in seconds, and tell who was."""
+        with self.effect(once=once):
+            await asyncio.sleep(random.uniform(least, most))
+        return self.result()
+
+    @contextmanager
+    def effect(self, *, once: bool) -> Iterator[None]:
+        self._write("begin", once)
+        self._failpoint.passing(IN_HANDLER)
+        try:
+            yield
+        except BaseException:
+            self._write("cut", once)
+            raise
+        self._write("end", once)
+
+    def result(self) -> dict[str, Any]:
+        return {"id": current_job.id, "attempt": current_job.attempt, "pid": os.getpid()}
+
+    def _write(self, what: str, once: bool) -> None:
+        self._ledger.write(
+            Effect(current_job.id, once, current_job.attempt, os.getpid(), what, time.monotonic())
+        )
