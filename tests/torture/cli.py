@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .cycles import hypercorn
 from .kill import kill
 from .power import power
 from .stateful import stateful
@@ -14,6 +15,7 @@ def torture() -> None:
     """Try to make jobs get lost or run twice, on this machine and its disk."""
 
 
+torture.add_command(hypercorn)
 torture.add_command(kill)
 torture.add_command(power)
 torture.add_command(stateful)
