@@ -35,6 +35,10 @@ Owner = str | None | Literal[_Anyone.ANYONE]
 
 #: The hint that something changed, but it is not known what.
 SOMETHING: Final = ""
+#: The hint that another process has queued jobs, which may be started here.
+QUEUED: Final = "queued"
+#: The hint that another process has changed a job that is run here: to have it stop, for one.
+OVERRULED: Final = "overruled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +156,10 @@ class Store(ABC):
 
     @abstractmethod
     def changes(self) -> AsyncIterator[str]:
-        """Hints without end: ids of jobs that changed, or `SOMETHING` where that is not known."""
+        """Hints without end: ids of jobs that changed, or `SOMETHING` where that is not known.
+
+        `QUEUED` and `OVERRULED` come in from other processes; a store need not give them.
+        """
 
     @abstractmethod
     async def orphans(self) -> list[Job]:

@@ -13,7 +13,7 @@ from .errors import Conflict, StoreUnavailable
 from .handler import Handler
 from .job import State
 from .runner import Runner
-from .store import SOMETHING, Query, Store
+from .store import OVERRULED, QUEUED, Query, Store
 from .verdict import gone
 from .watch import Watch
 
@@ -66,7 +66,8 @@ class Sweeper:
         self._tasks = [
             asyncio.create_task(self._repeat(self._rescue, RESCUE_INTERVAL)),
             asyncio.create_task(self._repeat(self._sweep, SWEEP_INTERVAL)),
-            asyncio.create_task(self._follow_others()),
+            asyncio.create_task(self._start_what_others_queue()),
+            asyncio.create_task(self._stop_what_others_cancel()),
         ]
         return self
 
@@ -110,13 +111,18 @@ class Sweeper:
                 with suppress(Conflict):
                     await self._store.replace(job, *gone(job, now))
 
-    async def _follow_others(self) -> None:
-        """Act at once on what other processes do."""
-        with self._watch.subscribe(SOMETHING) as something:
+    async def _start_what_others_queue(self) -> None:
+        with self._watch.subscribe(QUEUED) as queued:
             while True:
-                await something.wait()
-                something.clear()
+                await queued.wait()
+                queued.clear()
                 self._look()
+
+    async def _stop_what_others_cancel(self) -> None:
+        with self._watch.subscribe(OVERRULED) as overruled:
+            while True:
+                await overruled.wait()
+                overruled.clear()
                 with suppress(StoreUnavailable):
                     await self._runner.stop_cancelled()
 

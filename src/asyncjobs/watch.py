@@ -32,7 +32,7 @@ class Watch:
     def subscribe(self, job_id: str) -> Iterator[asyncio.Event]:
         """An event that is set whenever `job_id` may have changed; whoever waits clears it.
 
-        `SOMETHING` in the place of an id is set only when it is not known what changed.
+        In the place of an id there may be one of the other hints of `Store.changes`.
         """
         event = asyncio.Event()
         waiters = self._waiters.setdefault(job_id, set())

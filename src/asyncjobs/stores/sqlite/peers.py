@@ -6,11 +6,11 @@ its owner is dead, at once; a process that is merely stopped or slow is never ta
 
 from __future__ import annotations
 
-import os
 import secrets
-import weakref
 from pathlib import Path
 
+from .datagrams import remove_socket
+from .forks import left_in_forked_child
 from .locks import FileLock
 
 _SUFFIX = ".lock"
@@ -21,33 +21,34 @@ class Peers:
 
     Attributes:
         name: what this process is called in `Job.worker`.
+        folder: where each has its file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.name = secrets.token_hex(8)
-        self._folder = folder
+        self.folder = folder
         self._lock: FileLock | None = None
 
     def join(self) -> None:
         """Be alive, for all to see, until `leave` or until the process ends."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         # Locked under another name first, so that no peer ever sees the file unlocked.
         unseen = self._path(self.name).with_suffix(".new")
         self._lock = FileLock(unseen)
         self._lock.acquire()
         unseen.rename(self._path(self.name))
-        _joined.add(self)
+        # A child has its parent's open file, and would keep it alive for its peers for ever.
+        left_in_forked_child(self)
 
     def leave(self) -> None:
         """Be gone; what still runs under this name is for the others to rescue."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-            _joined.discard(self)
 
     def dead(self) -> list[str]:
         """The names of those who died and were not buried yet."""
-        names = [path.stem for path in self._folder.glob(f"*{_SUFFIX}")]
+        names = [path.stem for path in self.folder.glob(f"*{_SUFFIX}")]
         return [name for name in names if not self.is_alive(name)]
 
     def is_alive(self, name: str) -> bool:
@@ -67,20 +68,8 @@ class Peers:
 
     def bury(self, name: str) -> None:
         """Forget the dead `name`, once none of its jobs is left."""
+        remove_socket(self.folder, name)
         self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}{_SUFFIX}"
-
-
-_joined: weakref.WeakSet[Peers] = weakref.WeakSet()
-
-
-def _leave_in_forked_child() -> None:
-    """A child has its parent's open file, and would keep it alive for its peers for ever."""
-    for peers in list(_joined):
-        peers.leave()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_in_forked_child)
+        return self.folder / f"{name}{_SUFFIX}"

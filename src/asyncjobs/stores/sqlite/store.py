@@ -17,6 +17,7 @@ from ...job import Job, Request, Response, State
 from ...store import ANYONE, SOMETHING, Owner, Query, Store
 from .commits import Operation
 from .file import OpenFile
+from .neighbours import Neighbours
 from .rows import (
     CHANGING_JOB_COLUMNS,
     JOB_COLUMNS,
@@ -33,8 +34,6 @@ from .rows import (
 
 #: The store's file may grow to this many bytes unless told otherwise; writes fail beyond it.
 DEFAULT_LIMIT = 64 * 1024**3
-#: How often writes of other processes are looked for, in seconds.
-POLL_INTERVAL = 0.05
 #: Expired jobs are deleted so many to a transaction: that takes well under a millisecond.
 PURGE_CHUNK = 100
 # `bytes.fromhex` alone would take capitals and blanks as well.
@@ -64,6 +63,7 @@ _INSERT_RESPONSE = (
 )
 _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
 _SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
+_SELECT_VERSION = "SELECT version FROM jobs WHERE id = ?"
 _SELECT_REQUEST = f"SELECT {REQUEST_COLUMNS} FROM requests WHERE seq = {_SEQ}"
 _SELECT_RESULT = (
     f"SELECT {', '.join(f'jobs.{column}' for column in JOB_COLUMNS.split(', '))},"
@@ -80,7 +80,8 @@ class SqliteStore(Store):
     """Jobs in the SQLite file at `path`, which all processes of one machine may share.
 
     The file is made with access for its owner alone. Beside it are SQLite's own ``-wal`` and
-    ``-shm``, the lock file ``-lock`` and the folder ``-procs`` with one file a living process.
+    ``-shm``, the lock file ``-lock`` and the folder ``-procs`` with a lock file and a socket for
+    each living process.
 
     Args:
         path: the file; its folder must exist.
@@ -99,17 +100,18 @@ class SqliteStore(Store):
         self._limit = limit
         self._random = random
         self._hints = Hints()
-        # The requests of jobs that were added as started: they are asked for at once, and once.
-        self._fresh: dict[str, Request] = {}
+        # The requests of jobs that were added as started: they are asked for at once, and once. With
+        # each, the version of the database without what others have written since.
+        self._fresh: dict[str, tuple[int, Request]] = {}
         self._open: OpenFile | None = None
 
     async def __aenter__(self) -> Self:
-        self._open = OpenFile(
-            self.path, limit=self._limit, settled=self._hints.send, random=self._random
+        file = self._open = OpenFile(
+            self.path, limit=self._limit, settled=self._settled, random=self._random
         )
-        self.worker = self._open.peers.name
-        self._seen = self._open.data_version()
-        self._looking = asyncio.create_task(self._look_for_others())
+        self.worker = file.peers.name
+        self._neighbours = Neighbours(file.peers.folder, self.worker, self._hints, self._version_of)
+        self._watching = asyncio.create_task(self._neighbours.watch(file.data_version))
         return self
 
     async def __aexit__(
@@ -119,13 +121,15 @@ class SqliteStore(Store):
         traceback: TracebackType | None,
     ) -> None:
         file = self._file
-        self._looking.cancel()
+        self._watching.cancel()
         await file.commits.drain()
+        self._neighbours.close()
         self._open = None
         file.close()
 
     async def add(self, job: Job, request: Request) -> Job:
         job_row, request_row = job_to_row(job), request_to_row(request)
+        seen = self._file.data_version() if job.state is State.RUNNING else 0
 
         def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
             try:
@@ -136,15 +140,18 @@ class SqliteStore(Store):
 
         await self._write(job.id, operation, len(request.body))
         if job.state is State.RUNNING:
-            self._fresh[job.id] = request
+            self._fresh[job.id] = seen, request
+        self._neighbours.wrote(None, job)
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
-        return job_from_row(await self._read_job(_SELECT_JOB, job_id, owner))
+        job = job_from_row(await self._read_job(_SELECT_JOB, job_id, owner))
+        self._neighbours.read(job)  # here and not in `result`: whoever waits reads with `get`
+        return job
 
     async def request(self, job_id: str) -> Request:
-        request = self._fresh.pop(job_id, None)
-        if request is not None and self._file.data_version() == self._seen:
+        seen, request = self._fresh.pop(job_id, (0, None))
+        if request is not None and self._file.data_version() == seen:
             return request  # nobody else has written: it is there as it was added
         row = self._file.read_one(_SELECT_REQUEST, (_key(job_id),))
         if row is None:
@@ -188,6 +195,7 @@ class SqliteStore(Store):
                 execute(_INSERT_RESPONSE, (key, *response_row))
 
         await self._write(old.id, operation, 0 if response is None else len(response.body))
+        self._neighbours.wrote(old, new)
 
     async def purge(self, before: float) -> int:
         purged = 0
@@ -256,15 +264,15 @@ class SqliteStore(Store):
         file.checkpointer.wrote(body_size + _LOG_BYTES_PER_WRITE)
         return file.commits.write(job_id, operation)
 
-    async def _look_for_others(self) -> None:
-        """Give a hint whenever another process has committed something."""
-        file = self._file
-        while True:
-            await asyncio.sleep(POLL_INTERVAL)
-            if (version := file.data_version()) != self._seen:
-                self._seen = version
-                self._fresh.clear()
-                self._hints.send([SOMETHING])
+    def _settled(self, job_ids: list[str]) -> None:
+        self._neighbours.changed(job_ids)
+
+    def _version_of(self, job_id: str) -> int | None:
+        try:
+            row = self._file.read_one(_SELECT_VERSION, (_key(job_id),))
+        except sqlite3.Error:
+            return None  # whoever asks may see for itself
+        return None if row is None else row[0]
 
 
 def _where(query: Query, route: str | None, state: State | None) -> tuple[str, list[Any]]:

@@ -1,0 +1,60 @@
+"""What the processes of a store say to each other, in words::
+
+    ask <name> <job id>:<version> ...
+    tell <hint> ...
+
+``ask``: the process called `name` knows these jobs at these versions, and wants to be told once
+when they are at others. ``tell`` carries hints as `Store.changes` gives them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from ...store import OVERRULED, QUEUED
+
+#: So many things fit into one datagram: an id and a version take up to 53 bytes and a blank.
+PER_DATAGRAM = 35
+
+_NAME = re.compile("[0-9a-f]{16}")
+_HINT = re.compile(f"[0-9a-f]{{32}}|{QUEUED}|{OVERRULED}")
+_KNOWN = re.compile("([0-9a-f]{32}):([0-9]{1,19})")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The process called `name` wants to be told when a job is not at the version it knows."""
+
+    name: str
+    known: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Hints for whoever listens in the process that gets it."""
+
+    hints: tuple[str, ...]
+
+
+def encode(head: str, things: Iterable[str]) -> tuple[bytes, list[str]]:
+    """A datagram with as many of the `things` as fit into it, and which these are."""
+    fitting = list(islice(things, PER_DATAGRAM))
+    return " ".join([head, *fitting]).encode("ascii"), fitting
+
+
+def decode(data: bytes) -> Ask | Tell | None:
+    """The message, or None if it is none: nobody but this program should send any, but may."""
+    try:
+        words = data.decode("ascii").split(" ")
+    except UnicodeDecodeError:
+        return None
+    match words:
+        case ["ask", name, *things] if _NAME.fullmatch(name):
+            known = [_KNOWN.fullmatch(thing) for thing in things]
+            return Ask(name, {each[1]: int(each[2]) for each in known if each is not None})
+        case ["tell", *hints]:
+            return Tell(tuple(hint for hint in hints if _HINT.fullmatch(hint)))
+    return None

@@ -1,0 +1,139 @@
+"""The other processes of a store: tells them what they need to hear of, and hears of what they do.
+
+By datagrams, where there are any, and else by looking whether the database has changed. What comes
+out are hints (see `store`): nothing here has to arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ...hints import Hints
+from ...job import Job
+from ...store import QUEUED, SOMETHING
+from .bell import Bell
+from .datagrams import Mailbox
+from .interest import EVERYBODY, Asked, Wanted, whom_to_ask, whom_to_tell
+from .messages import Ask, Tell, decode
+from .outbox import Outbox
+
+#: Seconds between two looks whether another process has written, where no datagram tells.
+POLL_INTERVAL = 0.05
+#: The same where datagrams tell: they may be lost.
+NET_INTERVAL = 1.0
+#: All are told of queued jobs at most once in so many seconds.
+BELL_INTERVAL = 0.02
+#: So long the list of the others holds, in seconds: to read it for each of many jobs takes time.
+_LIST_INTERVAL = 0.1
+
+
+class Neighbours:
+    """The processes beside the one called `name`.
+
+    Args:
+        folder: where their sockets are.
+        hints: gets what this process and the others tell.
+        version_of: the version that a job is at in the store, None if there is no such job.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        hints: Hints,
+        version_of: Callable[[str], int | None],
+    ) -> None:
+        self._name = name
+        self._hints = hints
+        self._version_of = version_of
+        self._loop = asyncio.get_running_loop()
+        self._asked = Asked()
+        self._wanted = Wanted()
+        self._outboxes: dict[str, Outbox] = {}
+        self._others: list[str] = []
+        self._others_hold = self._loop.time()
+        self._bell = Bell(self._tell_of_queued, BELL_INTERVAL)
+        self._mailbox = Mailbox.open(folder, name, self._received)
+
+    def read(self, job: Job) -> None:
+        """Somebody here has read this job, and may wait for what becomes of it."""
+        if self._mailbox is None:
+            return
+        whom = whom_to_ask(job, self._name)
+        if whom is not None and self._asked.add(whom, job):
+            self._say(whom, f"ask {self._name}", f"{job.id}:{job.version}")
+
+    def wrote(self, old: Job | None, new: Job) -> None:
+        """This process has put `new` in the place of `old`."""
+        for name, hint in whom_to_tell(old, new, self._name):
+            if hint == QUEUED:
+                self._bell.pull()
+            else:
+                self._say(name, "tell", hint)
+
+    def changed(self, job_ids: list[str]) -> None:
+        """These jobs have changed, for good: tell all who listen here, and who asked elsewhere."""
+        self._hints.send(job_ids)
+        if self._wanted:
+            for name, job_id in self._wanted.take(job_ids):
+                self._say(name, "tell", job_id)
+
+    async def watch(self, data_version: Callable[[], int]) -> None:
+        """Give a hint when others have written: soon where nothing else tells, else as a net.
+
+        Args:
+            data_version: a number that changes when another process has written.
+        """
+        seen = data_version()
+        while True:
+            await asyncio.sleep(POLL_INTERVAL if self._mailbox is None else NET_INTERVAL)
+            if (version := data_version()) != seen:
+                seen = version
+                self._hints.send([SOMETHING])
+            self._forget_the_gone()
+
+    def close(self) -> None:
+        """Say what is still to be said, and hear no more."""
+        self._bell.close()
+        for outbox in self._outboxes.values():
+            outbox.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
+
+    def _received(self, data: bytes) -> None:
+        match decode(data):
+            case Ask(name, known):
+                for job_id, version in known.items():
+                    if self._version_of(job_id) == version:
+                        self._wanted.add(name, job_id)
+                    else:
+                        self._say(name, "tell", job_id)
+            case Tell(hints):
+                self._asked.answered(hints)
+                # Who runs a job that was changed elsewhere is who the others have asked about it.
+                self.changed(list(hints))
+
+    def _tell_of_queued(self) -> None:
+        self._say(EVERYBODY, "tell", QUEUED)
+
+    def _say(self, whom: str, head: str, thing: str) -> None:
+        if self._mailbox is None:
+            return
+        for name in self._list_others() if whom == EVERYBODY else [whom]:
+            if name not in self._outboxes:
+                self._outboxes[name] = Outbox(partial(self._mailbox.send, name))
+            self._outboxes[name].put(head, thing)
+
+    def _list_others(self) -> list[str]:
+        assert self._mailbox is not None
+        if self._loop.time() >= self._others_hold:
+            self._others = self._mailbox.others()
+            self._others_hold = self._loop.time() + _LIST_INTERVAL
+        return self._others
+
+    def _forget_the_gone(self) -> None:
+        for name in self._outboxes.keys() - set(self._list_others()):
+            del self._outboxes[name]
