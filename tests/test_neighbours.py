@@ -393,8 +393,9 @@ async def test_without_sockets_the_database_is_watched(
     path = tmp_path / "jobs.db"
     async with SqliteStore(path) as one, SqliteStore(path) as two:
         hints = two.changes()
-        await one.add(a_job(), REQUEST)
-        assert await next_of(hints) == SOMETHING
+        for _ in range(3):
+            await one.add(a_job(), REQUEST)
+            assert await next_of(hints) == SOMETHING
 
 
 async def test_lost_datagrams_are_made_up_for(
@@ -406,8 +407,9 @@ async def test_lost_datagrams_are_made_up_for(
     path = tmp_path / "jobs.db"
     async with SqliteStore(path) as one, SqliteStore(path) as two:
         hints = two.changes()
-        await one.add(a_job(), REQUEST)
-        assert await next_of(hints) == SOMETHING
+        for _ in range(3):
+            await one.add(a_job(), REQUEST)
+            assert await next_of(hints) == SOMETHING
 
 
 async def test_a_stopped_process_holds_nobody_up(

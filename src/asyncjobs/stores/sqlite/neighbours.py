@@ -7,7 +7,9 @@ out are hints (see `store`): nothing here has to arrive.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -90,10 +92,12 @@ class Neighbours:
         seen = data_version()
         while True:
             await asyncio.sleep(POLL_INTERVAL if self._mailbox is None else NET_INTERVAL)
-            if (version := data_version()) != seen:
-                seen = version
-                self._hints.send([SOMETHING])
-            self._forget_the_gone()
+            with suppress(sqlite3.Error):  # whoever reads meets it, and reports it
+                if (version := data_version()) != seen:
+                    seen = version
+                    self._hints.send([SOMETHING])
+            for name in self._outboxes.keys() - set(self._list_others()):
+                del self._outboxes[name]
 
     def close(self) -> None:
         """Say what is still to be said, and hear no more."""
@@ -128,12 +132,7 @@ class Neighbours:
             self._outboxes[name].put(head, thing)
 
     def _list_others(self) -> list[str]:
-        assert self._mailbox is not None
-        if self._loop.time() >= self._others_hold:
+        if self._mailbox is not None and self._loop.time() >= self._others_hold:
             self._others = self._mailbox.others()
             self._others_hold = self._loop.time() + _LIST_INTERVAL
         return self._others
-
-    def _forget_the_gone(self) -> None:
-        for name in self._outboxes.keys() - set(self._list_others()):
-            del self._outboxes[name]
