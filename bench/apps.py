@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from pathlib import Path
 
 from quart import Quart, request
 
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, current_job
 
 #: Answers the contract and does nothing else.
 floor = Quart("floor")
 #: Runs each request as a durable job.
 ours = Quart("ours", instance_path=str(Path.cwd() / "instance"))
 jobs = QuartJobs(ours, concurrency=20_000)
+#: Where each worker writes down what it has run.
+notes = os.open(f"{os.getpid()}.notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 @floor.post("/job")
@@ -31,6 +34,13 @@ async def floor_result(task_id: str):
 @ours.post("/job")
 @jobs.background(ttl=60)
 async def job():
+    return {"Result": True}
+
+
+@ours.post("/noted")
+@jobs.background(ttl=600)
+async def noted():
+    os.write(notes, f"{current_job.id}\n".encode())
     return {"Result": True}
 
 

@@ -60,7 +60,7 @@ def main(rounds: int, jobs: int, connections: int) -> None:
     click.echo(f"CPU a job over the floor's  {(our_median.cpu - floor_median.cpu) * 1e6:6.0f} us")
 
 
-async def drive(server: Server, jobs: int, connections: int) -> Round:
+async def drive(server: Server, jobs: int, connections: int, *, path: str = "/job") -> Round:
     """Submit `jobs` jobs over so many connections, and poll each until it has its result."""
     left = iter(range(jobs))
     requests = 0
@@ -69,12 +69,12 @@ async def drive(server: Server, jobs: int, connections: int) -> Round:
         nonlocal requests
         async with Connection(server.port) as connection:
             for _ in left:
-                status, body = await connection.request("POST", "/job", BODY)
+                status, body = await connection.request("POST", path, BODY)
                 assert status == 202, body
-                path = f"/job/{json.loads(body)['TaskId']}"
+                poll = f"{path}/{json.loads(body)['TaskId']}"
                 requests += 1
                 while status == 202:
-                    status, body = await connection.request("GET", path, headers=WAIT)
+                    status, body = await connection.request("GET", poll, headers=WAIT)
                     requests += 1
                 assert (status, body) == (200, b'{"Result":true}\n'), body
 

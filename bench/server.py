@@ -1,4 +1,4 @@
-"""A real hypercorn with one worker, and what it costs."""
+"""A real hypercorn, and what it costs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class Server:
     """hypercorn serving `app` of bench/apps.py on a free loopback port.
 
     Args:
+        workers: hypercorn's ``--workers``.
         settings: put into the environment of the server.
     """
 
-    def __init__(self, app: str, folder: Path, **settings: str) -> None:
+    def __init__(self, app: str, folder: Path, *, workers: int = 1, **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.folder = folder
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "hypercorn", app),
-                *("--bind", f"127.0.0.1:{self.port}", "--workers", "1", "--log-level", "warning"),
+                *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
+                *("--log-level", "warning"),
             ],
             cwd=folder,
             env={
