@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from asyncjobs import Jobs, Query, State, current_job
+from asyncjobs.engines.local import MAX_REACH, reach_after
 from asyncjobs.errors import (
     HandlerFailed,
     HandlerGone,
@@ -253,6 +254,7 @@ async def test_concurrency_and_order(store: str) -> None:
     running: set[int] = set()
     order: list[int] = []
     most = 0
+    go_on = asyncio.Event()
 
     @jobs.function
     async def work(number: int) -> None:
@@ -260,11 +262,13 @@ async def test_concurrency_and_order(store: str) -> None:
         running.add(number)
         order.append(number)
         most = max(most, len(running))
-        await asyncio.sleep(0.001)
+        await go_on.wait()
+        await asyncio.sleep(0)
         running.discard(number)
 
     async with jobs:
         submitted = [await jobs.submit(work, number) for number in range(30)]
+        go_on.set()
         for job in submitted:
             await jobs.result(job.id, DEADLINE)
     assert most == 2
@@ -903,3 +907,13 @@ async def test_a_look_at_the_queue_that_fails(caplog: pytest.LogCaptureFixture) 
         assert await jobs.result(queued.id, DEADLINE) == "done"
     assert not store.fails
     assert "the queue could not be read" in caplog.text
+
+
+def test_processes_keep_out_of_each_others_way() -> None:
+    """Who comes too late with many claims looks further into the queue, and less far in time."""
+    assert reach_after(1, [True] * 10) == 1
+    assert reach_after(1, []) == 1
+    assert reach_after(1, [True, False]) == 2
+    assert reach_after(4, [False]) == 8
+    assert reach_after(MAX_REACH, [False] * 10) == MAX_REACH
+    assert reach_after(8, [True] * 9 + [False]) == 7

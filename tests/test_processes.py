@@ -186,6 +186,7 @@ def test_idle_workers_take_the_jobs_of_a_busy_one(
     polls = [workers.submit(0, "GET", f"/wait/{name}-{number}") for number in range(WORKERS)]
     for number in range(WORKERS):
         signals.wait(f"{name}-{number}.started")
+    for number in range(WORKERS):
         signals.send(f"{name}-{number}.go")
 
     results = [workers.request(1, "GET", poll, headers=LONG).json() for poll in polls]

@@ -25,8 +25,8 @@ from asyncjobs.stores.sqlite import commits
 from asyncjobs.stores.sqlite.checkpoints import TRUNCATE_ABOVE
 from asyncjobs.stores.sqlite.locks import FileLock
 from asyncjobs.stores.sqlite.peers import Peers
+from asyncjobs.stores.sqlite.queries import select_routes
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
-from asyncjobs.stores.sqlite.store import _select_routes
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 
 
@@ -364,8 +364,8 @@ async def test_routes_are_found_by_the_index(path: Path, store: SqliteStore) -> 
     for route in ("report", "other", "report"):
         await store.add(a_job(route=route), REQUEST)
     connection = sqlite3.connect(path)
-    plan = connection.execute(f"EXPLAIN QUERY PLAN {_select_routes(State.QUEUED)}").fetchall()
-    found = connection.execute(_select_routes(State.QUEUED)).fetchall()
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {select_routes(State.QUEUED)}").fetchall()
+    found = connection.execute(select_routes(State.QUEUED)).fetchall()
     connection.close()
     assert found == [("other",), ("report",)]
     reads = [row[3] for row in plan if "jobs" in row[3]]

@@ -109,6 +109,7 @@ class Jobs:
                     self.handlers,
                     self.threads,
                     clock=clock,
+                    random=random,
                     concurrency=settings.concurrency,
                     drain_time=settings.drain_time,
                 )

@@ -43,7 +43,11 @@ OVERRULED: Final = "overruled"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which jobs to find, oldest due first. A field left at None does not restrict."""
+    """Which jobs to find, oldest due first. A field left at None does not restrict.
+
+    Attributes:
+        skip: so many of the oldest are left out.
+    """
 
     states: frozenset[State] | None = None
     routes: frozenset[str] | None = None
@@ -53,9 +57,10 @@ class Query:
     cancel_requested: bool | None = None
     due_by: float | None = None
     limit: int = 100
+    skip: int = 0
 
     def matches(self, job: Job) -> bool:
-        """Whether `job` is one of those asked for, the limit aside."""
+        """Whether `job` is one of those asked for, `limit` and `skip` aside."""
         return (
             (self.states is None or job.state in self.states)
             and (self.routes is None or job.route in self.routes)

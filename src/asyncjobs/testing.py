@@ -15,6 +15,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -260,6 +261,17 @@ class StoreContract:
         assert await store.find(Query(limit=3)) == [first, *early[:2]]
         routes = frozenset({"report", "other"})
         assert await store.find(Query(routes=routes, limit=3)) == [first, *early[:2]]
+
+    async def test_find_skips_the_oldest(self, store: Store) -> None:
+        """The oldest of what is found can be left out, whatever is asked for."""
+        jobs = [await store.add(a_job(created=NOW + number), REQUEST) for number in range(5)]
+        other = await store.add(a_job(created=NOW - 1, route="other"), REQUEST)
+        assert await store.find(Query(skip=2)) == jobs[1:]
+        assert await store.find(Query(skip=9)) == []
+        for routes, all_found in (({"report"}, jobs), ({"report", "other"}, [other, *jobs])):
+            query = Query(states=frozenset({State.QUEUED}), routes=frozenset(routes), skip=1)
+            assert await store.find(query) == all_found[1:]
+            assert await store.find(replace(query, limit=2)) == all_found[1:3]
 
     async def test_purge(self, store: Store) -> None:
         """Final jobs that have expired are forgotten with their bodies; all others stay."""

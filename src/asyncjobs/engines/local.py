@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 
 from ..engine import Engine
@@ -23,6 +25,8 @@ logger = logging.getLogger("asyncjobs")
 
 #: The queue is looked at that often in any case: the doorbell may have been missed. Seconds.
 LOOK_INTERVAL = 1.0
+#: The most shares of the queue that a process chooses from: see `reach_after`.
+MAX_REACH = 16
 #: Seconds that handlers have to stop, once they were told to at the end of the drain time.
 STOP_DEADLINE = 3 * STOP_GRACE
 
@@ -66,11 +70,22 @@ class Slots:
             self._tasks += change
 
 
+def reach_after(reach: int, taken: list[bool]) -> int:
+    """Out of how many shares of the queue to take the next jobs, after these claims.
+
+    Processes that all claim the oldest jobs get in each other's way: all but one come too late.
+    """
+    if taken.count(False) > len(taken) // 4:
+        return min(reach * 2, MAX_REACH)
+    return max(reach - 1, 1)
+
+
 class LocalEngine(Engine):
     """Runs as many jobs at a time as there are slots; the others wait in the store.
 
     Args:
         clock: tells which queued jobs are due.
+        random: keeps processes that share a queue out of each other's way.
         concurrency: how many asynchronous handlers run at a time.
         drain_time: seconds that running jobs have to end when the engine stops.
     """
@@ -83,6 +98,7 @@ class LocalEngine(Engine):
         threads: Threads,
         *,
         clock: Callable[[], float],
+        random: random.Random,
         concurrency: int,
         drain_time: float,
     ) -> None:
@@ -90,11 +106,14 @@ class LocalEngine(Engine):
         self._runner = runner
         self._handlers = handlers
         self._clock = clock
+        self._random = random
         self._drain_time = drain_time
         self._slots = Slots(handlers, concurrency, threads)
         self._running: set[asyncio.Task[Job]] = set()
         # The routes that may have jobs in the queue.
         self._queued: set[str] = set()
+        # Jobs are taken out of the oldest in the queue: out of so many times as many as can start.
+        self._reach = 1
         # When, by the clock of the loop, all routes are looked at next.
         self._next_look = 0.0
         self._doorbell = asyncio.Event()
@@ -220,14 +239,23 @@ class LocalEngine(Engine):
             else:
                 self._queued.add(job.route)
         # Together, so that all the claims are one transaction.
-        await asyncio.gather(*claims)
+        taken = await asyncio.gather(*claims)
+        self._reach = reach_after(self._reach, taken)
 
     async def _find_due(self, routes: frozenset[str], limit: int) -> list[Job]:
-        """The oldest queued jobs of these routes; takes note of when the next one is due."""
+        """Queued jobs of these routes; takes note of when the next one is due.
+
+        They are the oldest, unless other processes take the oldest as well.
+        """
         self._queued -= routes  # before the read: what is added meanwhile is looked for again
         query = Query(states=frozenset({State.QUEUED}), routes=routes, limit=limit)
-        queued = await self._store.find(query)
         now = self._clock()
+        if (share := self._random.randrange(self._reach)) > 0:
+            queued = await self._store.find(replace(query, skip=share * limit))
+            if len(queued) == limit and is_due(queued[-1], now):
+                self._queued |= routes
+                return queued
+        queued = await self._store.find(query)
         due = [job for job in queued if is_due(job, now)]
         if len(due) == limit:
             self._queued |= routes
@@ -236,7 +264,8 @@ class LocalEngine(Engine):
             self._next_look = min(self._next_look, asyncio.get_running_loop().time() + wait)
         return due
 
-    async def _claim(self, job: Job) -> None:
+    async def _claim(self, job: Job) -> bool:
+        """Start the job if it can be claimed; False if somebody else was faster."""
         handler = self._handlers[job.route]
         try:
             claimed = await self._runner.claim(job)
@@ -244,11 +273,12 @@ class LocalEngine(Engine):
             logger.warning("job %s has to wait: %s", job.id, error)
             self._queued.add(job.route)
             self._slots.give_back(handler)  # without the doorbell: the store is left some time
-            return
+            return True
         if claimed is None:
             self._give_back(handler)
-        else:
-            self._start(claimed)
+            return False
+        self._start(claimed)
+        return True
 
     async def _ended(self, seconds: float) -> None:
         """Wait for the running jobs, but not longer than that."""

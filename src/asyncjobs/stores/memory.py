@@ -50,7 +50,7 @@ class MemoryStore(Store):
     async def find(self, query: Query) -> list[Job]:
         found = [job for job in self._jobs.values() if query.matches(job)]
         found.sort(key=lambda job: job.due)  # stable: first come, first found
-        return found[: query.limit]
+        return found[query.skip : query.skip + query.limit]
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         stored = self._jobs.get(old.id)

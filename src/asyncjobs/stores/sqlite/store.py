@@ -18,6 +18,7 @@ from ...store import ANYONE, SOMETHING, Owner, Query, Store
 from .commits import Operation
 from .file import OpenFile
 from .neighbours import Neighbours
+from .queries import select_routes, where
 from .rows import (
     CHANGING_JOB_COLUMNS,
     JOB_COLUMNS,
@@ -71,7 +72,7 @@ _SELECT_RESULT = (
     " FROM jobs LEFT JOIN responses USING (seq) WHERE id = ?"
 )
 _FIND = f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE"
-_OLDEST = "ORDER BY due, seq LIMIT ?"
+_OLDEST = "ORDER BY due, seq LIMIT ? OFFSET ?"
 _SELECT_EXPIRED = "SELECT seq FROM jobs WHERE expires < ? LIMIT ?"
 _DELETE_EXPIRED = f"DELETE FROM jobs WHERE seq IN ({_SELECT_EXPIRED}) RETURNING seq, id"
 
@@ -100,8 +101,8 @@ class SqliteStore(Store):
         self._limit = limit
         self._random = random
         self._hints = Hints()
-        # The requests of jobs that were added as started: they are asked for at once, and once. With
-        # each, the version of the database without what others have written since.
+        # The requests of jobs that were added as started: they are asked for at once, and once.
+        # With each what `data_version` was before, which tells whether others have written since.
         self._fresh: dict[str, tuple[int, Request]] = {}
         self._open: OpenFile | None = None
 
@@ -173,13 +174,17 @@ class SqliteStore(Store):
         # Each route by itself: the index then gives its oldest jobs at once, however many queue.
         routes = self._routes(query)
         states = [None] if query.states is None else sorted(query.states)
+        # To skip within the index costs next to nothing, but it takes that all are in one place.
+        skip = query.skip if len(routes) == len(states) == 1 else 0
+        left = query.skip - skip
         found: list[tuple[Any, ...]] = []
         for route in routes:
             for state in states:
-                where, values = _where(query, route, state)
-                found += self._file.read(f"{_FIND} {where} {_OLDEST}", (*values, query.limit))
+                condition, values = where(query, route, state)
+                page = query.limit + left, skip
+                found += self._file.read(f"{_FIND} {condition} {_OLDEST}", (*values, *page))
         found.sort(key=lambda row: row[-2:])
-        return [job_from_row(row) for row in found[: query.limit]]
+        return [job_from_row(row) for row in found[left : left + query.limit]]
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         key = bytes.fromhex(old.id)
@@ -243,7 +248,7 @@ class SqliteStore(Store):
         if query.not_routes is None:
             return [None] if query.routes is None else sorted(query.routes)
         states = sorted(State if query.states is None else query.states)
-        found = {row[0] for state in states for row in self._file.read(_select_routes(state), ())}
+        found = {row[0] for state in states for row in self._file.read(select_routes(state), ())}
         return sorted((found if query.routes is None else query.routes) - query.not_routes)
 
     async def _read_job(self, select: str, job_id: str, owner: Owner) -> tuple[Any, ...]:
@@ -273,43 +278,6 @@ class SqliteStore(Store):
         except sqlite3.Error:
             return None  # whoever asks may see for itself
         return None if row is None else row[0]
-
-
-def _where(query: Query, route: str | None, state: State | None) -> tuple[str, list[Any]]:
-    conditions = ["TRUE"]
-    values: list[Any] = []
-    if state is not None:
-        # In words: SQLite uses a partial index only where it sees that its condition holds.
-        conditions.append(f"state = '{state.value}'")
-    if route is not None:
-        conditions.append("route = ?")
-        values.append(route)
-    if query.owner is not ANYONE:
-        conditions.append("owner IS ?")
-        values.append(query.owner)
-    if query.worker is not None:
-        conditions.append("worker = ?")
-        values.append(query.worker)
-    if query.cancel_requested is not None:
-        conditions.append("cancel_requested = ?")
-        values.append(query.cancel_requested)
-    if query.due_by is not None:
-        conditions.append("due <= ?")
-        values.append(query.due_by)
-    return " AND ".join(conditions), values
-
-
-def _select_routes(state: State) -> str:
-    """All routes of the jobs in one state, by one step through the index for each.
-
-    A DISTINCT would read all of them (https://wiki.postgresql.org/wiki/Loose_indexscan).
-    """
-    of_state = f"SELECT min(route) FROM jobs WHERE state = '{state.value}'"
-    return (
-        f"WITH RECURSIVE found (route) AS ({of_state} UNION ALL"
-        f" SELECT ({of_state} AND route > found.route) FROM found WHERE route IS NOT NULL)"
-        " SELECT route FROM found WHERE route IS NOT NULL"
-    )
 
 
 def _key(job_id: str) -> bytes | None:
