@@ -10,7 +10,8 @@
     │       ├── StoreReadOnly
     │       ├── StoreFull
     │       ├── StoreCorrupt                 junk, or another program's file
-    │       └── StoreTooNew                  written by a newer asyncjobs
+    │       ├── StoreTooNew                  written by a newer asyncjobs
+    │       └── StoreInUse                   by another process, where they cannot share it
     ├── StoreUnavailable        503  the store cannot take a write just now
     ├── ShuttingDown            503  this process accepts no more jobs
     ├── JobNotFound             404  no such job, or it is not yours
@@ -79,6 +80,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     """The store was written by a newer version of this library."""
+
+
+class StoreInUse(StoreError):
+    """Another process has the store open, and this system has no ``flock`` to share it by."""
 
 
 class StoreUnavailable(AsyncJobsError):

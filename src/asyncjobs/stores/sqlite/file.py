@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from .alone import alone
 from .checkpoints import Checkpointer
 from .commits import Flusher, GroupCommit
 from .locks import FileLock
@@ -38,6 +39,7 @@ class OpenFile:
     ) -> None:
         with explained(path), ExitStack() as opened:
             prepare_path(path)
+            opened.enter_context(alone(path))
             self._lock = FileLock(Path(f"{path}-lock"))
             opened.callback(self._lock.close)
             self._lock.acquire()
@@ -91,14 +93,19 @@ def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> 
     """
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("COMMIT")
-    fd = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
     opened.callback(os.close, fd)
     _sync_folder(path.parent)
     return fd
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names of new files durable as well (fsync(2), NOTES)."""
+    """Make the names of new files durable as well (fsync(2), NOTES).
+
+    Windows opens no folders.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,12 +1,15 @@
 """Locks between processes, by ``flock``: freed by the system itself when the holder dies.
 
 ``flock`` and not ``lockf``: the latter is lost as soon as anything in the process closes any other
-descriptor of the same file.
+descriptor of the same file. A system without ``flock``, as Windows is, has one process on a store
+only (see `alone`): there these are locks between the threads of that process.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from pathlib import Path
 
 try:
@@ -14,7 +17,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from ...errors import StorePathError
+#: Whether processes can share a store on this system.
+HAS_FLOCK = fcntl is not None
 
 
 def sync_data(fd: int) -> None:
@@ -29,27 +33,64 @@ class FileLock:
     """
 
     def __init__(self, path: Path) -> None:
-        if fcntl is None:
-            raise StorePathError(
-                "this system has no flock, which the SQLite store needs: set the store to 'memory:'"
-            )
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._lock: _Flock | _ThreadLock
+        if HAS_FLOCK:
+            self._lock = _Flock(fd)
+        else:
+            os.close(fd)  # Windows renames no file that is open
+            self._lock = _ThreadLock(path)
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it. Never waits."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return self._lock.acquire(wait=False)
 
     def acquire(self) -> None:
         """Wait for the lock: for threads and for start and stop only."""
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._lock.acquire(wait=True)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def close(self) -> None:
+        """Give the lock up, with the descriptor."""
+        self._lock.close()
+
+
+class _Flock:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def acquire(self, *, wait: bool) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def release(self) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give the lock up, with the descriptor."""
         os.close(self._fd)
+
+
+class _ThreadLock:
+    def __init__(self, path: Path) -> None:
+        self._lock = _thread_locks.setdefault(path, threading.Lock())
+        self._held = False
+
+    def acquire(self, *, wait: bool) -> bool:
+        self._held = self._held or self._lock.acquire(wait)
+        return self._held
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self._lock.release()
+
+    def close(self) -> None:
+        self.release()
+
+
+_thread_locks: weakref.WeakValueDictionary[Path, threading.Lock] = weakref.WeakValueDictionary()

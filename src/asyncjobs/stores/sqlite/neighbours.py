@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from ...errors import StoreUnavailable
 from ...hints import Hints
 from ...job import Job
 from ...store import QUEUED, SOMETHING
@@ -92,7 +93,7 @@ class Neighbours:
         seen = data_version()
         while True:
             await asyncio.sleep(POLL_INTERVAL if self._mailbox is None else NET_INTERVAL)
-            with suppress(sqlite3.Error):  # whoever reads meets it, and reports it
+            with suppress(sqlite3.Error, StoreUnavailable):  # whoever reads meets that as well
                 if (version := data_version()) != seen:
                     seen = version
                     self._hints.send([SOMETHING])

@@ -98,7 +98,7 @@ def prepare_path(path: Path) -> None:
     # Only a file that is not there yet: to open and close a database past SQLite would drop the
     # locks that this process may have on it.
     with explained(path), suppress(FileExistsError):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def connect(path: Path, *, limit: int) -> sqlite3.Connection:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import Conflict, JobNotFound
+from ...errors import Conflict, JobNotFound, StoreUnavailable
 from ...hints import Hints
 from ...job import Job, Request, Response, State
 from ...store import ANYONE, SOMETHING, Owner, Query, Store
@@ -275,7 +275,7 @@ class SqliteStore(Store):
     def _version_of(self, job_id: str) -> int | None:
         try:
             row = self._file.read_one(_SELECT_VERSION, (_key(job_id),))
-        except sqlite3.Error:
+        except (sqlite3.Error, StoreUnavailable):
             return None  # whoever asks may see for itself
         return None if row is None else row[0]
 
