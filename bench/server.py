@@ -28,11 +28,13 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.folder = folder
+        config = folder / "hypercorn.toml"
+        config.write_text("keep_alive_max_requests = 1000000\n")  # after 1,000 it would hang up
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "hypercorn", app),
                 *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
-                *("--log-level", "warning"),
+                *("--log-level", "warning", "--config", str(config)),
             ],
             cwd=folder,
             env={
