@@ -1,0 +1,48 @@
+"""The limits on what runs in this process at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from ..handler import Handler
+from ..threads import Threads
+
+
+class Slots:
+    """How many more jobs of each route may run here.
+
+    There are three limits: on tasks, on threads, and the route's own.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], concurrency: int, threads: Threads) -> None:
+        self._handlers = handlers
+        self._concurrency = concurrency
+        self._threads = threads
+        self._taken: Counter[str] = Counter()
+        self._tasks = 0
+        self._threaded = 0
+
+    def free(self, handler: Handler) -> int:
+        """How many jobs of this handler could start now."""
+        if handler.threaded:
+            # Threads that nobody waits for any more are busy all the same.
+            free = min(self._threads.size - self._threaded, self._threads.free)
+        else:
+            free = self._concurrency - self._tasks
+        if handler.concurrency is not None:
+            free = min(free, handler.concurrency - self._taken[handler.route])
+        return max(free, 0)
+
+    def take(self, handler: Handler) -> None:
+        self._count(handler, 1)
+
+    def give_back(self, handler: Handler) -> None:
+        self._count(handler, -1)
+
+    def _count(self, handler: Handler, change: int) -> None:
+        self._taken[handler.route] += change
+        if handler.threaded:
+            self._threaded += change
+        else:
+            self._tasks += change
