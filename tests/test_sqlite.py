@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,10 @@ from asyncjobs.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
-from asyncjobs.job import Job, Request, State
+from asyncjobs.job import Request, State
 from asyncjobs.store import QUEUED, Query
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import commits
 from asyncjobs.stores.sqlite.checkpoints import TRUNCATE_ABOVE
-from asyncjobs.stores.sqlite.locks import FileLock
 from asyncjobs.stores.sqlite.peers import Peers
 from asyncjobs.stores.sqlite.queries import select_routes
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
@@ -134,41 +132,6 @@ async def test_a_write_that_breaks_off_takes_no_other_with_it(store: SqliteStore
         *("Job", "UnicodeEncodeError", "Job", "Conflict")
     ]
     assert {job.id for job in await store.find(Query())} == {jobs[0].id, jobs[2].id}
-
-
-async def test_a_full_store_refuses_writes_and_recovers(path: Path) -> None:
-    """When there is no room left a write fails, reads go on, and it recovers once there is room."""
-    async with SqliteStore(path, limit=400_000) as store:
-        large = Request(method="POST", path="/", body=b"x" * 100_000)
-        outcomes = [await outcome_of(store.add(a_job(), large)) for _ in range(5)]
-        kept = [outcome for outcome in outcomes if isinstance(outcome, Job)]
-        refused = outcomes[len(kept) :]
-        assert kept
-        assert refused
-        assert all(
-            isinstance(error, StoreUnavailable) and "full" in str(error) for error in refused
-        )
-        for job in kept:
-            assert await store.get(job.id) == job
-        job = kept[0].start(store.worker, NOW)
-        await store.replace(kept[0], job)
-        await store.replace(job, job.fail(NOW, NOW), RESPONSE)
-        assert await store.purge(NOW + 1) == 1
-        await store.add(a_job(), large)
-
-
-async def test_a_locked_store_fails_in_the_end(
-    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While another process keeps the lock writes wait, and fail after a while; later ones work."""
-    monkeypatch.setattr(commits, "LOCK_TIMEOUT", 0.05)
-    lock = FileLock(Path(f"{path}-lock"))
-    lock.acquire()
-    with pytest.raises(StoreUnavailable, match="locked"):
-        await store.add(a_job(), REQUEST)
-    lock.close()
-    job = await store.add(a_job(), REQUEST)
-    assert [found.id for found in await store.find(Query())] == [job.id]
 
 
 async def test_a_lock_of_sqlite_itself_is_waited_for(store: SqliteStore, path: Path) -> None:
@@ -384,13 +347,6 @@ def test_headers_that_would_break_their_line_are_refused() -> None:
 async def open_and_close(path: Path) -> None:
     async with SqliteStore(path):
         pass
-
-
-async def outcome_of(adding: Awaitable[Job]) -> Job | Exception:
-    try:
-        return await adding
-    except StoreUnavailable as error:
-        return error
 
 
 def committed_ids(path: Path) -> set[str]:

@@ -169,3 +169,11 @@ class Store(ABC):
     @abstractmethod
     async def orphans(self) -> list[Job]:
         """Jobs that are running, says the store, but whose worker is dead."""
+
+    async def health(self) -> None:
+        """Look whether a new job would be kept now. Writes nothing.
+
+        Raises:
+            StoreUnavailable: it would not; the message says why, in words for clients.
+        """
+        return

@@ -28,7 +28,7 @@ from typing import Any, Self
 
 from ..job import Job, Request, Response, State
 from ..store import ANYONE, Query, Store
-from ..stores.sqlite import SqliteStore, checkpoints, commits, file
+from ..stores.sqlite import SqliteStore, checkpoints, file, flusher
 from ..stores.sqlite.schema import connect
 from .wrapper import StoreWrapper
 
@@ -39,8 +39,8 @@ class SynchronousOff(SqliteStore):
     """Nothing is ever flushed, neither by SQLite nor by the store."""
 
     async def __aenter__(self) -> Self:
-        vars(file)["connect"] = vars(checkpoints)["connect"] = _connect_unsynchronised
-        vars(commits)["sync_data"] = vars(checkpoints)["sync_data"] = lambda fd: None
+        vars(file)["connect"] = _connect_unsynchronised
+        vars(flusher)["sync_data"] = vars(checkpoints)["sync_data"] = lambda fd: None
         return await super().__aenter__()
 
 
@@ -67,7 +67,7 @@ class AckBeforeFlush(SqliteStore):
         return await super().__aenter__()
 
 
-class _LateFlusher(commits.Flusher):
+class _LateFlusher(flusher.Flusher):
     def flush(self, done: Callable[[OSError | None], None]) -> None:
         self._loop.call_soon(done, None)
         super().flush(lambda error: None)

@@ -20,8 +20,8 @@ from pathlib import Path
 DATABASE = "jobs.db"
 #: Written by `acks.AckFile`.
 ACKS = "acks"
-# The shared memory is made anew by the first who opens the database, and the lock file is empty.
-_IRRELEVANT = (f"{DATABASE}-shm", f"{DATABASE}-lock")
+# The shared memory is made anew by the first who opens the database; nothing reads the others.
+_IRRELEVANT = (f"{DATABASE}-shm", f"{DATABASE}-lock", f"{DATABASE}-ballast")
 
 
 @dataclass(frozen=True, slots=True)

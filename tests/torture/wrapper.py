@@ -62,3 +62,6 @@ class StoreWrapper(Store):
 
     async def orphans(self) -> list[Job]:
         return await self.inner.orphans()
+
+    async def health(self) -> None:
+        await self.inner.health()

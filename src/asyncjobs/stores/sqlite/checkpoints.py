@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import queue
 import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 
+from .condition import Condition, is_damage
 from .locks import FileLock, sync_data
-from .schema import connect
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -24,15 +25,30 @@ class Checkpointer:
 
     That lock is why: before SQLite 3.51.3 (and 3.50.7, 3.44.6) a checkpoint that races a commit of
     another connection can lose transactions (https://www.sqlite.org/wal.html#walresetbug).
+
+    Args:
+        path: of the database, for the log.
+        connection: an own one, opened with the store: the path may lead elsewhere later.
+        lock: an own handle on the lock of all writers.
+        wal: a descriptor of the write-ahead log.
+        condition: of the store; a damaged one is left as it is.
     """
 
-    def __init__(self, path: Path, *, limit: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        lock: FileLock,
+        wal: int,
+        condition: Condition,
+    ) -> None:
         self._path = path
-        self._limit = limit
-        self._wal = Path(f"{path}-wal")
+        self._connection = connection
+        self._lock = lock
+        self._wal = wal
+        self._condition = condition
         self._written = 0
-        self._due = threading.Event()
-        self._closing = False
+        self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="asyncjobs-checkpoints", daemon=True)
         self._thread.start()
 
@@ -41,35 +57,35 @@ class Checkpointer:
         self._written += size
         if self._written > CHECKPOINT_EVERY:
             self._written = 0
-            self._due.set()
+            self.start()
+
+    def start(self) -> None:
+        """Begin a checkpoint now."""
+        self._orders.put(True)
 
     def close(self) -> None:
-        """End the thread, after the checkpoint that it may be at."""
-        self._closing = True
-        self._due.set()
+        """End the thread, after what was begun."""
+        self._orders.put(False)
         self._thread.join()
 
     def _run(self) -> None:
-        while self._due.wait() and not self._closing:
-            self._due.clear()
+        while self._orders.get():
             try:
-                with (
-                    closing(FileLock(Path(f"{self._path}-lock"))) as lock,
-                    closing(connect(self._path, limit=self._limit)) as connection,
-                ):
-                    self._checkpoint(lock, connection)
+                if not self._condition.is_damaged:
+                    self._checkpoint()
             except (sqlite3.Error, OSError) as error:
                 # Nothing is lost: the log only grows until a later checkpoint gets through.
                 logger.warning("the checkpoint of %s has to wait: %s", self._path, error)
+                if isinstance(error, sqlite3.Error) and is_damage(error):
+                    self._condition.damaged(error)
 
-    def _checkpoint(self, lock: FileLock, connection: sqlite3.Connection) -> None:
+    def _checkpoint(self) -> None:
         # Before the lock: a checkpoint syncs the log first, and then has little left to wait for.
-        with open(self._wal, "rb") as wal:
-            sync_data(wal.fileno())
-        lock.acquire()
+        sync_data(self._wal)
+        self._lock.acquire()
         try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            if self._wal.stat().st_size > TRUNCATE_ABOVE:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if os.fstat(self._wal).st_size > TRUNCATE_ABOVE:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
-            lock.release()
+            self._lock.release()

@@ -8,57 +8,27 @@ about 0.1 ms. The disk is waited for in a thread (`Flusher`), for all that was c
 from __future__ import annotations
 
 import asyncio
-import logging
-import queue
+import contextvars
 import random
 import sqlite3
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from typing import Any
 
-from ...errors import Conflict, StoreUnavailable
-from .locks import FileLock, sync_data
-from .schema import unavailable
-
-logger = logging.getLogger("asyncjobs.store")
-
-#: Runs statements in the open transaction. It may raise `Conflict` if it has changed nothing.
-Operation = Callable[[Callable[..., sqlite3.Cursor]], None]
+from ...errors import StoreUnavailable
+from ...store import SOMETHING
+from .condition import LOCKED, NO_ROOM, Condition, is_locked, reason_of, wants_room
+from .flusher import Flusher
+from .identity import Identity
+from .locks import FileLock
+from .reserve import Reserve
+from .transactions import Operation, Write, refuse, transact
 
 #: How long a write waits for other processes before it fails, in seconds.
 LOCK_TIMEOUT = 5.0
-
-
-class Write:
-    """An operation that is on its way, and who waits for it.
-
-    Attributes:
-        asked: when it was asked for, by the clock of the loop.
-        error: why it failed, if it did.
-    """
-
-    __slots__ = ("_waiters", "asked", "error", "job_id", "operation")
-
-    def __init__(self, job_id: str, operation: Operation, asked: float) -> None:
-        self.job_id = job_id
-        self.operation = operation
-        self.asked = asked
-        self.error: BaseException | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-
-    def settled(self) -> asyncio.Future[None]:
-        """Is done when the write is durable or has failed. Its cancellation changes nothing."""
-        # A future for each who waits: if one of them is cancelled, so is only what it waits on.
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        return waiter
-
-    def settle(self) -> None:
-        """Tell all who wait."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+#: While the store is in trouble, it is tried so often whether that has passed. Seconds.
+TRIAL_INTERVAL = 1.0
 
 
 class GroupCommit:
@@ -68,24 +38,34 @@ class GroupCommit:
         connection: in autocommit mode; used on the loop only, by readers too.
         lock: shared with every process that writes the same file.
         flusher: makes what is committed durable.
+        identity: of the files that must still be there when a write is acknowledged.
+        reserve: what there is when there is no room any more.
+        condition: is told of all trouble.
         settled: called with the ids of jobs whose changes have become durable.
+        lost: called with the paths that do not lead to the open files any more.
     """
 
     def __init__(
         self,
-        path: Path,
         connection: sqlite3.Connection,
         lock: FileLock,
         flusher: Flusher,
+        identity: Identity,
+        reserve: Reserve,
+        condition: Condition,
         *,
         settled: Callable[[list[str]], None],
+        lost: Callable[[list[str]], None],
         random: random.Random,
     ) -> None:
-        self._path = path
         self._connection = connection
         self._lock = lock
         self._flusher = flusher
+        self._identity = identity
+        self._reserve = reserve
+        self._condition = condition
         self._settled = settled
+        self._lost = lost
         self._random = random
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Write] = []
@@ -93,20 +73,55 @@ class GroupCommit:
         self._unsettled: dict[str, Write] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._broken: StoreUnavailable | None = None
+        self._trials: asyncio.Task[None] | None = None
 
-    async def write(self, job_id: str, operation: Operation) -> None:
-        """Run `operation` in the next transaction. Durable when it returns.
+    def write(
+        self, job_id: str, operation: Operation, *, can_wait: bool = False
+    ) -> Coroutine[Any, Any, None]:
+        """Run `operation` in the next transaction. Durable when it has been awaited.
 
         If the caller is cancelled meanwhile, the write goes on.
 
+        Args:
+            can_wait: whether it is refused while the store is in trouble, so that there is room for
+                the writes that cannot.
+
         Raises:
-            StoreUnavailable: nothing was written, unless it was the disk that failed.
+            StoreUnavailable: nothing was written, unless it was the disk that failed or the files
+                that were lost. May be raised by the call already.
             Exception: whatever `operation` raised, and nothing was written.
         """
-        if self._broken is not None:
-            raise self._broken
-        write = Write(job_id, operation, self._loop.time())
+        self._condition.check(can_wait=can_wait)
+        return self._write(job_id, operation, can_wait=can_wait)
+
+    def unsettled(self, job_id: str) -> Write | None:
+        """The write to this job that is not durable yet, if there is one."""
+        return self._unsettled.get(job_id)
+
+    def check(self) -> None:
+        """Look whether a new job would be taken now; nothing is written.
+
+        Raises:
+            StoreUnavailable: it would not, and why.
+        """
+        if not self._condition.is_final:
+            if lost := self._identity.lost():
+                self._files_lost(lost)
+            elif not self._reserve.is_whole():
+                self._lacks_room()
+        self._condition.check(can_wait=True)
+
+    async def drain(self) -> None:
+        """Wait until every write so far is durable or has failed."""
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """Try no more whether trouble has passed."""
+        if self._trials is not None:
+            self._trials.cancel()
+
+    async def _write(self, job_id: str, operation: Operation, *, can_wait: bool) -> None:
+        write = Write(job_id, operation, self._loop.time(), can_wait=can_wait)
         self._waiting.append(write)
         self._unsettled[job_id] = write
         self._idle.clear()
@@ -117,102 +132,84 @@ class GroupCommit:
         if write.error is not None:
             raise write.error
 
-    def unsettled(self, job_id: str) -> Write | None:
-        """The write to this job that is not durable yet, if there is one."""
-        return self._unsettled.get(job_id)
-
-    async def drain(self) -> None:
-        """Wait until every write so far is durable or has failed."""
-        await self._idle.wait()
-
     def _commit(self) -> None:
         """Commit all that waits, and have it flushed.
 
         What is written meanwhile waits for the next turn: to be committed during the flush would
         gain it nothing, as it would have to be flushed by the next one all the same.
         """
+        if self._condition.is_final:
+            self._fail_all()
+            return
         done = False
         if self._lock.try_acquire():
             try:
                 done = self._transact(self._waiting)
             finally:
                 self._lock.release()
-        if done:
-            batch, self._waiting = self._waiting, []
+        if not done:
+            self._again_soon()
+            return
+        batch, self._waiting = self._waiting, []
+        if any(write.error is None for write in batch):
             self._flusher.flush(partial(self._flushed, batch))
         else:
-            self._again_soon()
+            self._settle(batch)  # nothing was committed
 
     def _again_soon(self) -> None:
         """Another process has the lock: let the batch grow, but not wait for ever."""
         if self._loop.time() - self._waiting[0].asked > LOCK_TIMEOUT:
-            logger.error("another process keeps the store %s locked", self._path)
-            self._fail(StoreUnavailable("another process keeps the job store locked"))
+            self._in_trouble(LOCKED)
+            self._fail_all()
         else:
             # The jitter keeps two processes from meeting at the lock again and again.
             self._loop.call_later(self._random.uniform(0.0002, 0.0008), self._commit)
 
     def _transact(self, batch: list[Write]) -> bool:
-        """Run the batch in one transaction; False if the database is locked just now.
-
-        If the transaction as a whole fails, so does each write in it.
-        """
-        execute = self._connection.execute
-        try:
-            # A deferred BEGIN would fail at its first write with SQLITE_BUSY_SNAPSHOT.
-            execute("BEGIN IMMEDIATE")
-            while (culprit := self._run(batch)) is not None:
-                # It may have got half way: take all back, and run the others without it.
-                execute("ROLLBACK")
-                execute("BEGIN IMMEDIATE")
-                batch = [write for write in batch if write is not culprit]
-            execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-                return False
-            self._log_failure(error)
-            for write in batch:
-                write.error = unavailable(error)
+        """Do what can be done of the batch; False if the database is locked just now."""
+        if not self._reserve.is_whole():
+            batch = _without_those_that_can_wait(batch, self._lacks_room())
+        while batch:
+            try:
+                transact(self._connection, batch)
+                break
+            except sqlite3.Error as error:
+                if is_locked(error):
+                    return False
+                batch = self._save(batch, error)
         return True
 
-    def _run(self, batch: list[Write]) -> Write | None:
-        """Run each operation; the first that broke off in the middle, if one did."""
-        execute = self._connection.execute
-        for write in batch:
-            write.error = None
-            try:
-                write.operation(execute)
-            except Conflict as conflict:
-                write.error = conflict
-            except sqlite3.Error:
-                raise
-            except Exception as error:
-                write.error = error
-                return write
-        return None
+    def _save(self, batch: list[Write], error: sqlite3.Error) -> list[Write]:
+        """What of a batch that could not be written is to be tried again."""
+        self._condition.write_failed(error)
+        self._try_until_it_passes()
+        if wants_room(error) and self._reserve.let_go():
+            return _without_those_that_can_wait(batch, reason_of(error))
+        refuse(batch, reason_of(error))
+        return []
 
     def _flushed(self, batch: list[Write], error: OSError | None) -> None:
-        if error is None:
-            self._settle(batch)
+        """The batch is on the disk, unless there was an error: if that is the disk which our paths
+        lead to, it can be acknowledged."""
+        if error is not None:
+            self._condition.flush_failed(error)
+        elif lost := self._identity.lost():
+            self._files_lost(lost)
         else:
-            # The kernel drops the dirty pages of a failed sync, so a second one that succeeds would
-            # prove nothing (https://wiki.postgresql.org/wiki/Fsync_Errors): never ack again.
-            self._log_failure(error)
-            self._broken = unavailable(error)
-            self._waiting = batch + self._waiting
-            self._fail(self._broken)
+            self._settle(batch)
+            return
+        self._waiting = batch + self._waiting
+        self._fail_all()
 
-    def _fail(self, error: StoreUnavailable) -> None:
+    def _files_lost(self, lost: list[str]) -> None:
+        self._condition.files_lost(lost)
+        self._lost(lost)
+
+    def _fail_all(self) -> None:
         """No write that waits comes through."""
         batch, self._waiting = self._waiting, []
-        for write in batch:
-            write.error = error
+        refuse(batch, str(self._condition.reason))
         self._settle(batch)
-
-    def _log_failure(self, error: BaseException) -> None:
-        logger.error("the store %s cannot be written: %s", self._path, error)
 
     def _settle(self, batch: list[Write]) -> None:
         """The end of a turn: tell everybody, and begin the next one."""
@@ -232,39 +229,47 @@ class GroupCommit:
             self._busy = False
             self._idle.set()
 
+    def _in_trouble(self, reason: str) -> None:
+        self._condition.trouble(reason)
+        self._try_until_it_passes()
 
-class Flusher:
-    """Waits for the disk in a thread of its own, so that the loop never does.
+    def _lacks_room(self) -> str:
+        """The reserve is not whole: in any trouble that we know of, else another process has let
+        some go. Returns the reason."""
+        if self._condition.reason is None:
+            self._in_trouble(NO_ROOM)
+        return str(self._condition.reason)
 
-    Args:
-        fd: an own descriptor of the write-ahead log.
-    """
+    def _try_until_it_passes(self) -> None:
+        if self._trials is None or self._trials.done():
+            # In a context of its own: the one here is that of a request.
+            self._trials = self._loop.create_task(
+                self._try_again_and_again(), context=contextvars.Context()
+            )
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._loop = asyncio.get_running_loop()
-        self._orders: queue.SimpleQueue[Callable[[OSError | None], None] | None]
-        self._orders = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="asyncjobs-flusher", daemon=True)
-        self._thread.start()
+    async def _try_again_and_again(self) -> None:
+        """Try to write until the trouble has passed, or has turned out to stay."""
+        while not self._condition.is_final:
+            await asyncio.sleep(TRIAL_INTERVAL)
+            with suppress(StoreUnavailable):
+                if self._has_room():
+                    await self._write(SOMETHING, _trial, can_wait=True)
+                    self._condition.recovered()
+                    return
 
-    def flush(self, done: Callable[[OSError | None], None]) -> None:
-        """Call `done` on the loop once all that was written before this call is on the disk."""
-        self._orders.put(done)
+    def _has_room(self) -> bool:
+        try:
+            return self._reserve.take_back()
+        except sqlite3.Error as error:
+            raise self._condition.read_failed(error) from error
 
-    def close(self) -> None:
-        """End the thread, after what was ordered."""
-        self._orders.put(None)
-        self._thread.join()
 
-    def _run(self) -> None:
-        while (done := self._orders.get()) is not None:
-            error = None
-            try:
-                sync_data(self._fd)
-            except OSError as caught:
-                error = caught
-            try:
-                self._loop.call_soon_threadsafe(done, error)
-            except RuntimeError:
-                return  # the loop was closed with writes on their way: nobody waits for them
+def _without_those_that_can_wait(batch: list[Write], reason: str) -> list[Write]:
+    refuse((write for write in batch if write.can_wait), reason)
+    return [write for write in batch if not write.can_wait]
+
+
+def _trial(execute: Callable[..., sqlite3.Cursor]) -> None:
+    """A write that changes nothing that anybody reads."""
+    (version,) = execute("PRAGMA user_version").fetchone()
+    execute(f"PRAGMA user_version = {version}")

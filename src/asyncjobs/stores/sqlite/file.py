@@ -6,16 +6,20 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from .alone import alone
 from .checkpoints import Checkpointer
-from .commits import Flusher, GroupCommit
+from .commits import GroupCommit
+from .condition import Condition
+from .flusher import Flusher
+from .identity import Identity
 from .locks import FileLock
 from .peers import Peers
-from .schema import connect, create_or_check, explained, prepare_path
+from .reserve import Reserve
+from .schema import connect, create_or_check, explained, prepare_path, untouched
 
 
 class OpenFile:
@@ -37,53 +41,111 @@ class OpenFile:
         settled: Callable[[list[str]], None],
         random: random.Random,
     ) -> None:
+        self._path = path
+        self._wal_path = f"{path}-wal"
+        self._condition = Condition(path)
         with explained(path), ExitStack() as opened:
             prepare_path(path)
             opened.enter_context(alone(path))
-            self._lock = FileLock(Path(f"{path}-lock"))
-            opened.callback(self._lock.close)
+            self._lock = _open_lock(path, opened)
             self._lock.acquire()
             opened.callback(self._lock.release)
 
             # One for reads and writes, which take turns on the loop: a second one would drop all
             # the pages that it has read at each commit of the first.
-            self._connection = connect(path, limit=limit)
-            opened.callback(self._connection.close)
+            self._connection = _connect(path, opened)
             create_or_check(self._connection, path)
+            reserve = Reserve(path, self._connection, limit=limit)
+            reserve.make()
 
             self.peers = Peers(Path(f"{path}-procs"))
             self.peers.join()
             opened.callback(self.peers.leave)
 
-            flusher = Flusher(_open_wal(self._connection, path, opened))
+            wal = _open_wal(self._connection, path, opened)
+            flusher = Flusher(wal)
             opened.callback(flusher.close)
+            files = [path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-lock"))]
             self.commits = GroupCommit(
-                path, self._connection, self._lock, flusher, settled=settled, random=random
+                self._connection,
+                self._lock,
+                flusher,
+                Identity([*files, self.peers.file]),
+                reserve,
+                self._condition,
+                settled=settled,
+                lost=self._save_log,
+                random=random,
             )
-            self.checkpointer = Checkpointer(path, limit=limit)
+            self.checkpointer = Checkpointer(
+                path,
+                _connect(path, opened),
+                _open_lock(path, opened),
+                wal,
+                self._condition,
+            )
             self._lock.release()
             self._close = opened.pop_all().close
 
     def close(self) -> None:
-        """Close the file, and checkpoint it if nobody else has it open."""
+        """Close the file, and checkpoint it if nobody else has it open and nothing is wrong."""
+        self.commits.close()
         self.checkpointer.close()
         # Closing the last connection is a checkpoint too: it must not race another's commit.
         self._lock.acquire()
-        self._close()
+        with ExitStack() as closing:
+            # The reader would make the log anew if it is not there, and so cannot be touched.
+            if self._condition.is_final and os.path.exists(self._wal_path):
+                with suppress(sqlite3.Error):  # nothing there can be read
+                    closing.enter_context(untouched(self._path))
+            self._close()
 
-    def read(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """All rows. To the end always: an unfinished cursor pins the snapshot of later reads."""
-        return self._connection.execute(sql, values).fetchall()
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows. To the end always: an unfinished cursor pins the snapshot of later reads.
 
-    def read_one(self, sql: str, values: Sequence[Any]) -> tuple[Any, ...] | None:
-        """The row, if there is one."""
+        Raises:
+            StoreUnavailable
+        """
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._condition.read_failed(error) from error
+
+    def read_one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The row, if there is one.
+
+        Raises:
+            StoreUnavailable
+        """
         rows = self.read(sql, values)
         return rows[0] if rows else None
 
     def data_version(self) -> int:
-        """A number that changes when another process commits, and not when this one does."""
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        """A number that changes when another process commits, and not when this one does.
+
+        Raises:
+            StoreUnavailable
+        """
+        ((version,),) = self.read("PRAGMA data_version")
         return int(version)
+
+    def _save_log(self, lost: list[str]) -> None:
+        """If it is the log alone that is lost, what was acknowledged is still saved from it: it is
+        open here, and nowhere else any more."""
+        if lost == [self._wal_path]:
+            self.checkpointer.start()
+
+
+def _open_lock(path: Path, opened: ExitStack) -> FileLock:
+    lock = FileLock(Path(f"{path}-lock"))
+    opened.callback(lock.close)
+    return lock
+
+
+def _connect(path: Path, opened: ExitStack) -> sqlite3.Connection:
+    connection = connect(path)
+    opened.callback(connection.close)
+    return connection
 
 
 def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> int:

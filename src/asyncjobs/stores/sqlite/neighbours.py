@@ -7,7 +7,6 @@ out are hints (see `store`): nothing here has to arrive.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -93,7 +92,7 @@ class Neighbours:
         seen = data_version()
         while True:
             await asyncio.sleep(POLL_INTERVAL if self._mailbox is None else NET_INTERVAL)
-            with suppress(sqlite3.Error, StoreUnavailable):  # whoever reads meets that as well
+            with suppress(StoreUnavailable):  # whoever reads meets that as well
                 if (version := data_version()) != seen:
                     seen = version
                     self._hints.send([SOMETHING])

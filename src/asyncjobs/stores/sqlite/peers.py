@@ -29,6 +29,11 @@ class Peers:
         self.folder = folder
         self._lock: FileLock | None = None
 
+    @property
+    def file(self) -> Path:
+        """The file whose lock says that this process lives."""
+        return self._path(self.name)
+
     def join(self) -> None:
         """Be alive, for all to see, until `leave` or until the process ends."""
         self.folder.mkdir(mode=0o700, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from errno import EACCES, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from ...errors import (
     StorePathError,
     StoreReadOnly,
     StoreTooNew,
-    StoreUnavailable,
 )
 
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
@@ -101,23 +100,20 @@ def prepare_path(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def connect(path: Path, *, limit: int) -> sqlite3.Connection:
-    """A connection in autocommit mode that never waits for a lock by itself.
-
-    `limit` is the greatest size of the file in bytes.
-    """
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode that never waits for a lock by itself."""
     connection = sqlite3.connect(
         path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
-        _configure(connection.execute, limit)
+        _configure(connection.execute)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _configure(execute: Callable[[str], sqlite3.Cursor], limit: int) -> None:
+def _configure(execute: Callable[[str], sqlite3.Cursor]) -> None:
     # The ack does not rest on SQLite's own sync: GroupCommit flushes the log before it answers.
     execute("PRAGMA synchronous = NORMAL")
     # A checkpoint by chance, in a commit on the event loop, would block it for many milliseconds.
@@ -125,8 +121,6 @@ def _configure(execute: Callable[[str], sqlite3.Cursor], limit: int) -> None:
     execute("PRAGMA journal_size_limit = 16777216")
     execute("PRAGMA secure_delete = FAST")
     execute("PRAGMA cache_size = -8000")
-    (page_size,) = execute("PRAGMA page_size").fetchone()
-    execute(f"PRAGMA max_page_count = {max(1, limit // page_size)}")
 
 
 def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
@@ -176,6 +170,18 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 
 
 @contextmanager
+def untouched(path: Path) -> Iterator[None]:
+    """Within this, connections can be closed and the files of the database stay as they are.
+
+    The last one to close would checkpoint the log and delete it. One that can only read does
+    neither, and while it is there no other is the last.
+    """
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        yield
+
+
+@contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system say of `path` at start into an error that helps."""
     try:
@@ -201,14 +207,6 @@ def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
             "file and to its folder"
         )
     return StoreError(f"the store {path} cannot be opened: {error} ({name})")
-
-
-def unavailable(error: BaseException) -> StoreUnavailable:
-    """What a failed write to an open store answers. Clients read it: where the store is, is not
-    for them."""
-    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL"):
-        return StoreUnavailable("the disk or the size limit of the job store is full")
-    return StoreUnavailable(f"the job store cannot be written: {error}")
 
 
 def _file_system_of(folder: Path) -> str | None:

@@ -15,7 +15,6 @@ from ...errors import Conflict, JobNotFound, StoreUnavailable
 from ...hints import Hints
 from ...job import Job, Request, Response, State
 from ...store import ANYONE, SOMETHING, Owner, Query, Store
-from .commits import Operation
 from .file import OpenFile
 from .neighbours import Neighbours
 from .queries import select_routes, where
@@ -32,6 +31,7 @@ from .rows import (
     response_from_row,
     response_to_row,
 )
+from .transactions import Operation
 
 #: The store's file may grow to this many bytes unless told otherwise; writes fail beyond it.
 DEFAULT_LIMIT = 64 * 1024**3
@@ -139,7 +139,7 @@ class SqliteStore(Store):
                 raise Conflict(f"there is a job {job.id} already") from None
             execute(_INSERT_REQUEST, request_row)
 
-        await self._write(job.id, operation, len(request.body))
+        await self._write(job.id, operation, len(request.body), can_wait=True)
         if job.state is State.RUNNING:
             self._fresh[job.id] = seen, request
         self._neighbours.wrote(None, job)
@@ -199,7 +199,13 @@ class SqliteStore(Store):
             if response_row is not None:
                 execute(_INSERT_RESPONSE, (key, *response_row))
 
-        await self._write(old.id, operation, 0 if response is None else len(response.body))
+        await self._write(
+            old.id,
+            operation,
+            0 if response is None else len(response.body),
+            # To start a job, and to tell how far it is: what ends one needs the room more.
+            can_wait=new.state is State.RUNNING and new.cancel_requested == old.cancel_requested,
+        )
         self._neighbours.wrote(old, new)
 
     async def purge(self, before: float) -> int:
@@ -238,6 +244,9 @@ class SqliteStore(Store):
             orphans += left
         return orphans
 
+    async def health(self) -> None:
+        self._file.commits.check()
+
     @property
     def _file(self) -> OpenFile:
         if self._open is None:
@@ -248,7 +257,7 @@ class SqliteStore(Store):
         if query.not_routes is None:
             return [None] if query.routes is None else sorted(query.routes)
         states = sorted(State if query.states is None else query.states)
-        found = {row[0] for state in states for row in self._file.read(select_routes(state), ())}
+        found = {row[0] for state in states for row in self._file.read(select_routes(state))}
         return sorted((found if query.routes is None else query.routes) - query.not_routes)
 
     async def _read_job(self, select: str, job_id: str, owner: Owner) -> tuple[Any, ...]:
@@ -264,10 +273,13 @@ class SqliteStore(Store):
             raise JobNotFound(f"no job {job_id}")
         return row
 
-    def _write(self, job_id: str, operation: Operation, body_size: int) -> Awaitable[None]:
+    def _write(
+        self, job_id: str, operation: Operation, body_size: int, *, can_wait: bool = False
+    ) -> Awaitable[None]:
         file = self._file
+        writing = file.commits.write(job_id, operation, can_wait=can_wait)
         file.checkpointer.wrote(body_size + _LOG_BYTES_PER_WRITE)
-        return file.commits.write(job_id, operation)
+        return writing
 
     def _settled(self, job_ids: list[str]) -> None:
         self._neighbours.changed(job_ids)
@@ -275,7 +287,7 @@ class SqliteStore(Store):
     def _version_of(self, job_id: str) -> int | None:
         try:
             row = self._file.read_one(_SELECT_VERSION, (_key(job_id),))
-        except (sqlite3.Error, StoreUnavailable):
+        except StoreUnavailable:
             return None  # whoever asks may see for itself
         return None if row is None else row[0]
 

@@ -1,0 +1,147 @@
+"""Why an open store takes no new jobs, if it does not: the one place that knows, and says it once.
+
+Trouble of most kinds passes: there is no room, the file system is read-only, another process keeps
+the lock. What ends jobs is still tried meanwhile, and a write that succeeds is the end of it. Three
+kinds stay until the store is opened again, and nothing is written any more: the disk has lost what
+it was given, the files are not there any more, or they are damaged.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import StoreUnavailable
+
+logger = logging.getLogger("asyncjobs.store")
+
+NO_ROOM = "the disk or the size limit of the job store is full"
+LOCKED = "another process keeps the job store locked"
+
+# As the database and the log tell of it, and as their shared memory does.
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+# SQLite does not tell a quota that is used up from any other error of a write.
+_WANTS_ROOM = (*_FULL, "SQLITE_IOERR_WRITE")
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
+class Condition:
+    """How the store at `path` does.
+
+    Attributes:
+        reason: why no new jobs are taken, in words for clients; None while they are.
+        is_final: whether nothing at all is written any more.
+        is_damaged: whether the files must be left as they are, even by a checkpoint.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.reason: str | None = None
+        self.is_final = False
+        self.is_damaged = False
+        self._unreadable = ""
+
+    def check(self, *, can_wait: bool) -> None:
+        """Let a write pass, if it may: one that can wait only while there is no trouble.
+
+        Raises:
+            StoreUnavailable
+        """
+        if self.reason is not None and (can_wait or self.is_final):
+            raise StoreUnavailable(self.reason)
+
+    def write_failed(self, error: sqlite3.Error) -> None:
+        """A transaction could not be made."""
+        if is_damage(error):
+            self.damaged(error)
+        else:
+            self.trouble(reason_of(error), str(error))
+
+    def read_failed(self, error: sqlite3.Error) -> StoreUnavailable:
+        """What to raise for a read that failed. Only damage keeps the store from taking jobs, which
+        is also what SQLite calls it if the disk cannot read."""
+        if is_damage(error):
+            self.damaged(error)
+        elif str(error) != self._unreadable:
+            self._unreadable = str(error)
+            logger.error("the store %s cannot be read: %s", self._path, error)
+        return StoreUnavailable(f"the job store cannot be read: {error}")
+
+    def flush_failed(self, error: OSError) -> None:
+        """The disk did not take what was committed.
+
+        The kernel drops the dirty pages of a failed sync, so a second one that succeeds would prove
+        nothing (https://wiki.postgresql.org/wiki/Fsync_Errors).
+        """
+        self._end(
+            f"the job store cannot be written: {error}",
+            f"the disk failed to keep what was written ({error})",
+            "see to the disk",
+        )
+
+    def files_lost(self, lost: Sequence[str]) -> None:
+        """Paths of the store do not lead to the open files any more."""
+        self._end(
+            "the files of the job store were deleted or replaced",
+            f"deleted, moved or replaced under the running server: {', '.join(lost)}",
+            "put back what belongs there",
+        )
+
+    def damaged(self, error: sqlite3.Error) -> None:
+        """The database is not what it should be."""
+        self.is_damaged = True
+        self._end(
+            "the job store is damaged",
+            f"the database is damaged ({error}); nothing in it was touched",
+            "keep its files, and restore it or move it away",
+        )
+
+    def trouble(self, reason: str, details: str = "") -> None:
+        """There is trouble that may pass."""
+        if self.reason is None:
+            said = f"{reason} ({details})" if details else reason
+            logger.error("the store %s takes no new jobs until it can: %s", self._path, said)
+        if not self.is_final:
+            self.reason = reason
+
+    def recovered(self) -> None:
+        """The trouble has passed."""
+        if self.reason is not None and not self.is_final:
+            self.reason = None
+            logger.warning("the store %s takes new jobs again", self._path)
+
+    def _end(self, reason: str, details: str, advice: str) -> None:
+        if not self.is_final:
+            self.reason, self.is_final = reason, True
+            logger.critical(
+                "the store %s takes no more jobs: %s. Stop the server, %s, then start it again",
+                *(self._path, details, advice),
+            )
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether another connection was faster."""
+    return _name(error).startswith("SQLITE_BUSY")
+
+
+def wants_room(error: sqlite3.Error) -> bool:
+    """Whether a write may have failed for want of room."""
+    return _name(error).startswith(_WANTS_ROOM)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the database is not what it should be."""
+    return _name(error).startswith(_DAMAGED)
+
+
+def reason_of(error: sqlite3.Error) -> str:
+    """Why a write failed, in words for clients: where the store is, is not for them."""
+    if _name(error).startswith(_FULL):
+        return NO_ROOM
+    return f"the job store cannot be written: {error}"
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "")  # the module's own errors have none

@@ -1,0 +1,47 @@
+"""Waits for the disk in a thread of its own, so that the event loop never does."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+
+from .locks import sync_data
+
+
+class Flusher:
+    """Makes what was written durable, and tells when it is.
+
+    Args:
+        fd: an own descriptor of the write-ahead log.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._loop = asyncio.get_running_loop()
+        self._orders: queue.SimpleQueue[Callable[[OSError | None], None] | None]
+        self._orders = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="asyncjobs-flusher", daemon=True)
+        self._thread.start()
+
+    def flush(self, done: Callable[[OSError | None], None]) -> None:
+        """Call `done` on the loop once all that was written before this call is on the disk."""
+        self._orders.put(done)
+
+    def close(self) -> None:
+        """End the thread, after what was ordered."""
+        self._orders.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (done := self._orders.get()) is not None:
+            error = None
+            try:
+                sync_data(self._fd)
+            except OSError as caught:
+                error = caught
+            try:
+                self._loop.call_soon_threadsafe(done, error)
+            except RuntimeError:
+                return  # the loop was closed with writes on their way: nobody waits for them

@@ -1,0 +1,34 @@
+"""Whether the files of an open store are still the ones that its paths lead to.
+
+What is written into a file that was deleted, moved away or replaced succeeds, and nobody will ever
+find it again. The files are looked at by `stat` alone: to open and close the database past SQLite
+would drop the locks that this process has on it (https://www.sqlite.org/howtocorrupt.html).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class Identity:
+    """The inodes that `paths` lead to now."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._known = {str(path): _inode(os.stat(path)) for path in paths}
+
+    def lost(self) -> list[str]:
+        """The paths that lead elsewhere by now, or nowhere, or where that cannot be told."""
+        lost = []
+        for path, known in self._known.items():
+            try:
+                if _inode(os.stat(path)) != known:
+                    lost.append(path)
+            except OSError:
+                lost.append(path)
+        return lost
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
