@@ -28,6 +28,7 @@ from asyncjobs.errors import (
 )
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Progress, Request, Response
+from asyncjobs.jobs import Health
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
 
@@ -917,3 +918,26 @@ def test_processes_keep_out_of_each_others_way() -> None:
     assert reach_after(4, [False]) == 8
     assert reach_after(MAX_REACH, [False] * 10) == MAX_REACH
     assert reach_after(8, [True] * 9 + [False]) == 7
+
+
+async def test_health(store: str) -> None:
+    """`health` tells how many jobs run here, and that no more are accepted once it is stopping."""
+    jobs = Jobs(store=store)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @jobs.function
+    async def wait() -> None:
+        started.set()
+        await go_on.wait()
+
+    async with jobs:
+        assert await jobs.health() == Health(accepting=True, reason=None, running=0)
+        await jobs.submit(wait)
+        await started.wait()
+        assert await jobs.health() == Health(accepting=True, reason=None, running=1)
+        draining = asyncio.create_task(jobs.drain())
+        await asyncio.sleep(0)
+        assert await jobs.health() == Health(False, "the server is stopping", running=1)
+        go_on.set()
+        await draining
+        assert await jobs.health() == Health(False, "the server is stopping", running=0)

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -47,6 +48,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: A waiting reader reads again that often in any case: hints may be lost. Seconds.
 REREAD_INTERVAL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the jobs of this process do.
+
+    Attributes:
+        accepting: whether a new job would be accepted now.
+        reason: why it would not, in words for clients.
+        running: how many jobs run in this process.
+    """
+
+    accepting: bool
+    reason: str | None
+    running: int
 
 
 class Jobs:
@@ -344,6 +360,18 @@ class Jobs:
         removed or renamed by mistake has to be back by then.
         """
         return await self._store.find(unknown_here(self.handlers, limit))
+
+    async def health(self) -> Health:
+        """Whether a new job would be accepted now: for a readiness probe."""
+        reason = None
+        if self._stopping:
+            reason = "the server is stopping"
+        else:
+            try:
+                await self._store.health()
+            except StoreUnavailable as error:
+                reason = str(error)
+        return Health(reason is None, reason, self._runner.running)
 
     async def _submit_if_added(self, job: Job) -> None:
         try:

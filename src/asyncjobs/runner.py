@@ -114,6 +114,11 @@ class Runner:
         self._errands: set[asyncio.Task[None]] = set()
         self.doubts = Doubts(store, handlers, clock)
 
+    @property
+    def running(self) -> int:
+        """How many jobs run here now."""
+        return len(self._runs)
+
     async def claim(self, job: Job) -> Job | None:
         """Start a queued job for this worker; None if somebody else was faster.
 

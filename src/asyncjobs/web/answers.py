@@ -7,6 +7,7 @@ added to it is in headers.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote
@@ -15,8 +16,9 @@ from quart import Quart, Request
 from quart import Response as QuartResponse
 from werkzeug.http import parse_dict_header
 
-from ..errors import AsyncJobsError
+from ..errors import AsyncJobsError, StoreUnavailable
 from ..job import HeaderPairs, Job, Response
+from ..jobs import Health
 from ..problem import problem
 from .headers import ReadyHeaders
 
@@ -69,6 +71,15 @@ def refused(app: Quart, error: AsyncJobsError) -> QuartResponse:
     """The problem document of `error`."""
     document = problem(error)
     return _response(app, document.status, [*_decoded(document.headers), _NO_STORE], document.body)
+
+
+def health(app: Quart, health: Health) -> QuartResponse:
+    """The answer to a readiness probe."""
+    headers = [_JSON, _NO_STORE]
+    if not health.accepting:
+        headers.append(("retry-after", str(StoreUnavailable.retry_after)))
+    body = json.dumps(asdict(health), separators=(",", ":")).encode() + b"\n"
+    return _response(app, 200 if health.accepting else 503, headers, body)
 
 
 def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:

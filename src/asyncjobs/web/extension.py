@@ -144,6 +144,19 @@ class QuartJobs:
         """The queued jobs that no view of the current app can run: see `Jobs.check`."""
         return await _jobs_of_current_app().jobs.check()
 
+    async def health(self) -> QuartResponse:
+        """The answer to a readiness probe, for a route written by hand: nothing is open by default.
+
+        ::
+
+            @app.get("/health")
+            async def health():
+                return await jobs.health()
+
+        It is 200 while new jobs are accepted, else 503; its JSON tells the reason.
+        """
+        return await _jobs_of_current_app().views.health()
+
     @property
     def jobs(self) -> Jobs:
         """The jobs of the current app, with no HTTP around them."""

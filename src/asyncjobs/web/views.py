@@ -140,6 +140,12 @@ class Views:
         links = self._links(job, request)
         return answers.status_document(self.app, job, links, time.time())
 
+    @answering_errors
+    async def health(self) -> Response:
+        """The answer to a readiness probe."""
+        jobs = await self._started()
+        return answers.health(self.app, await jobs.health())
+
     async def not_found(self) -> Response:
         """The app's own 404, as if no rule had matched: a blueprint's would tell that one did."""
         request = current_request()
