@@ -7,10 +7,8 @@ import select
 import socket
 import sqlite3
 import struct
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from apps.signals import Signals
 from asyncjobs import QuartJobs
 from asyncjobs.errors import SetupError
 from conftest import Serve
+from mounts import mounting
 from server import Server, count_jobs, received, result, submit, until
 
 MAX_BODY = 50_000
@@ -590,27 +589,6 @@ def test_a_newer_schema_stops_the_start_and_is_left_as_it_is(tmp_path: Path) -> 
         assert list(connection.iterdump()) == before
 
 
-@cache
-def can_mount() -> bool:
-    """Whether this machine lets us mount file systems that nobody else sees."""
-    tried = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
-    try:
-        return subprocess.run(tried, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def mounting(commands: str, folder: Path) -> tuple[str, ...]:
-    """A launcher that runs shell commands on `folder` first, in a mount namespace of its own.
-
-    Permission bits would not do: root, as which tests may run, passes them all.
-    """
-    if not can_mount():
-        pytest.skip("no file system can be mounted here: that takes unshare(1) and user namespaces")
-    script = f'folder="$1"; shift; {commands} && exec "$@"'
-    return ("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(folder))
-
-
 READ_ONLY = 'mount --bind "$folder" "$folder" && mount -o remount,bind,ro "$folder"'
 
 
@@ -650,42 +628,6 @@ def test_a_full_disk_stops_the_start(tmp_path: Path, size: str, filler: int) -> 
     said = failed_start(store, tmp_path, launcher=launcher)
 
     assert f"the disk of the store {store} is full: make room, then start again" in said
-
-
-def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path, signals: Signals, name: str) -> None:
-    """While the disk is full, submissions are 503 problems and results can be read; a handler's
-    result waits for room, and when there is some, all goes on."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    launcher = mounting('mount -t tmpfs -o size=8m none "$folder"', disk)
-    config = {
-        "QUART_JOBS_STORE": f"sqlite:///{disk}/jobs.db",
-        "SIGNALS": str(signals.folder),
-        "DISK": str(disk),
-    }
-
-    with (
-        Server("apps.bad_input:app", tmp_path, config=config, launcher=launcher) as server,
-        server.client() as client,
-    ):
-        done = submit(client, "GET", "/fine")
-        before = result(client, done)
-        waiting = submit(client, "GET", f"/wait/{name}")
-        signals.wait(f"{name}.started")
-
-        assert "No space left" in client.post("/disk/fill").text
-        refused = client.post(f"/upload/{name}", content=bytes(1_000_000))
-        assert is_problem(refused, 503, "store-unavailable")
-        assert int(refused.headers["Retry-After"]) > 0
-        assert not signals.is_sent(f"{name}.ran")
-        assert client.get(done).content == before.content
-        signals.send(f"{name}.go")
-        assert client.get(waiting).headers["Job-State"] == "running"
-
-        assert client.post("/disk/free").text == "free"
-        assert result(client, waiting).json() == {"waited": name}
-        accepted = submit(client, "POST", f"/upload/{name}", content=bytes(1_000_000))
-        assert result(client, accepted).json() == {"size": 1_000_000}
 
 
 # Decorators in the wrong order.

@@ -110,6 +110,18 @@ def test_the_embedded_example(folder: Path) -> None:
     assert printed == "3\n"
 
 
+def test_the_probe_of_the_operations(tmp_path: Path) -> None:
+    """The app with a readiness probe answers it as shown."""
+    page = docs("operations")
+    ((name, code),) = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"```console\n\$ curl \S+/health\n(.*?)```", page, re.DOTALL)
+    assert page.count("```") == 4
+    (tmp_path / f"{name}.py").write_text(code)
+    with Server(f"{name}:app", tmp_path) as server, server.client() as client:
+        answer = client.get("/health")
+        assert (answer.status_code, answer.text) == (200, shown)
+
+
 def test_the_example_in_the_docstring_of_jobs(tmp_path: Path) -> None:
     """The example in the docstring of `Jobs` runs."""
     code = cleandoc(asyncjobs.Jobs.__doc__ or "").split("::\n")[1].split("Args:")[0]

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from io import BytesIO
 from itertools import repeat
-from pathlib import Path
 from typing import Any, NoReturn
 
 import werkzeug
@@ -351,25 +350,3 @@ def stubborn_views(prefix: str, timeout: float | None) -> None:  # noqa: C901 - 
 
 stubborn_views("timed", timeout=0.3)
 stubborn_views("untimed", timeout=None)
-
-
-# The disk of the store, for a test that has it to itself.
-
-FILLER = Path(app.config.get("DISK", "/nowhere")) / "filler"
-
-
-@app.post("/disk/fill")
-async def fill() -> str:
-    with FILLER.open("wb", buffering=0) as filler:
-        try:
-            while filler.write(bytes(4096)):
-                pass
-        except OSError as full:
-            return str(full)
-    return "not full"
-
-
-@app.post("/disk/free")
-async def free() -> str:
-    FILLER.unlink()
-    return "free"
