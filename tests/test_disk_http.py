@@ -120,6 +120,7 @@ def goes_through_full_disk(
 
     fill()
     is_refused(client.post("/upload", content=UPLOAD), "full")
+    until_running(client, 4)  # the last of the uploads has ended
     is_not_well(client, "full", running=4)
     assert client.get(done).content == before.content
     assert client.get(running[0]).status_code == 202
@@ -421,6 +422,10 @@ def is_well(client: httpx.Client) -> None:
 
 def until_well(client: httpx.Client) -> None:
     until(lambda: client.get("/health").status_code == 200, "the recovery")
+
+
+def until_running(client: httpx.Client, jobs: int) -> None:
+    until(lambda: client.get("/health").json()["running"] == jobs, f"{jobs} jobs alone")
 
 
 def is_not_well(client: httpx.Client, reason: str, running: int | None = None) -> None:

@@ -55,7 +55,6 @@ class Query:
     owner: Owner = ANYONE
     worker: str | None = None
     cancel_requested: bool | None = None
-    due_by: float | None = None
     limit: int = 100
     skip: int = 0
 
@@ -68,7 +67,6 @@ class Query:
             and (self.owner is ANYONE or job.owner == self.owner)
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
-            and (self.due_by is None or job.due <= self.due_by)
         )
 
 

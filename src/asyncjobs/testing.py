@@ -249,7 +249,6 @@ class StoreContract:
         assert await found(worker="worker") == [running]
         assert await found(cancel_requested=True) == [running]
         assert await found(cancel_requested=False) == [queued, other]
-        assert await found(due_by=NOW) == [queued]
         assert await found(states=frozenset({State.QUEUED}), routes=frozenset({"other"})) == [other]
 
     async def test_find_gives_the_oldest_due_first(self, store: Store) -> None:

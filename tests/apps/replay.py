@@ -47,6 +47,8 @@ app = Quart(__name__)
 app.request_class = OurRequest
 app.config.update(configuration())
 app.secret_key = "for the sessions of a test"
+# Else files have an Expires, which is another one a second later.
+app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
 
 
 # Registered before the extension is: it must not depend on who comes first.

@@ -73,7 +73,6 @@ queries = st.builds(
     not_routes=nothing | st.frozensets(st.sampled_from([*ROUTES, "other"]), max_size=2),
     owner=st.sampled_from([ANYONE, ANYONE, ANYONE, *OWNERS]),
     cancel_requested=nothing | st.booleans(),
-    due_by=nothing | st.integers(-2, 12).map(float),
     limit=st.just(100) | st.integers(0, 4),
 )
 

@@ -27,9 +27,6 @@ def where(query: Query, route: str | None, state: State | None) -> tuple[str, li
     if query.cancel_requested is not None:
         conditions.append("cancel_requested = ?")
         values.append(query.cancel_requested)
-    if query.due_by is not None:
-        conditions.append("due <= ?")
-        values.append(query.due_by)
     return " AND ".join(conditions), values
 
 
