@@ -14,6 +14,7 @@ import pytest
 
 import asyncjobs.errors
 from asyncjobs.settings import Settings
+from asyncjobs.torture.cli import torture
 from server import Server, result, submit
 
 ROOT = Path(__file__).parents[1]
@@ -159,6 +160,19 @@ def test_the_table_of_problems() -> None:
     assert {(name, int(status)) for name, status in rows} == {
         (error.name, error.status) for error in errors if error.name not in never_sent
     }
+
+
+def test_the_harnesses_take_the_commands_of_the_docs() -> None:
+    """Each command that repeats a figure is one that there is, with options that it has."""
+    page = docs("reliability")
+    tortures = re.findall(r"`asyncjobs (torture .*?)`", page)
+    assert {command.split()[1] for command in tortures} == set(torture.commands)
+    for command in tortures:
+        _, name, *options = command.split()
+        torture.commands[name].make_context(name, options)
+    for module, options in re.findall(r"`python -m (bench\.\w+) ?(.*?)`", page):
+        run = [sys.executable, "-m", module, *options.split(), "--help"]
+        subprocess.run(run, cwd=ROOT, check=True, capture_output=True)
 
 
 def test_every_file_that_the_docs_name_is_there() -> None:

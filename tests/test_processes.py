@@ -126,6 +126,24 @@ def test_any_worker_knows_the_status(workers: Workers, signals: Signals, name: s
         assert len({answer.content for answer in answers}) == 1
 
 
+def test_any_worker_lists(workers: Workers, signals: Signals, name: str) -> None:
+    """Each worker lists the jobs of all of them."""
+    names = [f"{name}{number}" for number in range(WORKERS)]
+    polls = [workers.submit(number, "GET", f"/wait/{each}") for number, each in enumerate(names)]
+    paths = {f"/wait/{each}" for each in names}
+    for each in names:
+        signals.wait(f"{each}.started")
+
+    while_they_run = workers.ask_all("GET", "/running")
+    for each, poll in zip(names, polls, strict=True):
+        signals.send(f"{each}.go")
+        workers.request(0, "GET", poll, headers=LONG)
+    after = workers.ask_all("GET", "/running")
+
+    assert [paths & set(answer.json()) for answer in while_they_run] == [paths] * WORKERS
+    assert [paths & set(answer.json()) for answer in after] == [set()] * WORKERS
+
+
 def test_a_long_wait_ends_with_the_job(workers: Workers, signals: Signals, name: str) -> None:
     """A poll that waits in one worker ends as soon as the job ends in another."""
     poll = workers.submit(0, "GET", f"/wait/{name}")

@@ -11,6 +11,8 @@ from quart import Quart, Response, request
 import asyncjobs
 from asyncjobs import QuartJobs, current_job
 from asyncjobs.engines import local
+from asyncjobs.job import State
+from asyncjobs.store import Query
 from asyncjobs.stores.sqlite import neighbours
 
 from . import configuration
@@ -44,6 +46,12 @@ async def tell_who_answers(response: Response) -> Response:
 @app.get("/")
 async def hello() -> str:
     return "hello"
+
+
+@app.get("/running")
+async def running() -> list[str]:
+    query = Query(states=frozenset({State.RUNNING}), routes=frozenset({"wait"}))
+    return [job.path for job in await jobs.jobs.find(query)]
 
 
 @app.route("/wait/<name>")
