@@ -49,6 +49,30 @@ def test_jobs_that_end_in_time_have_their_results(
             assert (answer.status_code, answer.json()["attempt"]) == (200, 1)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_that_waits_for_less_than_the_drain_time(
+    serve: Serve, signals: Signals, name: str, workers: int, tmp_path: Path
+) -> None:
+    """When the server itself gives up first, what still runs is given back or interrupted."""
+    config = tmp_path / "hypercorn.toml"
+    config.write_text("shutdown_timeout = 0.5")
+    server = serve(
+        "apps.deploys:app",
+        workers=workers,
+        config={"QUART_JOBS_DRAIN_TIME": 30},
+        options=["--config", str(config)],
+    )
+    again = submit_and_start(server, signals, "GET", f"/work/{name}-again")
+    once = submit_and_start(server, signals, "POST", f"/work/{name}-once")
+    server.stop()
+    signals.send(f"{name}-again-go-on")
+    with server, server.client() as client:
+        assert result(client, again).json()["attempt"] == 2
+        interrupted = result(client, once)
+        assert interrupted.headers["Job-State"] == "interrupted"
+        assert "ended while" in interrupted.json()["detail"]
+
+
 @EACH_WAY_TO_STOP
 def test_jobs_that_take_too_long_are_given_back(
     serve: Serve, signals: Signals, name: str, workers: int, number: signal.Signals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import fields
 from inspect import cleandoc
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import asyncjobs.errors
+from asyncjobs.job import Job, Request
 from asyncjobs.settings import Settings
+from asyncjobs.stores import SqliteStore
 from asyncjobs.torture.cli import torture
 from server import Server, result, submit
 
@@ -111,16 +114,23 @@ def test_the_embedded_example(folder: Path) -> None:
     assert printed == "3\n"
 
 
-def test_the_probe_of_the_operations(tmp_path: Path) -> None:
-    """The app with a readiness probe answers it as shown."""
+async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
+    """The app with a readiness probe answers it as shown; the other one lists what nobody runs."""
     page = docs("operations")
-    ((name, code),) = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL)
+    apps = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL))
     (shown,) = re.findall(r"```console\n\$ curl \S+/health\n(.*?)```", page, re.DOTALL)
-    assert page.count("```") == 4
-    (tmp_path / f"{name}.py").write_text(code)
-    with Server(f"{name}:app", tmp_path) as server, server.client() as client:
+    assert sorted(apps) == ["checked", "probed"]
+    assert page.count("```") == 2 * (len(apps) + 1)
+    for name, code in apps.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    with Server("probed:app", tmp_path) as server, server.client() as client:
         answer = client.get("/health")
         assert (answer.status_code, answer.text) == (200, shown)
+    async with SqliteStore(tmp_path / "instance" / "jobs.db") as store:
+        gone = Job("0" * 32, "gone_view", "/gone", created=time.time(), due=time.time())
+        await store.add(gone, Request("GET", "/gone"))
+    with Server("checked:app", tmp_path) as server, server.client() as client:
+        assert client.get("/gone").json() == [[gone.id, "gone_view"]]
 
 
 def test_the_example_in_the_docstring_of_jobs(tmp_path: Path) -> None:

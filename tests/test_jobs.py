@@ -577,6 +577,40 @@ async def test_stopping_interrupts_what_must_not_run_twice(tmp_path: Path) -> No
         assert (await later.get(job.id)).state is State.INTERRUPTED
 
 
+async def test_a_loop_that_ends_under_its_jobs(tmp_path: Path) -> None:
+    """What runs when all tasks are cancelled, as at the end of a loop, is given back, or says that
+    it was interrupted; it has not failed."""
+    url = f"sqlite:///{tmp_path / 'jobs.db'}"
+    jobs = Jobs(store=url)
+    started = asyncio.Semaphore(0)
+
+    @jobs.function(idempotent=True)
+    async def again() -> str:
+        started.release()
+        if current_job.attempt == 1:
+            await asyncio.Event().wait()
+        return "done"
+
+    @jobs.function
+    async def once() -> None:
+        started.release()
+        await asyncio.Event().wait()
+
+    async with jobs:
+        repeatable, unique = await jobs.submit(again), await jobs.submit(once)
+        for _ in range(2):
+            await started.acquire()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+    async with Jobs(store=url) as later:
+        later.register(jobs.handlers[repeatable.route])
+        assert await later.result(repeatable.id, DEADLINE) == "done"
+        job = await later.get(repeatable.id)
+        assert (job.attempt, job.crashes, job.errors) == (2, 0, 0)
+        with pytest.raises(JobInterrupted, match="loop ended"):
+            await later.result(unique.id, DEADLINE)
+
+
 async def test_queued_jobs_run_after_a_restart(tmp_path: Path) -> None:
     """What was queued when the program stopped runs when it starts again."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"

@@ -116,8 +116,9 @@ class Jobs:
             stack.callback(self.threads.close)
             store = self._store = await stack.enter_async_context(_open(settings.store))
             self._watch = await stack.enter_async_context(Watch(store))
-            self._runner = Runner(store, self.handlers, clock=clock, random=random)
-            stack.push_async_callback(self._runner.settle)
+            self._runner = await stack.enter_async_context(
+                Runner(store, self.handlers, clock=clock, random=random)
+            )
             self._engine = await stack.enter_async_context(
                 LocalEngine(
                     store,

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from .current import RunningJob, running_job
 from .deadlines import Deadlines
@@ -20,6 +20,7 @@ from .errors import (
     Conflict,
     HandlerFailed,
     JobFailure,
+    JobInterrupted,
     JobNotFound,
     JobTimedOut,
     JobWasCancelled,
@@ -93,6 +94,8 @@ class Run:
 class Runner:
     """Runs jobs of `store` with `handlers`, each in the task that calls `run`.
 
+    An async context manager, to be left once nothing runs any more.
+
     Attributes:
         doubts: the started jobs that will not be run, as the write of their start failed.
     """
@@ -113,6 +116,17 @@ class Runner:
         self._deadlines = Deadlines(self._time_out)
         self._errands: set[asyncio.Task[None]] = set()
         self.doubts = Doubts(store, handlers, clock)
+
+    async def __aenter__(self) -> Self:
+        # Nobody cancels this task but who cancels all, as asyncio does before it closes a loop.
+        self._witness = asyncio.create_task(asyncio.Event().wait())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Wait, but not for long, for what was begun beside the runs: the end of abandoned jobs."""
+        self._witness.cancel()
+        if self._errands:
+            await asyncio.wait(self._errands, timeout=STOP_GRACE)
 
     @property
     def running(self) -> int:
@@ -208,11 +222,6 @@ class Runner:
             decided += 1
         return decided
 
-    async def settle(self) -> None:
-        """Wait, but not for long, for what was begun beside the runs: the end of abandoned jobs."""
-        if self._errands:
-            await asyncio.wait(self._errands, timeout=STOP_GRACE)
-
     async def _perform(self, run: Run) -> Response | JobFailure:
         handler = run.handler
         running_job.set(run.current)
@@ -223,6 +232,8 @@ class Runner:
             run.current.request = await self._request(run.job.id)
             response = await handler.perform(run.current.request)
         except asyncio.CancelledError:
+            if self._witness.cancelling():
+                return run.stopped or JobInterrupted("the event loop ended while the job ran")
             return run.stopped or HandlerRaised("the handler was cancelled from within")
         except HandlerRaised as raised:
             return run.stopped or raised  # it was logged, as the app logs such things

@@ -94,7 +94,7 @@ class LocalEngine(Engine):
         self._stopping = True
         self._doorbell.set()
         # Not cancelled: a job that it is just claiming would be left running, and by nobody.
-        await self._looking
+        await asyncio.wait([self._looking])
         await self._none_admitted.wait()
         if self._running:
             logger.info("%d running jobs have %g s to end", len(self._running), self._drain_time)

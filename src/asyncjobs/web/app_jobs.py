@@ -105,10 +105,9 @@ class AppJobs:
         server.survive_sigterm()
         with suppress(asyncio.CancelledError):
             await server.about_to_stop()
-        # Quart cancels its background tasks after a while. The drain has a limit of its own, and
-        # what users close after it, their handlers may still be using.
-        await _to_the_end(jobs.drain())
-        with suppress(asyncio.CancelledError):
+            # Quart cancels its background tasks after a while. The drain has a limit of its own,
+            # and what users close after it, their handlers may still be using.
+            await _to_the_end(jobs.drain())
             await server.stopped()
         self._jobs = None
         await _to_the_end(jobs.__aexit__())
@@ -156,7 +155,8 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     while not task.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([task])
-    task.result()
+    if not task.cancelled():  # as all tasks are by a server that waits no longer
+        task.result()
 
 
 def _instance_folder(app: Quart) -> Path:
