@@ -55,6 +55,7 @@ STEPS: dict[str, Callable[[Job], Job]] = {
     "fail": lambda job: job.fail(NOW, NOW + 60),
     "cancel": lambda job: job.cancel(NOW, NOW + 60),
     "interrupt": lambda job: job.interrupt(NOW, NOW + 60),
+    "give up": lambda job: job.give_up(NOW, NOW + 60),
     "retry": lambda job: job.retry(),
 }
 
@@ -243,7 +244,7 @@ def test_orphans(seed: int, cancel_requested: bool) -> None:
         if crash < MAX_CRASHES:
             assert (job.state, job.crashes, response) == (State.QUEUED, crash, None)
             assert NOW <= job.due <= NOW + 0.5 * 2 ** (crash - 1)
-    assert job.state is State.INTERRUPTED
+    assert (job.state, job.crashes) == (State.INTERRUPTED, MAX_CRASHES)
     assert response is not None
     once = a_job(repeatable=False).start("worker", NOW)
     assert orphaned(once, NOW, 60, rng)[0].state is State.INTERRUPTED

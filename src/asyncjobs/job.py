@@ -221,6 +221,10 @@ class Job(NamedTuple):
         """The worker ended first, and the job must not be run twice."""
         return self._end(Event.INTERRUPT, at, expires)
 
+    def give_up(self, at: float, expires: float) -> Self:
+        """The worker died with the job, which must not be run again."""
+        return self._end(Event.INTERRUPT, at, expires, crashes=self.crashes + 1)
+
     def retry(self, *, due: float = 0.0) -> Self:
         """An operator wants the finished job to run again."""
         return self._on(
@@ -255,8 +259,10 @@ class Job(NamedTuple):
             **changes,
         )
 
-    def _end(self, event: Event, at: float, expires: float) -> Self:
-        return self._on(event, worker=None, cancel_requested=False, finished=at, expires=expires)
+    def _end(self, event: Event, at: float, expires: float, **changes: Any) -> Self:
+        return self._on(
+            event, worker=None, cancel_requested=False, finished=at, expires=expires, **changes
+        )
 
     def _on(self, event: Event, **changes: Any) -> Self:
         state = next_state(self.state, event)

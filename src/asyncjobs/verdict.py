@@ -72,10 +72,10 @@ def orphaned(job: Job, at: float, ttl: float, random: random.Random) -> Verdict:
     if not job.repeatable:
         reason = JobInterrupted("the process that ran the job died; the job may have had effects")
     elif crashes >= MAX_CRASHES:
-        reason = JobInterrupted(f"the process that ran the job died {crashes} times in a row")
+        reason = JobInterrupted(f"the process that ran the job died {crashes} times")
     else:
         return job.rescue(at + backoff(CRASH_BACKOFF, job.crashes, random)), None
-    return job.interrupt(at, at + ttl), problem(reason)
+    return job.give_up(at, at + ttl), problem(reason)
 
 
 def gone(job: Job, at: float) -> Verdict:

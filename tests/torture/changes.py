@@ -40,6 +40,7 @@ CHANGES: Mapping[str, Change] = {
     "fail": lambda job, facts: job.fail(facts.now, facts.now + facts.ttl),
     "cancel": lambda job, facts: job.cancel(facts.now, facts.now + facts.ttl),
     "interrupt": lambda job, facts: job.interrupt(facts.now, facts.now + facts.ttl),
+    "give_up": lambda job, facts: job.give_up(facts.now, facts.now + facts.ttl),
     "retry": lambda job, facts: job.retry(due=facts.now),
 }
 

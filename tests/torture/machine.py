@@ -74,6 +74,7 @@ queries = st.builds(
     owner=st.sampled_from([ANYONE, ANYONE, ANYONE, *OWNERS]),
     cancel_requested=nothing | st.booleans(),
     limit=st.just(100) | st.integers(0, 4),
+    skip=st.sampled_from([0, 0, 0, 1, 2]),
 )
 
 
@@ -156,6 +157,7 @@ class StoreMachine(RuleBasedStateMachine):
     fail = _change("fail")
     cancel = _change("cancel")
     interrupt = _change("interrupt")
+    give_up = _change("give_up")
     retry = _change("retry")
 
     @rule(job=numbers, handle=numbers, fault=faults)

@@ -90,7 +90,8 @@ class World:
 
     def find(self, query: Query) -> tuple[World, Outcome]:
         found = [kept.job for kept in self.kept if query.matches(kept.job)]
-        return self, sorted(found, key=lambda job: job.due)[: query.limit]
+        found.sort(key=lambda job: job.due)
+        return self, found[query.skip : query.skip + query.limit]
 
     def orphans(self) -> tuple[World, Outcome]:
         """By their ids, as their order is not promised."""
