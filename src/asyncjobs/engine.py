@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
-from .job import Job
+from .job import Job, Request
 
 
 class Engine(ABC):
@@ -36,5 +36,9 @@ class Engine(ABC):
         return
 
     @abstractmethod
-    async def submit(self, job: Job) -> None:
-        """See that the stored `job` runs. One that is only queued may be submitted again."""
+    async def submit(self, job: Job, request: Request) -> None:
+        """See that the stored `job` runs. One that is only queued may be submitted again.
+
+        Args:
+            request: that it was made from: an engine in this process need not read it.
+        """

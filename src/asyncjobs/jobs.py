@@ -257,14 +257,14 @@ class Jobs:
             await self._store.add(job, request)
         except asyncio.CancelledError:
             # The client has gone, but the job may be on its way to the disk.
-            task = asyncio.create_task(self._submit_if_added(job))
+            task = asyncio.create_task(self._submit_if_added(job, request))
             self._outliving.add(task)
             task.add_done_callback(self._outliving.discard)
             raise
         except BaseException:
             self._engine.dismiss(job)
             raise
-        await self._engine.submit(job)
+        await self._engine.submit(job, request)
         return job
 
     async def get(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
@@ -374,13 +374,13 @@ class Jobs:
                 reason = str(error)
         return Health(reason is None, reason, self._runner.running)
 
-    async def _submit_if_added(self, job: Job) -> None:
+    async def _submit_if_added(self, job: Job, request: Request) -> None:
         try:
             await self._store.get(job.id)
         except (JobNotFound, StoreUnavailable):
             self._engine.dismiss(job)
         else:
-            await self._engine.submit(job)
+            await self._engine.submit(job, request)
 
     async def _call(self, function: Callable[..., Any], request: Request) -> Response:
         arguments = json.loads(request.body)

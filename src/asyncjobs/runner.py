@@ -150,16 +150,21 @@ class Runner:
             raise
         return started
 
-    async def run(self, job: Job, done: Callable[[Handler], None]) -> Job:
+    async def run(
+        self, job: Job, done: Callable[[Handler], None], request: Request | None = None
+    ) -> Job:
         """Perform a job that this worker has claimed, and finish it; the job as it is then.
 
-        `done` is called once with its handler, when the job is finished or turned out to be
-        somebody else's. The handler may then still run, if it does not stop when it is told to.
+        Args:
+            done: called once with its handler, when the job is finished or turned out to be
+                somebody else's. The handler may then still run, if it does not stop when it is
+                told to.
+            request: that the job was made from; it is read unless given.
         """
         run = Run(job, self._handlers[job.route], RunningJob(job, self._reported), done)
         self._runs[job.id] = run
         try:
-            outcome = await self._perform(run)
+            outcome = await self._perform(run, request)
             try:
                 # If the job had to end without its handler, what that came to is too late.
                 await (self._finish(run, outcome) if run.ending is None else run.ending)
@@ -222,14 +227,14 @@ class Runner:
             decided += 1
         return decided
 
-    async def _perform(self, run: Run) -> Response | JobFailure:
+    async def _perform(self, run: Run, request: Request | None) -> Response | JobFailure:
         handler = run.handler
         running_job.set(run.current)
         if handler.timeout is not None:
             self._deadlines.set(run.job.id, handler.timeout)
         run.performing = True
         try:
-            run.current.request = await self._request(run.job.id)
+            run.current.request = request or await self._request(run.job.id)
             response = await handler.perform(run.current.request)
         except asyncio.CancelledError:
             if self._witness.cancelling():

@@ -14,7 +14,7 @@ from typing import Self
 from ..engine import Engine
 from ..errors import JobInterrupted, StoreUnavailable
 from ..handler import Handler
-from ..job import Job, State
+from ..job import Job, Request, State
 from ..runner import STOP_GRACE, Runner
 from ..store import Query, Store
 from ..threads import Threads
@@ -123,10 +123,10 @@ class LocalEngine(Engine):
             self._runner.doubts.add(job)
             self._give_back(self._handlers[job.route])
 
-    async def submit(self, job: Job) -> None:
+    async def submit(self, job: Job, request: Request) -> None:
         if job.state is State.RUNNING:
             self._count_admitted(-1)
-            self._start(job)
+            self._start(job, request)
         elif job.state is State.QUEUED:
             self.look({job.route})
 
@@ -142,12 +142,13 @@ class LocalEngine(Engine):
         else:
             self._none_admitted.set()
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job, request: Request | None = None) -> None:
         """Run a job that is started, and whose slot is taken."""
         # An inherited context would share the `g` of the request that submitted the job, and keep
         # that request for as long as the job runs. So would that of a callback.
         context = contextvars.Context()
-        task = asyncio.create_task(self._runner.run(job, self._give_back), context=context)
+        run = self._runner.run(job, self._give_back, request)
+        task = asyncio.create_task(run, context=context)
         self._running.add(task)
         task.add_done_callback(self._ran, context=context)
 

@@ -74,7 +74,7 @@ _SELECT_RESULT = (
 _FIND = f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE"
 _OLDEST = "ORDER BY due, seq LIMIT ? OFFSET ?"
 _SELECT_EXPIRED = "SELECT seq FROM jobs WHERE expires < ? LIMIT ?"
-_DELETE_EXPIRED = f"DELETE FROM jobs WHERE seq IN ({_SELECT_EXPIRED}) RETURNING seq, id"
+_DELETE_EXPIRED = f"DELETE FROM jobs WHERE seq IN ({_SELECT_EXPIRED}) RETURNING seq"
 
 
 class SqliteStore(Store):
@@ -101,9 +101,6 @@ class SqliteStore(Store):
         self._limit = limit
         self._random = random
         self._hints = Hints()
-        # The requests of jobs that were added as started: they are asked for at once, and once.
-        # With each what `data_version` was before, which tells whether others have written since.
-        self._fresh: dict[str, tuple[int, Request]] = {}
         self._open: OpenFile | None = None
 
     async def __aenter__(self) -> Self:
@@ -130,7 +127,6 @@ class SqliteStore(Store):
 
     async def add(self, job: Job, request: Request) -> Job:
         job_row, request_row = job_to_row(job), request_to_row(request)
-        seen = self._file.data_version() if job.state is State.RUNNING else 0
 
         def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
             try:
@@ -140,8 +136,6 @@ class SqliteStore(Store):
             execute(_INSERT_REQUEST, request_row)
 
         await self._write(job.id, operation, len(request.body), can_wait=True)
-        if job.state is State.RUNNING:
-            self._fresh[job.id] = seen, request
         self._neighbours.wrote(None, job)
         return job
 
@@ -151,9 +145,6 @@ class SqliteStore(Store):
         return job
 
     async def request(self, job_id: str) -> Request:
-        seen, request = self._fresh.pop(job_id, (0, None))
-        if request is not None and self._file.data_version() == seen:
-            return request  # nobody else has written: it is there as it was added
         row = self._file.read_one(_SELECT_REQUEST, (_key(job_id),))
         if row is None:
             raise JobNotFound(f"no request of a job {job_id}")
@@ -211,22 +202,20 @@ class SqliteStore(Store):
     async def purge(self, before: float) -> int:
         purged = 0
         while self._file.read(_SELECT_EXPIRED, (before, 1)):
-            forgotten: list[tuple[int, bytes]] = []
+            forgotten: list[int] = []
 
             def operation(
-                execute: Callable[..., sqlite3.Cursor],
-                forgotten: list[tuple[int, bytes]] = forgotten,
+                execute: Callable[..., sqlite3.Cursor], forgotten: list[int] = forgotten
             ) -> None:
                 # Looked for in the transaction: what was retried meanwhile is not final any more.
-                forgotten[:] = execute(_DELETE_EXPIRED, (before, PURGE_CHUNK)).fetchall()
-                listed = ", ".join(str(seq) for seq, _ in forgotten)
+                expired = execute(_DELETE_EXPIRED, (before, PURGE_CHUNK)).fetchall()
+                forgotten[:] = [seq for (seq,) in expired]
+                listed = ", ".join(map(str, forgotten))
                 for table in ("requests", "responses"):
                     execute(f"DELETE FROM {table} WHERE seq IN ({listed})")
                 execute(f"PRAGMA incremental_vacuum({PURGE_CHUNK})").fetchall()
 
             await self._write(SOMETHING, operation, 0)
-            for _, key in forgotten:
-                self._fresh.pop(key.hex(), None)
             purged += len(forgotten)
         return purged
 
