@@ -1,4 +1,5 @@
-"""Submit and poll over HTTP: our durable jobs against a handler that only answers the contract.
+"""Submit and poll over HTTP: our durable jobs against a handler that only answers the contract, or
+against those of another checkout.
 
 The two servers are driven in turn by the same client for several rounds; the machine may be shared,
 so the ratio of the medians is what to trust. `python -m bench.http --help` has the options.
@@ -11,6 +12,7 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,28 +38,40 @@ class Round:
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--jobs", default=3000, show_default=True, help="Jobs in each round.")
 @click.option("--connections", default=32, show_default=True)
-def main(rounds: int, jobs: int, connections: int) -> None:
-    """Compare jobs/s and CPU per job with those of the floor."""
-    with tempfile.TemporaryDirectory() as folder:
-        floor_folder, our_folder = Path(folder, "floor"), Path(folder, "ours")
-        floor_folder.mkdir()
-        our_folder.mkdir()
-        with (
-            Server("bench.apps:floor", floor_folder) as floor,
-            Server("bench.apps:ours", our_folder) as ours,
-        ):
-            measured: dict[str, list[Round]] = {"floor": [], "ours": []}
-            for number in range(-1, rounds):
-                for name, server in (("floor", floor), ("ours", ours)):
-                    measure = asyncio.run(drive(server, jobs, connections))
-                    if number >= 0:  # the first round warms up
-                        measured[name].append(measure)
-                        click.echo(f"round {number + 1} {name:5}  {describe(measure)}")
-    floor_median, our_median = median(measured["floor"]), median(measured["ours"])
-    click.echo(f"median  floor  {describe(floor_median)}")
-    click.echo(f"median  ours   {describe(our_median)}")
-    click.echo(f"jobs/s, ours : floor        {our_median.rate / floor_median.rate:6.2f}")
-    click.echo(f"CPU a job over the floor's  {(our_median.cpu - floor_median.cpu) * 1e6:6.0f} us")
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
+    help="Another checkout, with its .venv: its jobs are measured in the place of the floor.",
+)
+def main(rounds: int, jobs: int, connections: int, against: Path | None) -> None:
+    """Compare jobs/s and CPU per job with those of the floor, or of another checkout."""
+    other = "floor" if against is None else "theirs"
+    measured: dict[str, list[Round]] = {other: [], "ours": []}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as serving:
+        for name in measured:
+            Path(folder, name).mkdir()
+        app = "floor" if against is None else "ours"
+        servers = {
+            other: Server(f"bench.apps:{app}", Path(folder, other), checkout=against),
+            "ours": Server("bench.apps:ours", Path(folder, "ours")),
+        }
+        for server in servers.values():
+            serving.enter_context(server)
+        for number in range(-1, rounds):
+            for name, server in servers.items():
+                measure = asyncio.run(drive(server, jobs, connections))
+                if number >= 0:  # the first round warms up
+                    measured[name].append(measure)
+                    click.echo(f"round {number + 1} {name:6} {describe(measure)}")
+    theirs, ours = median(measured[other]), median(measured["ours"])
+    click.echo(f"median  {other:6} {describe(theirs)}")
+    click.echo(f"median  ours   {describe(ours)}")
+    click.echo(f"jobs/s, ours : {other:6}       {ours.rate / theirs.rate:6.2f}")
+    pairs = zip(measured["ours"], measured[other], strict=True)
+    click.echo(
+        f"the same, median of pairs   {statistics.median(a.rate / b.rate for a, b in pairs):6.2f}"
+    )
+    click.echo(f"CPU a job over {other:6}       {(ours.cpu - theirs.cpu) * 1e6:6.0f} us")
 
 
 async def drive(server: Server, jobs: int, connections: int, *, path: str = "/job") -> Round:

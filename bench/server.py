@@ -21,10 +21,20 @@ class Server:
 
     Args:
         workers: hypercorn's ``--workers``.
+        checkout: another one, with a .venv of its own, whose code is to be served.
         settings: put into the environment of the server.
     """
 
-    def __init__(self, app: str, folder: Path, *, workers: int = 1, **settings: str) -> None:
+    def __init__(
+        self,
+        app: str,
+        folder: Path,
+        *,
+        workers: int = 1,
+        checkout: Path | None = None,
+        **settings: str,
+    ) -> None:
+        python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.folder = folder
@@ -32,14 +42,14 @@ class Server:
         config.write_text("keep_alive_max_requests = 1000000\n")  # after 1,000 it would hang up
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "hypercorn", app),
+                *(python, "-m", "hypercorn", app),
                 *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
                 *("--log-level", "warning", "--config", str(config)),
             ],
             cwd=folder,
             env={
                 **os.environ,
-                "PYTHONPATH": str(Path(__file__).parent.parent),
+                "PYTHONPATH": str(checkout or Path(__file__).parent.parent),
                 **settings,
             },
             start_new_session=True,
