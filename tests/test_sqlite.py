@@ -51,6 +51,26 @@ async def test_jobs_outlive_the_store(path: Path) -> None:
         assert await store.response(job.id) == RESPONSE
 
 
+async def test_a_store_behind_a_symbolic_link(tmp_path: Path) -> None:
+    """Whatever links lead to a store, it is one. While it is open it stays the one that it was,
+    also when a deploy has a link lead elsewhere."""
+    old, new, current = tmp_path / "old", tmp_path / "new", tmp_path / "current"
+    old.mkdir()
+    new.mkdir()
+    current.symlink_to(old)
+    (old / "linked.db").symlink_to("jobs.db")
+    async with SqliteStore(current / "linked.db") as linked, SqliteStore(old / "jobs.db") as store:
+        assert linked.path == store.path
+        before = await linked.add(a_job(), REQUEST)
+        current.unlink()
+        current.symlink_to(new)
+        after = await linked.add(a_job(), REQUEST)
+        for job in (before, after):
+            assert await store.get(job.id) == job
+    async with SqliteStore(current / "jobs.db") as other:
+        assert await other.find(Query()) == []
+
+
 async def test_the_disk_has_a_job_before_its_adder_is_told(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import sqlite3
@@ -97,7 +98,9 @@ class SqliteStore(Store):
         limit: int = DEFAULT_LIMIT,
         random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
     ) -> None:
-        self.path = Path(path).absolute()
+        # As SQLite does with its own files: one store, whatever names lead to it, and the same one
+        # while it is open, also if a deploy has a symbolic link lead elsewhere.
+        self.path = Path(os.path.realpath(path))
         self._limit = limit
         self._random = random
         self._hints = Hints()
