@@ -208,6 +208,20 @@ async def test_arguments_that_are_not_json() -> None:
         assert await jobs.find(Query()) == []
 
 
+async def test_a_function_by_a_name_of_its_own(store: str) -> None:
+    """A function that has a name is submitted by that name, or as itself."""
+    jobs = Jobs(store=store)
+
+    @jobs.function(name="sum")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    async with jobs:
+        for job in (await jobs.submit("sum", 1, 2), await jobs.submit(add, 1, 2)):
+            assert job.route == "sum"
+            assert await jobs.result(job.id, DEADLINE) == 3
+
+
 async def test_functions_that_are_not_registered() -> None:
     """To submit an unknown function, or to register a name twice, is an error that says so."""
     jobs = Jobs(store="memory:")

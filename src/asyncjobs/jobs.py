@@ -98,6 +98,7 @@ class Jobs:
     ) -> None:
         self.settings = make_settings(options)
         self.handlers: dict[str, Handler] = {}
+        self._routes: dict[Callable[..., Any], str] = {}
         self.threads = Threads(self.settings.threads)
         self._clock = clock
         self._random = random
@@ -190,14 +191,16 @@ class Jobs:
         settings = make(RouteSettings, options)
         if function is None:
             return partial(self.function, name=name, **options)
+        route = name or _name_of(function)
         self.register(
             settings.handler(
-                name or _name_of(function),
+                route,
                 partial(self._call, function),
                 self.settings,
                 threaded=not inspect.iscoroutinefunction(function),
             )
         )
+        self._routes[function] = route
         return function
 
     def register(self, handler: Handler) -> None:
@@ -219,7 +222,10 @@ class Jobs:
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
-        route = function if isinstance(function, str) else _name_of(function)
+        if isinstance(function, str):
+            route = function
+        else:
+            route = self._routes.get(function) or _name_of(function)
         request = Request(
             method="POST",
             path=f"/{route}",
