@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -37,11 +39,14 @@ HISTORIES = 20
 def stateful(steps: int, seed: int | None, store: str, shrink: bool) -> None:
     """Use a store in every way, with faults, and compare it with a model."""
     seed = random.randrange(2**32) if seed is None else seed
-    for name, kind in STORES.items():
-        if store in (name, "all"):
-            click.echo(f"{name}: seed {seed}")
-            with _failure_told():
-                _tell(run(kind, steps=steps, seed=seed, shrink=shrink))
+    with TemporaryDirectory(prefix="asyncjobs-") as folder:
+        # Where hypothesis keeps what it has learnt: nobody wants that in the working directory.
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", folder)
+        for name, kind in STORES.items():
+            if store in (name, "all"):
+                click.echo(f"{name}: seed {seed}")
+                with _failure_told():
+                    _tell(run(kind, steps=steps, seed=seed, shrink=shrink))
 
 
 def run(
