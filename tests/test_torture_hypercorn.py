@@ -6,7 +6,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from click.testing import CliRunner
 
+from asyncjobs.torture.cli import torture as command
 from asyncjobs.torture.cycles import Plan, stop_and_continue, torture
 
 
@@ -24,3 +26,22 @@ async def test_the_harness_finds_a_planted_bug(tmp_path: Path) -> None:
     plan = Plan(cycles=4, workers=[3], happenings=[stop_and_continue], bug="stopped-is-dead")
     report = await torture(plan, tmp_path, Random())
     assert report.broken
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "hypercorn --workers 1,x",
+        "hypercorn --workers 0",
+        "hypercorn --cycles 0",
+        "kill --kills 0",
+        "kill --servers 0",
+        "power --jobs 0",
+        "stateful --steps 0",
+    ],
+)
+def test_options_that_would_try_nothing_are_refused(options: str) -> None:
+    """No harness can be asked to do nothing, and to find nothing wrong with that."""
+    result = CliRunner().invoke(command, options.split())
+    assert result.exit_code == 2
+    assert "Invalid value for" in result.output

@@ -19,6 +19,9 @@ from .server_bugs import SERVER_BUGS
 #: So many broken promises are printed with their evidence.
 SHOWN = 10
 
+#: The type of an option that says how many.
+COUNT = click.IntRange(min=1)
+
 Run = Callable[[Path, random.Random], Coroutine[Any, Any, Report]]
 
 seed_option = click.option(

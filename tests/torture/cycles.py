@@ -23,7 +23,7 @@ from pathlib import Path
 import click
 
 from .clients import Clients
-from .command import bug_option, conclude, folder_option, seed_option
+from .command import COUNT, bug_option, conclude, folder_option, seed_option
 from .finale import settled
 from .hypercorn_command import HypercornCommand
 from .report import Report, report_of
@@ -145,15 +145,26 @@ class Life:
         return ", ".join(f"{what} {times}" for what, times in self._happened.items())
 
 
+def _numbers(context: click.Context, option: click.Parameter, value: str) -> list[int]:
+    numbers = [int(number) if number.isdecimal() else 0 for number in value.split(",")]
+    if min(numbers) < 1:
+        raise click.BadParameter("name one or more numbers of workers, as in 1,4")
+    return numbers
+
+
 @click.command()
-@click.option("--cycles", default=12, show_default=True, help="With each number of workers.")
-@click.option("--workers", default="1,4", show_default=True, help="Numbers of workers.")
+@click.option(
+    "--cycles", type=COUNT, default=12, show_default=True, help="With each number of workers."
+)
+@click.option(
+    "--workers", callback=_numbers, default="1,4", show_default=True, help="Numbers of workers."
+)
 @seed_option
 @folder_option
 @bug_option
 def hypercorn(
-    cycles: int, workers: str, seed: int | None, folder: Path | None, bug: str | None
+    cycles: int, workers: list[int], seed: int | None, folder: Path | None, bug: str | None
 ) -> None:
     """Kill, stop, reload and restart hypercorn while clients work with it."""
-    plan = Plan(cycles=cycles, workers=[int(number) for number in workers.split(",")], bug=bug)
+    plan = Plan(cycles=cycles, workers=workers, bug=bug)
     conclude(partial(torture, plan), seed, folder)

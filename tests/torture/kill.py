@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 from .clients import Clients
-from .command import bug_option, conclude, folder_option, seed_option
+from .command import COUNT, bug_option, conclude, folder_option, seed_option
 from .failpoints import FAILPOINTS
 from .finale import settled
 from .report import Report, report_of
@@ -152,8 +152,10 @@ class Epoch:
 
 
 @click.command()
-@click.option("--kills", default=200, show_default=True, help="How many processes to kill.")
-@click.option("--servers", default=3, show_default=True, help="How many share a store.")
+@click.option(
+    "--kills", type=COUNT, default=200, show_default=True, help="How many processes to kill."
+)
+@click.option("--servers", type=COUNT, default=3, show_default=True, help="How many share a store.")
 @seed_option
 @folder_option
 @bug_option

@@ -24,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from .bugs import POWER_BUGS
+from .command import COUNT
 from .recording import DATABASE, RecordUnreadable, Step, read_steps
 from .recovery import examine
 from .replay import Figures, figures, losses
@@ -36,10 +37,16 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=
 
 
 @click.command()
-@click.option("--states", default=5000, show_default=True, help="How many losses of power.")
+@click.option(
+    "--states", type=COUNT, default=5000, show_default=True, help="How many losses of power."
+)
 @click.option("--seed", type=int, help="Repeat the choices of an earlier run.")
-@click.option("--jobs", default=100, show_default=True, help="For each process and round.")
-@click.option("--rounds", default=4, show_default=True, help="How often the store is opened.")
+@click.option(
+    "--jobs", type=COUNT, default=100, show_default=True, help="For each process and round."
+)
+@click.option(
+    "--rounds", type=COUNT, default=4, show_default=True, help="How often the store is opened."
+)
 @click.option("--folder", type=_FOLDER, help="Where to work: names the disk to try.")
 @click.option("--keep", is_flag=True, help="Keep the record even if nothing is wrong.")
 @click.option("--again", type=_FOLDER, help="Take the record that an earlier run has kept here.")

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from ..store import Store
+from .command import COUNT
 from .handles import STORES, Kind
 
 #: Steps in one history.
@@ -21,7 +22,9 @@ HISTORIES = 20
 
 
 @click.command()
-@click.option("--steps", default=5000, show_default=True, help="Steps on each store, at least.")
+@click.option(
+    "--steps", type=COUNT, default=5000, show_default=True, help="Steps on each store, at least."
+)
 @click.option("--seed", type=int, help="Repeats a run; random unless given.")
 @click.option(
     "--store",
