@@ -593,10 +593,11 @@ async def test_stopping_interrupts_what_must_not_run_twice(tmp_path: Path) -> No
 
 async def test_a_loop_that_ends_under_its_jobs(tmp_path: Path) -> None:
     """What runs when all tasks are cancelled, as at the end of a loop, is given back, or says that
-    it was interrupted; it has not failed."""
+    it was interrupted; it has not failed. A thread learns that it shall stop."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     jobs = Jobs(store=url)
-    started = asyncio.Semaphore(0)
+    started, loop = asyncio.Semaphore(0), asyncio.get_running_loop()
+    learnt = threading.Event()
 
     @jobs.function(idempotent=True)
     async def again() -> str:
@@ -610,12 +611,21 @@ async def test_a_loop_that_ends_under_its_jobs(tmp_path: Path) -> None:
         started.release()
         await asyncio.Event().wait()
 
+    @jobs.function
+    def in_a_thread() -> None:
+        loop.call_soon_threadsafe(started.release)
+        while not current_job.is_cancelled:
+            time.sleep(0.001)
+        learnt.set()
+
     async with jobs:
         repeatable, unique = await jobs.submit(again), await jobs.submit(once)
-        for _ in range(2):
+        await jobs.submit(in_a_thread)
+        for _ in range(3):
             await started.acquire()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
+    assert learnt.wait(DEADLINE)
     async with Jobs(store=url) as later:
         later.register(jobs.handlers[repeatable.route])
         assert await later.result(repeatable.id, DEADLINE) == "done"

@@ -20,6 +20,7 @@ class RunningJob:
     Args:
         job: the job, just started.
         reported: told of the id each time that there is a new progress; must not block.
+        loop_ends: whether all that runs in the event loop is being cancelled.
 
     Attributes:
         request: the stored request, with its whole body: sync views, which cannot await Quart's,
@@ -29,21 +30,34 @@ class RunningJob:
 
     request: Request
 
-    __slots__ = ("_reported", "_stopping", "attempt", "id", "latest", "owner", "request", "route")
+    __slots__ = (
+        "_loop_ends",
+        "_reported",
+        "_stopping",
+        "attempt",
+        "id",
+        "latest",
+        "owner",
+        "request",
+        "route",
+    )
 
-    def __init__(self, job: Job, reported: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: Job, reported: Callable[[str], None], loop_ends: Callable[[], bool]
+    ) -> None:
         self.id = job.id
         self.route = job.route
         self.owner = job.owner
         self.attempt = job.attempt
         self.latest: Progress | None = None
         self._reported = reported
+        self._loop_ends = loop_ends
         self._stopping = False
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the handler shall stop: cancelled, past its timeout, or the server goes down."""
-        return self._stopping
+        return self._stopping or self._loop_ends()
 
     def check_cancelled(self) -> None:
         """Stop here if the job shall stop.
@@ -51,7 +65,7 @@ class RunningJob:
         Raises:
             JobCancelled: let it pass, after cleaning up.
         """
-        if self._stopping:
+        if self.is_cancelled:
             raise JobCancelled(f"job {self.id} shall stop")
 
     def progress(

@@ -161,7 +161,8 @@ class Runner:
                 told to.
             request: that the job was made from; it is read unless given.
         """
-        run = Run(job, self._handlers[job.route], RunningJob(job, self._reported), done)
+        current = RunningJob(job, self._reported, self._loop_ends)
+        run = Run(job, self._handlers[job.route], current, done)
         self._runs[job.id] = run
         try:
             outcome = await self._perform(run, request)
@@ -237,7 +238,7 @@ class Runner:
             run.current.request = request or await self._request(run.job.id)
             response = await handler.perform(run.current.request)
         except asyncio.CancelledError:
-            if self._witness.cancelling():
+            if self._loop_ends():
                 return run.stopped or JobInterrupted("the event loop ended while the job ran")
             return run.stopped or HandlerRaised("the handler was cancelled from within")
         except HandlerRaised as raised:
@@ -306,6 +307,9 @@ class Runner:
                 if not stored.is_same_claim(old):
                     return False
                 run.job = stored  # somebody asked to cancel it, for one
+
+    def _loop_ends(self) -> bool:
+        return self._witness.cancelling() > 0
 
     def _cancel(self, run: Run) -> None:
         if run.performing and run.task is not None:

@@ -130,7 +130,8 @@ class Replay:
             except JobFailure:
                 raise
             except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and _is_told_to_stop():
+                # A CancelledError is the job's end if it was told to stop, else the handler's own.
+                if isinstance(error, asyncio.CancelledError) and current_job.is_cancelled:
                     raise
                 answer = await self._capture(
                     await self.app.make_response(await self._answer(error))
@@ -206,12 +207,6 @@ class Replay:
 def is_threaded(view: View) -> bool:
     """Whether a view needs a thread: it is neither a coroutine function nor an async generator."""
     return not (inspect.iscoroutinefunction(view) or inspect.isasyncgenfunction(view))
-
-
-def _is_told_to_stop() -> bool:
-    """Whether a CancelledError is the end of the job, or of the loop, and not the view's own."""
-    task = asyncio.current_task()
-    return current_job.is_cancelled or (task is not None and task.cancelling() > 0)
 
 
 def _collect(generator: Any, limit: int) -> bytes:
