@@ -51,26 +51,26 @@ def main(rounds: int, jobs: int, connections: int, against: Path | None) -> None
         for name in measured:
             Path(folder, name).mkdir()
         app = "floor" if against is None else "ours"
-        servers = {
-            other: Server(f"bench.apps:{app}", Path(folder, other), checkout=against),
-            "ours": Server("bench.apps:ours", Path(folder, "ours")),
-        }
-        for server in servers.values():
-            serving.enter_context(server)
+        theirs = Server(f"bench.apps:{app}", Path(folder, other), checkout=against)
+        servers = {other: serving.enter_context(theirs)}
+        servers["ours"] = serving.enter_context(Server("bench.apps:ours", Path(folder, "ours")))
         for number in range(-1, rounds):
             for name, server in servers.items():
                 measure = asyncio.run(drive(server, jobs, connections))
                 if number >= 0:  # the first round warms up
                     measured[name].append(measure)
                     click.echo(f"round {number + 1} {name:6} {describe(measure)}")
-    theirs, ours = median(measured[other]), median(measured["ours"])
+    report(other, measured[other], measured["ours"])
+
+
+def report(other: str, their_rounds: list[Round], our_rounds: list[Round]) -> None:
+    theirs, ours = median(their_rounds), median(our_rounds)
     click.echo(f"median  {other:6} {describe(theirs)}")
     click.echo(f"median  ours   {describe(ours)}")
     click.echo(f"jobs/s, ours : {other:6}       {ours.rate / theirs.rate:6.2f}")
-    pairs = zip(measured["ours"], measured[other], strict=True)
-    click.echo(
-        f"the same, median of pairs   {statistics.median(a.rate / b.rate for a, b in pairs):6.2f}"
-    )
+    pairs = zip(our_rounds, their_rounds, strict=True)
+    ratio = statistics.median(a.rate / b.rate for a, b in pairs)
+    click.echo(f"the same, median of pairs   {ratio:6.2f}")
     click.echo(f"CPU a job over {other:6}       {(ours.cpu - theirs.cpu) * 1e6:6.0f} us")
 
 
