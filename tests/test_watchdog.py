@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -45,4 +46,18 @@ async def test_a_stopped_process_is_not_a_blocked_loop(
     async with Watchdog(clock=clock):
         clock.advance(3600)
         await asyncio.sleep(0.1)
+    assert "blocked" not in caplog.text
+
+
+def test_a_closed_loop_is_not_a_blocked_one(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that was closed with nobody having left the watchdog is not watched any more."""
+    monkeypatch.setattr(watchdog, "BLOCKED_AFTER", 0.02)
+    others = set(threading.enumerate())
+    with asyncio.Runner() as runner:
+        runner.run(Watchdog().__aenter__())
+        (watching,) = set(threading.enumerate()) - others
+    watching.join(20)
+    assert not watching.is_alive()
     assert "blocked" not in caplog.text

@@ -47,12 +47,14 @@ class Watchdog:
 
     def _watch(self, looked: float) -> None:
         reported = 0.0
-        while not self._closing.wait(BLOCKED_AFTER / 2):
+        # A loop that was closed, or that nobody runs just now, is not blocked.
+        while not (self._closing.wait(BLOCKED_AFTER / 2) or self._loop.is_closed()):
             before, looked = looked, self._clock()
             if looked - before > BLOCKED_AFTER:
                 continue  # it was not the loop alone that stood still: the process was stopped
             turned = self._turned
-            if looked - turned > BLOCKED_AFTER and turned != reported:
+            late = looked - turned > BLOCKED_AFTER and self._loop.is_running()
+            if late and turned != reported:
                 reported = turned
                 self._report(looked - turned)
 
