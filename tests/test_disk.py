@@ -66,7 +66,7 @@ async def test_a_full_store_takes_no_new_jobs_and_recovers(path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="full"):
             await store.health()
         result = Response(200, (), bytes(300_000))
-        finished = [job.finish(200, NOW, NOW + 60) for job in running]
+        finished = [job.finish(200, NOW) for job in running]
         for job, final in zip(running, finished, strict=True):
             await store.replace(job, final, result)
         assert [await store.result(job.id) for job in running] == [
@@ -75,11 +75,11 @@ async def test_a_full_store_takes_no_new_jobs_and_recovers(path: Path) -> None:
         assert [await store.get(job.id) for job in kept] == kept
 
         for job in kept:
-            await store.replace(job, job.fail(NOW, NOW), RESPONSE)
+            await store.replace(job, job.fail(NOW), RESPONSE)
         for final in finished:
             final = await store.get(final.id)
             await store.replace(final, final._replace(version=final.version + 1, expires=NOW))
-        assert await store.purge(NOW + 1) == len(kept) + len(running)
+        assert await store.purge(NOW + 61) == len(kept) + len(running)
         await until_healthy(store)
         await store.add(a_job(), LARGE)
 
@@ -98,20 +98,20 @@ async def test_what_can_wait_leaves_the_reserve_alone(path: Path) -> None:
             await store.replace(running, running.report(Progress(1)))
         asked = running.ask_to_cancel()
         await store.replace(running, asked)
-        await store.replace(asked, asked.cancel(NOW, NOW), RESPONSE)
-        await store.replace(queued, queued.cancel(NOW, NOW), RESPONSE)
+        await store.replace(asked, asked.cancel(NOW), RESPONSE)
+        await store.replace(queued, queued.cancel(NOW), RESPONSE)
 
 
 async def test_a_job_that_does_not_fit_takes_no_other_down(path: Path) -> None:
     """Of writes that are made together, only the new jobs fail if there is no room for all."""
     async with SqliteStore(path, limit=SMALL_LIMIT) as store:
         running = await store.add(a_job().start(store.worker, NOW), REQUEST)
-        final = running.finish(200, NOW, NOW + 60)
+        final = running.finish(200, NOW)
         too_large = Request(method="POST", path="/", body=bytes(2 * SMALL_LIMIT))
         refused, finished, conflict = await asyncio.gather(
             store.add(a_job(), too_large),
             store.replace(running, final, RESPONSE),
-            store.replace(running, running.fail(NOW, NOW), RESPONSE),
+            store.replace(running, running.fail(NOW), RESPONSE),
             return_exceptions=True,
         )
         assert isinstance(refused, StoreUnavailable)
@@ -137,8 +137,8 @@ async def test_who_lets_the_reserve_go_stops_all(path: Path, ballast: Path) -> N
                 await store.health()
 
         for job in kept:
-            await large.replace(job, job.fail(NOW, NOW), RESPONSE)
-        assert await large.purge(NOW + 1) == len(kept)
+            await large.replace(job, job.fail(NOW), RESPONSE)
+        assert await large.purge(NOW + 61) == len(kept)
         for store in (small, large, another):
             await until_healthy(store)
             await store.add(a_job(), REQUEST)
@@ -194,11 +194,11 @@ async def test_a_locked_store_fails_in_the_end(
         with pytest.raises(StoreUnavailable, match="locked"):
             await store.add(a_job(), REQUEST)
     with pytest.raises(StoreUnavailable, match="locked"):
-        await store.replace(running, running.fail(NOW, NOW + 60), RESPONSE)
+        await store.replace(running, running.fail(NOW), RESPONSE)
     with pytest.raises(StoreUnavailable, match="locked"):
         await store.health()
     lock.close()
-    await store.replace(running, running.fail(NOW, NOW + 60), RESPONSE)
+    await store.replace(running, running.fail(NOW), RESPONSE)
     await until_healthy(store)
     await store.add(a_job(), REQUEST)
 
@@ -244,7 +244,7 @@ async def test_a_lost_file_is_noticed_before_the_next_ack(
             with pytest.raises(StoreUnavailable, match="deleted or replaced"):
                 await store.add(a_job(), REQUEST)
             with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-                await store.replace(kept, kept.fail(NOW, NOW + 60), RESPONSE)
+                await store.replace(kept, kept.fail(NOW), RESPONSE)
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
             await store.health()
         assert await store.request(kept.id) == REQUEST
@@ -364,7 +364,7 @@ async def test_damage_under_an_open_store(path: Path) -> None:
         added = [await store.add(a_job(), LARGE) for _ in range(300)]  # more than is kept in memory
         await until(lambda: path.stat().st_size > 20 * len(LARGE.body))
         for job in added[-3:]:
-            await store.replace(job, job.fail(NOW, NOW + 60), RESPONSE)
+            await store.replace(job, job.fail(NOW), RESPONSE)
         damage(path)
         before = contents(path)
         assert before[1], "there must be a log that a checkpoint would write into the database"
@@ -373,7 +373,7 @@ async def test_damage_under_an_open_store(path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="is damaged"):
             await store.add(a_job(), REQUEST)
         with pytest.raises(StoreUnavailable, match="is damaged"):
-            await store.replace(added[0], added[0].fail(NOW, NOW + 60), RESPONSE)
+            await store.replace(added[0], added[0].fail(NOW), RESPONSE)
     assert contents(path) == before
 
 

@@ -24,11 +24,12 @@ LAYERS = [
     ["runner"],
     ["doubts"],
     ["verdict"],
-    ["problem", "threads", "deadlines", "handler", "current", "watch", "watchdog"],
+    ["problem", "threads", "deadlines", "handler", "current", "watch", "watchdog", "program"],
     ["settings"],
     ["stores"],
     ["hints"],
     ["store"],
+    ["outcome"],
     ["job"],
     ["errors"],
 ]

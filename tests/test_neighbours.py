@@ -49,8 +49,8 @@ def test_nobody_is_asked_for_nothing() -> None:
     """Nobody is asked about a job that runs here, nor about one that has its result."""
     running = a_job().start(ME, NOW)
     assert whom_to_ask(running, ME) is None
-    assert whom_to_ask(running.fail(NOW, NOW), ME) is None
-    assert whom_to_ask(running.fail(NOW, NOW), PEER) is None
+    assert whom_to_ask(running.fail(NOW), ME) is None
+    assert whom_to_ask(running.fail(NOW), PEER) is None
 
 
 def test_whom_a_write_concerns_is_told() -> None:
@@ -61,7 +61,7 @@ def test_whom_a_write_concerns_is_told() -> None:
     assert list(whom_to_tell(None, job, ME)) == [(EVERYBODY, QUEUED)]
     assert list(whom_to_tell(theirs, theirs.ask_to_cancel(), ME)) == overruled
     assert list(whom_to_tell(theirs, theirs.rescue(NOW), ME)) == [*overruled, (EVERYBODY, QUEUED)]
-    assert list(whom_to_tell(job, job.cancel(NOW, NOW), ME)) == []
+    assert list(whom_to_tell(job, job.cancel(NOW), ME)) == []
 
 
 def test_a_process_tells_nobody_of_its_own_work() -> None:
@@ -69,7 +69,7 @@ def test_a_process_tells_nobody_of_its_own_work() -> None:
     ours = a_job().start(ME, NOW)
     assert list(whom_to_tell(None, ours, ME)) == []
     assert list(whom_to_tell(a_job(), ours, ME)) == []
-    assert list(whom_to_tell(ours, ours.finish(200, NOW, NOW), ME)) == []
+    assert list(whom_to_tell(ours, ours.finish(200, NOW), ME)) == []
     assert list(whom_to_tell(ours, ours.release(), ME)) == [(EVERYBODY, QUEUED)]
 
 
@@ -297,7 +297,7 @@ async def test_who_reads_a_job_hears_of_its_changes(pair: tuple[SqliteStore, Sql
     """Who has read a job that another process runs hears of each change of it, without polling."""
     owner, reader = pair
     job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
-    for changed in (job.ask_to_cancel(), job.ask_to_cancel().cancel(NOW, NOW + 60)):
+    for changed in (job.ask_to_cancel(), job.ask_to_cancel().cancel(NOW)):
         assert await reader.get(job.id) == job
         await turn_of(reader, owner)
         hints = reader.changes()
@@ -313,7 +313,7 @@ async def test_who_reads_too_late_is_told_at_once(pair: tuple[SqliteStore, Sqlit
     job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
     hints = reader.changes()
     await reader.get(job.id)
-    await owner.replace(job, job.finish(200, NOW, NOW + 60), RESPONSE)
+    await owner.replace(job, job.finish(200, NOW), RESPONSE)
     assert await next_of(hints) == job.id
 
 
@@ -337,9 +337,7 @@ async def test_many_readers_hear_of_many_jobs(pair: tuple[SqliteStore, SqliteSto
     await asyncio.gather(*(owner.add(job, REQUEST) for job in jobs))
     hints = reader.changes()
     await asyncio.gather(*(reader.get(job.id) for job in jobs))
-    await asyncio.gather(
-        *(owner.replace(job, job.finish(200, NOW, NOW + 60), RESPONSE) for job in jobs)
-    )
+    await asyncio.gather(*(owner.replace(job, job.finish(200, NOW), RESPONSE) for job in jobs))
     left = {job.id for job in jobs}
     async with asyncio.timeout(DEADLINE):
         while left:
@@ -354,7 +352,7 @@ async def test_who_has_asked_nothing_is_told_nothing(
     hints = other.changes()
     for _ in range(10):
         job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
-        await owner.replace(job, job.finish(200, NOW, NOW + 60), RESPONSE)
+        await owner.replace(job, job.finish(200, NOW), RESPONSE)
     await owner.add(a_job(), REQUEST)
     assert await next_of(hints) == QUEUED
 
@@ -487,7 +485,7 @@ async def turn_of(*stores: SqliteStore) -> None:
     probe = await two.add(a_job().start(two.worker, NOW), REQUEST)
     hints = one.changes()
     await one.get(probe.id)
-    await two.replace(probe, probe.fail(NOW, NOW), RESPONSE)
+    await two.replace(probe, probe.fail(NOW), RESPONSE)
     assert await next_of(hints) == probe.id
 
 

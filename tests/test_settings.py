@@ -86,7 +86,7 @@ async def test_the_apps_configuration(tmp_path: Path) -> None:
     jobs = QuartJobs(app, ttl=5, store="memory:")
     app.config.update(QUART_JOBS_TTL=7, QUART_JOBS_TIMEOUT=9)
     async with app.test_app(), app.app_context():
-        assert jobs.jobs.settings == Settings(store="memory:", ttl=5, timeout=9)
+        assert jobs.jobs.settings == Settings(store="memory:", name=__name__, ttl=5, timeout=9)
 
 
 async def test_an_unknown_name_in_the_apps_configuration(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from asyncjobs.stores.sqlite.peers import Peers
 from asyncjobs.stores.sqlite.queries import select_routes
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from schemas import JOB_ID, SCHEMAS, make_store
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ async def test_jobs_outlive_the_store(path: Path) -> None:
     """What was added to a store is there when its file is opened again."""
     async with SqliteStore(path) as store:
         job = await store.add(a_job(), REQUEST)
-        final = job.fail(NOW, NOW + 60)
+        final = job.fail(NOW)
         await store.replace(job, final, RESPONSE)
     async with SqliteStore(path) as store:
         assert await store.get(job.id) == final
@@ -198,7 +200,7 @@ async def test_a_dead_workers_jobs_are_orphans(path: Path, store: SqliteStore) -
         await other.add(a_job(), REQUEST)
         assert await store.orphans() == []
     assert await store.orphans() == [orphan]
-    await store.replace(orphan, orphan.interrupt(NOW, NOW + 60), RESPONSE)
+    await store.replace(orphan, orphan.interrupt(NOW), RESPONSE)
     assert await store.orphans() == []
     assert {left.stem for left in Path(f"{path}-procs").iterdir()} == {store.worker}  # buried
 
@@ -306,18 +308,21 @@ def test_a_newer_schema_is_left_alone(path: Path) -> None:
         asyncio.run(open_and_close(path))
 
 
-async def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
-    """A store of an earlier version is opened with all that is in it."""
+@pytest.mark.parametrize("version", SCHEMAS)
+async def test_an_older_schema_is_brought_up_to_date(path: Path, version: int) -> None:
+    """A store of an earlier version is opened with all that is in it, and has what a new one has.
+    A job of before belongs to any program, and is kept for as long as it is by default."""
+    make_store(path, version)
     async with SqliteStore(path) as store:
-        job = await store.add(a_job(), REQUEST)
-    connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE jobs DROP COLUMN errors")
-    connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    async with SqliteStore(path) as store:
-        assert await store.get(job.id) == job
-        assert await store.request(job.id) == REQUEST
+        job = await store.get(JOB_ID)
+        assert job == a_job(id=JOB_ID, created=1e9, repeatable=True, program=None, ttl=86400.0)
+        assert await store.request(job.id) == Request("GET", "/report", body=b"body")
+        await store.replace(job, running := job.start(store.worker, NOW))
+        await store.replace(running, running.finish(200, NOW), RESPONSE)
         await store.add(a_job(), REQUEST)
+    fresh = path.with_name("fresh.db")
+    await open_and_close(fresh)
+    assert names_in(path) == names_in(fresh)
 
 
 async def test_a_store_that_is_not_open_says_so(path: Path) -> None:
@@ -332,12 +337,12 @@ async def test_a_queue_is_found_by_its_index(path: Path, store: SqliteStore) -> 
     connection = sqlite3.connect(path)
     plan = connection.execute(
         "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE TRUE AND state = 'queued' AND route = ?"
-        " AND due <= ? ORDER BY due, seq LIMIT ?",
-        ("report", NOW, 1),
+        " AND program = ? AND due <= ? ORDER BY due, seq LIMIT ?",
+        ("report", "app", NOW, 1),
     ).fetchall()
     connection.close()
     assert [row[3] for row in plan] == [
-        "SEARCH jobs USING INDEX jobs_to_do (state=? AND route=? AND due<?)"
+        "SEARCH jobs USING INDEX jobs_of_programs (state=? AND route=? AND program=? AND due<?)"
     ]
     assert [job.state for job in await store.find(Query())] == [State.QUEUED]
 
@@ -353,7 +358,9 @@ async def test_routes_are_found_by_the_index(path: Path, store: SqliteStore) -> 
     assert found == [("other",), ("report",)]
     reads = [row[3] for row in plan if "jobs" in row[3]]
     assert reads
-    assert all("SEARCH jobs USING COVERING INDEX jobs_to_do (state=?" in read for read in reads)
+    assert all(
+        "SEARCH jobs USING COVERING INDEX jobs_of_programs (state=?" in read for read in reads
+    )
 
 
 def test_headers_that_would_break_their_line_are_refused() -> None:
@@ -376,3 +383,11 @@ def committed_ids(path: Path) -> set[str]:
         return {row[0].hex() for row in connection.execute("SELECT id FROM jobs")}
     finally:
         connection.close()
+
+
+def names_in(path: Path) -> set[tuple[str, ...]]:
+    """The tables, columns and indexes of a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        things = connection.execute("SELECT type, name FROM sqlite_schema").fetchall()
+        columns = connection.execute("SELECT name, type FROM pragma_table_info('jobs')").fetchall()
+    return {*things, *columns}

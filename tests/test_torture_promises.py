@@ -36,7 +36,12 @@ def a_result(attempt: int, pid: int) -> Response:
 
 
 def a_job(state: State, *, version: int, attempt: int, repeatable: bool = True) -> Job:
-    return Job(ID, "again", "/again", 0.0, None, repeatable, state, version, attempt)
+    return Job(
+        *(ID, "again", "/again", 0.0, None, repeatable),
+        state=state,
+        version=version,
+        attempt=attempt,
+    )
 
 
 def written(version: int, state: State, attempt: int, pid: int, at: float) -> Written:

@@ -8,11 +8,10 @@ orphan.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 from .errors import Conflict, JobNotFound
-from .handler import Handler
 from .job import Job
 from .store import Store
 from .verdict import never_started
@@ -23,12 +22,10 @@ logger = logging.getLogger("asyncjobs")
 class Doubts:
     """Remembers such jobs, each as it was to be stored, until it is known what became of it."""
 
-    def __init__(
-        self, store: Store, handlers: Mapping[str, Handler], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float], max_starts: int) -> None:
         self._store = store
-        self._handlers = handlers
         self._clock = clock
+        self._max_starts = max_starts
         self._jobs: dict[str, Job] = {}
 
     def add(self, job: Job) -> None:
@@ -58,7 +55,6 @@ class Doubts:
             return
         # During the read, another write may have begun to start it.
         if self._jobs.get(job.id) is job and stored.is_same_claim(job):
-            ttl = self._handlers[job.route].ttl
-            given_back, response = never_started(stored, self._clock(), ttl)
+            given_back, response = never_started(stored, self._clock(), self._max_starts)
             await self._store.replace(stored, given_back, response)
             logger.warning("job %s was never started and is %s now", job.id, given_back.state)

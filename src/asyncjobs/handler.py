@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
-from .errors import HandlerFailed
-from .job import Request, Response
+from .errors import ConfigurationError
+from .job import Request
+from .outcome import Outcome
 from .settings import MAYBE_SECONDS, UNSET, Settings, Unset, checked, setting
 
-Perform = Callable[[Request], Awaitable[Response]]
+Perform = Callable[[Request], Awaitable[Outcome]]
 
 #: Methods that may be repeated after a crash (RFC 9110, section 9.2.2).
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -46,7 +47,16 @@ class RouteSettings:
     def handler(
         self, route: str, perform: Perform, settings: Settings, *, threaded: bool
     ) -> Handler:
-        """What runs the jobs of `route`; what is not said here is as in `settings`."""
+        """What runs the jobs of `route`; what is not said here is as in `settings`.
+
+        Raises:
+            ConfigurationError: it would be tried more often than a job may be started.
+        """
+        if self.retries >= settings.max_starts:
+            raise ConfigurationError(
+                f"retries={self.retries} of {route!r} takes more starts than the setting "
+                f"'max_starts' allows, which is {settings.max_starts}: raise that, or retry less"
+            )
         return Handler(
             route,
             perform,
@@ -75,7 +85,7 @@ class Handler:
 
     Attributes:
         route: the name that its jobs carry.
-        perform: answers the request. An exception that it raises is the job's failure.
+        perform: tells what the request comes to. If it raises an exception itself, the job fails.
         threaded: whether it occupies a thread of the pool while it runs.
         timeout: seconds until it is stopped, or None.
         concurrency: how many of its jobs one process runs at a time; None for no limit of its own.
@@ -99,15 +109,3 @@ class Handler:
         if self.idempotent is None:
             return request.method in IDEMPOTENT_METHODS
         return self.idempotent
-
-
-class HandlerRaised(HandlerFailed):
-    """The handler raised an exception, and may be tried again if its route says so.
-
-    Attributes:
-        answer: what the app answers to that exception, if it has something to say.
-    """
-
-    def __init__(self, message: str, answer: Response | None = None) -> None:
-        super().__init__(message)
-        self.answer = answer

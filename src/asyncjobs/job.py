@@ -17,6 +17,11 @@ from .errors import InvalidTransition
 #: Raw header pairs as ASGI gives them: lower-case name and value, latin-1 bytes.
 HeaderPairs = tuple[tuple[bytes, bytes], ...]
 
+#: Seconds that a result is kept, unless the route or the settings say otherwise.
+DEFAULT_TTL = 86400.0
+#: A job under which its process died so often may be the reason, and runs beside no other such job.
+SUSPECT_CRASHES = 2
+
 
 class State(enum.StrEnum):
     """Where a job is in its life.
@@ -143,13 +148,18 @@ class Job(NamedTuple):
         path: the path of the request, without root_path: the poll URL is below it.
         owner: whom it belongs to; None if nobody in particular.
         repeatable: whether it may be run again when it is not known how far it came.
+        program: whose it is: no other program runs, shows or ends it. None belongs to anybody.
+        ttl: seconds that its result is kept, so that whoever ends it need not know its handler.
         version: goes up by one with every change; each write is conditional on it.
         attempt: how often it was started.
-        crashes: how often the process that ran it died.
+        earlier_attempts: the attempts before an operator had it retried, which are not held
+            against it.
+        crashes: how often the process that ran it died, and it may have been the reason.
         errors: how often its handler raised an exception and was to be tried again.
         worker: the process that runs it, while it does.
         cancel_requested: whether a running job was asked to stop.
         due: a queued job is not started before.
+        started: when its last attempt began.
         expires: a final job may be purged after.
     """
 
@@ -159,9 +169,12 @@ class Job(NamedTuple):
     created: float
     owner: str | None = None
     repeatable: bool = False
+    program: str | None = None
+    ttl: float = DEFAULT_TTL
     state: State = State.QUEUED
     version: int = 1
     attempt: int = 0
+    earlier_attempts: int = 0
     crashes: int = 0
     errors: int = 0
     worker: str | None = None
@@ -171,6 +184,16 @@ class Job(NamedTuple):
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
+
+    @property
+    def starts(self) -> int:
+        """How often it was started since it was made, or since an operator had it retried."""
+        return self.attempt - self.earlier_attempts
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be the reason why its processes died."""
+        return self.crashes >= SUSPECT_CRASHES
 
     def start(self, worker: str, at: float) -> Self:
         """`worker` begins the next attempt."""
@@ -205,33 +228,34 @@ class Job(NamedTuple):
         """Ask the worker to stop the running handler."""
         return self._on(Event.ASK_TO_CANCEL, cancel_requested=True)
 
-    def finish(self, status: int, at: float, expires: float) -> Self:
+    def finish(self, status: int, at: float) -> Self:
         """The handler answered with HTTP `status`: a success below 500."""
-        return self._end(Event.SUCCEED if status < 500 else Event.FAIL, at, expires)
+        return self._end(Event.SUCCEED if status < 500 else Event.FAIL, at)
 
-    def fail(self, at: float, expires: float) -> Self:
+    def fail(self, at: float) -> Self:
         """There will be no response of the handler's own."""
-        return self._end(Event.FAIL, at, expires)
+        return self._end(Event.FAIL, at)
 
-    def cancel(self, at: float, expires: float) -> Self:
+    def cancel(self, at: float) -> Self:
         """The job was stopped, or will never start, because somebody asked for it."""
-        return self._end(Event.CANCEL, at, expires)
+        return self._end(Event.CANCEL, at)
 
-    def interrupt(self, at: float, expires: float) -> Self:
-        """The worker ended first, and the job must not be run twice."""
-        return self._end(Event.INTERRUPT, at, expires)
+    def interrupt(self, at: float) -> Self:
+        """The worker ended first, and the job must not be run again."""
+        return self._end(Event.INTERRUPT, at)
 
-    def give_up(self, at: float, expires: float) -> Self:
+    def give_up(self, at: float) -> Self:
         """The worker died with the job, which must not be run again."""
-        return self._end(Event.INTERRUPT, at, expires, crashes=self.crashes + 1)
+        return self._end(Event.INTERRUPT, at, crashes=self.crashes + 1)
 
     def retry(self, *, due: float = 0.0) -> Self:
-        """An operator wants the finished job to run again."""
+        """An operator wants the finished job to run again; all counts but `attempt` begin anew."""
         return self._on(
             Event.RETRY,
             worker=None,
             cancel_requested=False,
             progress=None,
+            earlier_attempts=self.attempt,
             crashes=0,
             errors=0,
             started=None,
@@ -253,15 +277,19 @@ class Job(NamedTuple):
         return self._on(
             Event.RELEASE,
             worker=None,
-            started=None,
             progress=None,
             cancel_requested=False,
             **changes,
         )
 
-    def _end(self, event: Event, at: float, expires: float, **changes: Any) -> Self:
+    def _end(self, event: Event, at: float, **changes: Any) -> Self:
         return self._on(
-            event, worker=None, cancel_requested=False, finished=at, expires=expires, **changes
+            event,
+            worker=None,
+            cancel_requested=False,
+            finished=at,
+            expires=at + self.ttl,
+            **changes,
         )
 
     def _on(self, event: Event, **changes: Any) -> Self:

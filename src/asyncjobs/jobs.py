@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from . import errors
 from .engines.local import LocalEngine
 from .errors import (
     Conflict,
@@ -27,13 +26,16 @@ from .errors import (
     InvalidTransition,
     JobFailure,
     JobNotFound,
+    ResponseTooLarge,
     SetupError,
     ShuttingDown,
     StoreUnavailable,
 )
 from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response
+from .outcome import Outcome, Unusable
 from .problem import CONTENT_TYPE, problem_type
+from .program import ProgramStore, main_program
 from .runner import Runner
 from .settings import Options, make, make_settings
 from .store import ANYONE, Owner, Query, Store
@@ -97,6 +99,7 @@ class Jobs:
         **options: Unpack[Options],
     ) -> None:
         self.settings = make_settings(options)
+        self.name = self.settings.name or main_program()
         self.handlers: dict[str, Handler] = {}
         self._routes: dict[Callable[..., Any], str] = {}
         self.threads = Threads(self.settings.threads)
@@ -115,10 +118,18 @@ class Jobs:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(Watchdog())
             stack.callback(self.threads.close)
-            store = self._store = await stack.enter_async_context(_open(settings.store))
+            store = self._store = await stack.enter_async_context(
+                ProgramStore(_open(settings.store), self.name)
+            )
             self._watch = await stack.enter_async_context(Watch(store))
             self._runner = await stack.enter_async_context(
-                Runner(store, self.handlers, clock=clock, random=random)
+                Runner(
+                    store,
+                    self.handlers,
+                    clock=clock,
+                    random=random,
+                    max_starts=settings.max_starts,
+                )
             )
             self._engine = await stack.enter_async_context(
                 LocalEngine(
@@ -246,7 +257,8 @@ class Jobs:
         """
         if self._stopping:
             raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")
-        if route not in self.handlers:
+        handler = self.handlers.get(route)
+        if handler is None:
             raise SetupError(f"no handler is registered for {route!r}")
         now = self._clock()
         job = Job(
@@ -256,7 +268,9 @@ class Jobs:
             created=now,
             due=now,
             owner=owner,
-            repeatable=self.handlers[route].is_repeatable(request),
+            repeatable=handler.is_repeatable(request),
+            program=self.name,
+            ttl=handler.ttl,
         )
         job = self._engine.admit(job)
         try:
@@ -348,9 +362,7 @@ class Jobs:
                 raise InvalidTransition(f"the job is {job.state} already and cannot be cancelled")
             if job.cancel_requested:
                 return job
-            handler = self.handlers.get(job.route)
-            ttl = self.settings.ttl if handler is None else handler.ttl
-            new, response = cancelled(job, self._clock(), ttl)
+            new, response = cancelled(job, self._clock())
             with suppress(Conflict):
                 await self._store.replace(job, new, response)
                 await self._runner.stop_cancelled()
@@ -388,17 +400,17 @@ class Jobs:
         else:
             await self._engine.submit(job, request)
 
-    async def _call(self, function: Callable[..., Any], request: Request) -> Response:
+    async def _call(self, function: Callable[..., Any], request: Request) -> Outcome:
         arguments = json.loads(request.body)
         call = partial(function, *arguments["args"], **arguments["kwargs"])
         result = await (call() if inspect.iscoroutinefunction(function) else self.threads.run(call))
         try:
             body = json.dumps(result).encode()
         except (TypeError, ValueError) as error:
-            raise HandlerFailed(f"the function's result is not JSON: {error}") from error
-        if len(body) > self.settings.max_response:
-            raise errors.ResponseTooLarge(
-                f"the result has {len(body)} bytes, over the limit of {self.settings.max_response}"
+            return Unusable(HandlerFailed(f"the function's result is not JSON: {error}"))
+        if (limit := self.settings.max_response) < len(body):
+            return Unusable(
+                ResponseTooLarge(f"the result has {len(body)} bytes, over the limit of {limit}")
             )
         return Response(200, ((b"content-type", b"application/json"),), body)
 

@@ -26,10 +26,12 @@ from .errors import (
     JobWasCancelled,
     StoreUnavailable,
 )
-from .handler import Handler, HandlerRaised
-from .job import Job, Request, Response, State
+from .handler import Handler
+from .job import Job, Progress, Request, State
+from .outcome import Outcome, Raised, Stopped, Unusable
+from .problem import problem
 from .store import Query, Store
-from .verdict import ORPHAN_TTL, Verdict, concluded, orphaned
+from .verdict import Verdict, concluded, orphaned
 
 logger = logging.getLogger("asyncjobs")
 
@@ -69,7 +71,7 @@ class Run:
     )
 
     def __init__(
-        self, job: Job, handler: Handler, current: RunningJob, done: Callable[[Handler], None]
+        self, job: Job, handler: Handler, current: RunningJob, done: Callable[[], None]
     ) -> None:
         self.job = job
         self.handler = handler
@@ -77,7 +79,7 @@ class Run:
         self.loop = asyncio.get_running_loop()
         self.task = asyncio.current_task()
         self.performing = False
-        self.stopped: JobFailure | None = None
+        self.stopped: Stopped | None = None
         self.finishing = False
         self.ending: asyncio.Task[None] | None = None
         self.over = False
@@ -88,13 +90,16 @@ class Run:
         """The job is no longer run here; may be said twice."""
         if not self.over:
             self.over = True
-            self._done(self.handler)
+            self._done()
 
 
 class Runner:
     """Runs jobs of `store` with `handlers`, each in the task that calls `run`.
 
     An async context manager, to be left once nothing runs any more.
+
+    Args:
+        max_starts: how often a job is started at most.
 
     Attributes:
         doubts: the started jobs that will not be run, as the write of their start failed.
@@ -107,15 +112,17 @@ class Runner:
         *,
         clock: Callable[[], float],
         random: random.Random,
+        max_starts: int,
     ) -> None:
         self._store = store
         self._handlers = handlers
         self._clock = clock
         self._random = random
+        self._max_starts = max_starts
         self._runs: dict[str, Run] = {}
         self._deadlines = Deadlines(self._time_out)
         self._errands: set[asyncio.Task[None]] = set()
-        self.doubts = Doubts(store, handlers, clock)
+        self.doubts = Doubts(store, clock, max_starts)
 
     async def __aenter__(self) -> Self:
         # Nobody cancels this task but who cancels all, as asyncio does before it closes a loop.
@@ -150,15 +157,12 @@ class Runner:
             raise
         return started
 
-    async def run(
-        self, job: Job, done: Callable[[Handler], None], request: Request | None = None
-    ) -> Job:
+    async def run(self, job: Job, done: Callable[[], None], request: Request | None = None) -> Job:
         """Perform a job that this worker has claimed, and finish it; the job as it is then.
 
         Args:
-            done: called once with its handler, when the job is finished or turned out to be
-                somebody else's. The handler may then still run, if it does not stop when it is
-                told to.
+            done: called once, when the job is finished or turned out to be somebody else's. The
+                handler may then still run, if it does not stop when it is told to.
             request: that the job was made from; it is read unless given.
         """
         current = RunningJob(job, self._reported, self._loop_ends)
@@ -166,14 +170,8 @@ class Runner:
         self._runs[job.id] = run
         try:
             outcome = await self._perform(run, request)
-            try:
-                # If the job had to end without its handler, what that came to is too late.
-                await (self._finish(run, outcome) if run.ending is None else run.ending)
-            except Exception:
-                # Whatever is wrong with it, the job must not be left running for ever.
-                logger.exception("the outcome of job %s cannot be stored", job.id)
-                run.finishing = False
-                await self._finish(run, HandlerFailed("the job's outcome cannot be stored"))
+            # If the job had to end without its handler, what that came to is too late.
+            await (self._finish(run, outcome) if run.ending is None else run.ending)
         except Exception:
             logger.exception("job %s could not be finished", job.id)
         finally:
@@ -187,12 +185,12 @@ class Runner:
         run = self._runs.get(job_id)
         if run is None or run.stopped is not None or not run.performing:
             return
-        run.stopped = reason
+        run.stopped = Stopped(reason)
         run.current.stop()
         # A thread cannot be cancelled. It is left the time to see for itself that it shall stop.
         cancel_after = STOP_GRACE if run.handler.threaded else 0.0
         run.loop.call_later(cancel_after, self._cancel, run)
-        run.loop.call_later(cancel_after + STOP_GRACE, self._abandon, run, reason)
+        run.loop.call_later(cancel_after + STOP_GRACE, self._abandon, run, run.stopped)
 
     def stop_all(self, reason: JobFailure) -> None:
         """Stop every handler that runs here."""
@@ -217,9 +215,9 @@ class Runner:
         """Decide about the jobs that dead workers have left; how many they were."""
         decided = 0
         for job in await self._store.orphans():
-            handler = self._handlers.get(job.route)
-            ttl = ORPHAN_TTL if handler is None else handler.ttl
-            rescued, response = orphaned(job, self._clock(), ttl, self._random)
+            rescued, response = orphaned(
+                job, self._clock(), self._random, blamed=True, max_starts=self._max_starts
+            )
             try:
                 await self._store.replace(job, rescued, response)
             except Conflict:
@@ -228,7 +226,7 @@ class Runner:
             decided += 1
         return decided
 
-    async def _perform(self, run: Run, request: Request | None) -> Response | JobFailure:
+    async def _perform(self, run: Run, request: Request | None) -> Outcome:
         handler = run.handler
         running_job.set(run.current)
         if handler.timeout is not None:
@@ -236,25 +234,26 @@ class Runner:
         run.performing = True
         try:
             run.current.request = request or await self._request(run.job.id)
-            response = await handler.perform(run.current.request)
+            outcome = await handler.perform(run.current.request)
         except asyncio.CancelledError:
-            if self._loop_ends():
-                return run.stopped or JobInterrupted("the event loop ended while the job ran")
-            return run.stopped or HandlerRaised("the handler was cancelled from within")
-        except HandlerRaised as raised:
-            return run.stopped or raised  # it was logged, as the app logs such things
-        except JobFailure as failure:
-            logger.error("job %s failed: %s", run.job.id, failure)
-            return run.stopped or failure
+            outcome = self._cut_short()
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
             logger.exception("job %s failed", run.job.id)
-            return run.stopped or HandlerRaised(f"the handler raised {type(error).__name__}")
+            outcome = _raised(f"the handler raised {type(error).__name__}")
         finally:
             run.performing = False
             if handler.timeout is not None:
                 self._deadlines.clear(run.job.id, handler.timeout)
-        return run.stopped or response
+        if isinstance(outcome, Unusable):
+            logger.error("job %s failed: %s", run.job.id, outcome.reason)
+        return run.stopped or outcome
+
+    def _cut_short(self) -> Outcome:
+        """What a handler has come to that was cancelled, if it was not by us."""
+        if self._loop_ends():
+            return Stopped(JobInterrupted("the event loop ended while the job ran"))
+        return _raised("the handler was cancelled from within")
 
     async def _request(self, job_id: str) -> Request:
         """The stored request. While the store is unavailable, wait for it: the job has not failed,
@@ -266,16 +265,36 @@ class Runner:
                 logger.error("job %s has to wait for its request: %s", job_id, error)
                 await asyncio.sleep(STORE_RETRY)
 
-    async def _finish(self, run: Run, outcome: Response | JobFailure) -> None:
-        """Store what became of the job. While the store is unavailable, wait for it."""
+    async def _finish(self, run: Run, outcome: Outcome) -> None:
+        """Store what became of the job, if need be without what the handler has said.
+
+        Whatever is wrong with that, the job must not be left running for ever.
+        """
+        run.finishing = True
+        cannot = Unusable(HandlerFailed("the job's outcome cannot be stored"))
+        progress = run.current.latest
+        for what, reported in ((outcome, progress), (outcome, None), (cannot, None)):
+            try:
+                await self._store_outcome(run, what, reported)
+                return
+            except Exception:
+                logger.exception("the outcome of job %s cannot be stored like this", run.job.id)
+
+    async def _store_outcome(self, run: Run, outcome: Outcome, progress: Progress | None) -> None:
+        """While the store is unavailable, wait for it."""
 
         def conclude(job: Job) -> Verdict:
-            progress = run.current.latest
             if progress is not None and progress != job.progress:
                 job = job.report(progress)
-            return concluded(job, outcome, run.handler, self._clock(), self._random)
+            return concluded(
+                job,
+                outcome,
+                self._clock(),
+                self._random,
+                retries=run.handler.retries,
+                max_starts=self._max_starts,
+            )
 
-        run.finishing = True
         waiting = False
         while not run.over:
             try:
@@ -315,11 +334,11 @@ class Runner:
         if run.performing and run.task is not None:
             run.task.cancel()
 
-    def _abandon(self, run: Run, reason: JobFailure) -> None:
+    def _abandon(self, run: Run, outcome: Stopped) -> None:
         """The handler does not stop. End its job; whatever it comes to is fenced off."""
         if run.performing:
             logger.error("the handler of job %s does not stop; its job ends without it", run.job.id)
-            run.ending = self._do(self._finish(run, reason))
+            run.ending = self._do(self._finish(run, outcome))
 
     def _time_out(self, job_id: str) -> None:
         timeout = self._runs[job_id].handler.timeout
@@ -352,3 +371,7 @@ class Runner:
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
         return task
+
+
+def _raised(what: str) -> Raised:
+    return Raised(problem(HandlerFailed(what)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from .errors import ConfigurationError
+from .job import DEFAULT_TTL
 from .store import Store
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ class Settings:
         "`sqlite:////srv/jobs.db` (absolute), `memory:`, or a `Store`; "
         "unset: `jobs.db` in the app's instance folder, for `Jobs` in the working directory",
     )
+    name: str | None = setting(
+        None,
+        (str, type(None)),
+        "the name of the program, for which its jobs are kept: programs of other names that share "
+        "the store do not run, show, cancel or end them; unset: the import name of the app, for "
+        "`Jobs` that of the main module",
+    )
     engine: str = setting("local", (str,), "who runs jobs: `local`, this process")
     prefix: str = setting("/jobs", (str,), "the path that status documents are under")
     concurrency: int = setting(
@@ -71,7 +79,9 @@ class Settings:
         MAYBE_SECONDS,
         "seconds that a handler may run; then its job ends with 504; `None` for no limit",
     )
-    ttl: float = setting(86400.0, SECONDS, "seconds that a result is kept; then its id is a 404")
+    ttl: float = setting(
+        DEFAULT_TTL, SECONDS, "seconds that a result is kept; then its id is a 404"
+    )
     max_body: int = setting(
         16 * _MIB,
         (int,),
@@ -92,13 +102,22 @@ class Settings:
         3600.0,
         MAYBE_SECONDS,
         "seconds that a queued job waits for a handler that this program does not have (any "
-        "more), before it fails; `None` for ever, as where two programs share a store",
+        "more), before it fails; `None` for ever",
+    )
+    max_starts: int = setting(
+        25,
+        (int,),
+        "how often a job is started at most, whatever the reasons: one that comes to no end by "
+        "then is `interrupted`",
+        1,
     )
 
     def __post_init__(self) -> None:
         checked(self)
         if self.engine != "local":
             raise ConfigurationError(f"there is no engine {self.engine!r}: the engine is 'local'")
+        if self.name == "":
+            raise ConfigurationError("the setting 'name' must not be empty: name the program")
         if not self.prefix.startswith("/") or self.prefix.endswith("/"):
             raise ConfigurationError(
                 f"the prefix {self.prefix!r} must start with a slash and not end with one"
@@ -109,6 +128,7 @@ class Options(TypedDict, total=False):
     """The settings as keyword arguments."""
 
     store: str | Store | None
+    name: str | None
     engine: str
     prefix: str
     concurrency: int
@@ -121,6 +141,7 @@ class Options(TypedDict, total=False):
     max_wait: float
     drain_time: float
     gone_after: float | None
+    max_starts: int
 
 
 def make_settings(options: Mapping[str, Any]) -> Settings:

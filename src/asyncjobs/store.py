@@ -46,12 +46,16 @@ class Query:
     """Which jobs to find, oldest due first. A field left at None does not restrict.
 
     Attributes:
+        program: the jobs of this program, and those that belong to anybody.
+        suspects: whether they may be the reason why their processes died; see `Job.is_suspect`.
         skip: so many of the oldest are left out.
     """
 
     states: frozenset[State] | None = None
     routes: frozenset[str] | None = None
     not_routes: frozenset[str] | None = None
+    program: str | None = None
+    suspects: bool | None = None
     owner: Owner = ANYONE
     worker: str | None = None
     cancel_requested: bool | None = None
@@ -64,6 +68,8 @@ class Query:
             (self.states is None or job.state in self.states)
             and (self.routes is None or job.route in self.routes)
             and (self.not_routes is None or job.route not in self.not_routes)
+            and (self.program is None or job.program in (None, self.program))
+            and (self.suspects is None or job.is_suspect == self.suspects)
             and (self.owner is ANYONE or job.owner == self.owner)
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
@@ -165,6 +171,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def programs(self) -> frozenset[str]:
+        """The programs that have jobs here which are still to be done."""
+
+    @abstractmethod
     async def orphans(self) -> list[Job]:
         """Jobs that are running, says the store, but whose worker is dead."""
 
@@ -175,3 +185,63 @@ class Store(ABC):
             StoreUnavailable: it would not; the message says why, in words for clients.
         """
         return
+
+
+class StoreWrapper(Store):
+    """Passes every call on to `inner`, which it opens and closes: to be overridden in parts."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+
+    # Some stores are given their name only when they are opened.
+    @property
+    def worker(self) -> str:  # type: ignore[override]
+        return self.inner.worker
+
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.inner.__aexit__(exc_type, exc, traceback)
+
+    async def add(self, job: Job, request: Request) -> Job:
+        return await self.inner.add(job, request)
+
+    async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
+        return await self.inner.get(job_id, owner)
+
+    async def request(self, job_id: str) -> Request:
+        return await self.inner.request(job_id)
+
+    async def response(self, job_id: str) -> Response:
+        return await self.inner.response(job_id)
+
+    async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
+        return await self.inner.result(job_id, owner)
+
+    async def find(self, query: Query) -> list[Job]:
+        return await self.inner.find(query)
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        await self.inner.replace(old, new, response)
+
+    async def purge(self, before: float) -> int:
+        return await self.inner.purge(before)
+
+    def changes(self) -> AsyncIterator[str]:
+        return self.inner.changes()
+
+    async def programs(self) -> frozenset[str]:
+        return await self.inner.programs()
+
+    async def orphans(self) -> list[Job]:
+        return await self.inner.orphans()
+
+    async def health(self) -> None:
+        await self.inner.health()

@@ -44,7 +44,13 @@ class FakeClock:
 
 def a_job(**fields: Any) -> Job:
     """A queued job; `fields` are set on top."""
-    defaults = {"id": uuid.uuid4().hex, "route": "report", "path": "/report", "created": NOW}
+    defaults = {
+        "id": uuid.uuid4().hex,
+        "route": "report",
+        "path": "/report",
+        "created": NOW,
+        "ttl": 60.0,
+    }
     return Job(**{**defaults, "due": fields.get("created", NOW), **fields})
 
 
@@ -141,7 +147,7 @@ class StoreContract:
         running = job.start(store.worker, NOW)
         await store.replace(job, running)
         assert await store.get(job.id) == running
-        final = running.finish(RESPONSE.status, NOW + 1, NOW + 60)
+        final = running.finish(RESPONSE.status, NOW + 1)
         await store.replace(running, final, RESPONSE)
         assert await store.get(job.id) == final
         assert await store.response(job.id) == await store.response(job.id) == RESPONSE
@@ -150,7 +156,7 @@ class StoreContract:
         """What a poll reads is the job, with its response once it is final, for its owner only."""
         job = await store.add(a_job(owner="ada").start(store.worker, NOW), REQUEST)
         assert await store.result(job.id, "ada") == (job, None)
-        final = job.finish(RESPONSE.status, NOW + 1, NOW + 60)
+        final = job.finish(RESPONSE.status, NOW + 1)
         await store.replace(job, final, RESPONSE)
         assert await store.result(job.id) == await store.result(job.id, "ada") == (final, RESPONSE)
         for job_id, owner in [(job.id, "bob"), (job.id, None), ("0" * 32, ANYONE)]:
@@ -164,8 +170,8 @@ class StoreContract:
         await store.replace(job, running)
         for stale in (job, running._replace(version=running.version + 1)):
             with pytest.raises(Conflict):
-                await store.replace(stale, stale.cancel(NOW, NOW) if stale is job else stale)
-        final = running.finish(200, NOW, NOW + 60)
+                await store.replace(stale, stale.cancel(NOW) if stale is job else stale)
+        final = running.finish(200, NOW)
         with pytest.raises(Conflict):
             await store.replace(job, final, RESPONSE)
         assert await store.get(job.id) == running
@@ -194,7 +200,7 @@ class StoreContract:
         job = await store.add(a_job(), REQUEST)
         running = job.start(store.worker, NOW)
         further = running.report(Progress(1))
-        final = further.finish(200, NOW, NOW + 60)
+        final = further.finish(200, NOW)
         await asyncio.gather(
             store.replace(job, running),
             store.replace(running, further),
@@ -205,7 +211,7 @@ class StoreContract:
     async def test_a_retried_job_loses_its_response(self, store: Store) -> None:
         """A job that is not final any more has no response, until it gets a new one."""
         job = await store.add(a_job(), REQUEST)
-        failed = job.fail(NOW, NOW + 60)
+        failed = job.fail(NOW)
         await store.replace(job, failed, RESPONSE)
         again = failed.retry()
         await store.replace(failed, again)
@@ -214,7 +220,7 @@ class StoreContract:
         running = again.start(store.worker, NOW)
         await store.replace(again, running)
         new = Response(200, (), b"new")
-        await store.replace(running, running.finish(200, NOW, NOW + 60), new)
+        await store.replace(running, running.finish(200, NOW), new)
         assert await store.response(job.id) == new
 
     async def test_find_by_each_field(self, store: Store) -> None:
@@ -251,6 +257,39 @@ class StoreContract:
         assert await found(cancel_requested=False) == [queued, other]
         assert await found(states=frozenset({State.QUEUED}), routes=frozenset({"other"})) == [other]
 
+    async def test_find_the_jobs_of_a_program(self, store: Store) -> None:
+        """A program finds its own jobs and those that belong to anybody, and no others."""
+        ours = await store.add(a_job(program="ours", created=NOW), REQUEST)
+        theirs = await store.add(a_job(program="theirs", created=NOW + 1), REQUEST)
+        anybodys = await store.add(a_job(created=NOW + 2), REQUEST)
+        for query in (
+            Query(),
+            Query(states=frozenset({State.QUEUED}), routes=frozenset({"report"})),
+        ):
+            assert await store.find(query) == [ours, theirs, anybodys]
+            assert await store.find(replace(query, program="ours")) == [ours, anybodys]
+            assert await store.find(replace(query, program="other")) == [anybodys]
+
+    async def test_find_suspects(self, store: Store) -> None:
+        """Jobs that may be the reason why their processes died are found apart from others."""
+        healthy = [await store.add(a_job(crashes=crashes), REQUEST) for crashes in (0, 1)]
+        suspects = [await store.add(a_job(crashes=crashes), REQUEST) for crashes in (2, 4)]
+        queued = Query(states=frozenset({State.QUEUED}))
+        assert await store.find(replace(queued, suspects=False)) == healthy
+        assert await store.find(replace(queued, suspects=True)) == suspects
+        assert await store.find(queued) == [*healthy, *suspects]
+
+    async def test_the_programs_that_have_work_to_do(self, store: Store) -> None:
+        """The store can tell which programs have jobs that are still to be done."""
+        assert await store.programs() == frozenset()
+        await store.add(a_job(), REQUEST)
+        for route in ("report", "other"):
+            await store.add(a_job(program="queues", route=route), REQUEST)
+        await store.add(a_job(program="runs").start(store.worker, NOW), REQUEST)
+        ended = await store.add(a_job(program="has done it all"), REQUEST)
+        await store.replace(ended, ended.cancel(NOW), RESPONSE)
+        assert await store.programs() == {"queues", "runs"}
+
     async def test_find_gives_the_oldest_due_first(self, store: Store) -> None:
         """The oldest due jobs come first, in the order they were added where they are due alike."""
         late = await store.add(a_job(created=NOW + 5), REQUEST)
@@ -275,9 +314,9 @@ class StoreContract:
     async def test_purge(self, store: Store) -> None:
         """Final jobs that have expired are forgotten with their bodies; all others stay."""
         finished = []
-        for expires in (NOW + 10, NOW + 20):
-            job = await store.add(a_job(), REQUEST)
-            done = job.fail(NOW, expires)
+        for ttl in (10, 20):
+            job = await store.add(a_job(ttl=ttl), REQUEST)
+            done = job.fail(NOW)
             await store.replace(job, done, RESPONSE)
             finished.append(done)
         waiting = await store.add(a_job(created=NOW - 1000), REQUEST)
@@ -294,20 +333,18 @@ class StoreContract:
     async def test_purge_of_many(self, store: Store) -> None:
         """A purge forgets all that have expired, however many."""
         jobs = [await store.add(a_job(), REQUEST) for _ in range(250)]
-        await asyncio.gather(
-            *(store.replace(job, job.fail(NOW, NOW + 1), RESPONSE) for job in jobs)
-        )
-        assert await store.purge(NOW + 2) == 250
+        await asyncio.gather(*(store.replace(job, job.fail(NOW), RESPONSE) for job in jobs))
+        assert await store.purge(NOW + 61) == 250
         assert await store.find(Query()) == []
 
     async def test_a_purge_forgets_no_job_that_is_retried(self, store: Store) -> None:
         """A job that is retried while expired ones are forgotten is kept, or that is a conflict."""
         job = await store.add(a_job(), REQUEST)
-        failed = job.fail(NOW, NOW + 1)
+        failed = job.fail(NOW)
         await store.replace(job, failed, RESPONSE)
         again = failed.retry()
         retried, purged = await asyncio.gather(
-            store.replace(failed, again), store.purge(NOW + 2), return_exceptions=True
+            store.replace(failed, again), store.purge(NOW + 61), return_exceptions=True
         )
         if retried is None:
             assert purged == 0
@@ -319,8 +356,8 @@ class StoreContract:
     async def test_a_purged_request_is_forgotten(self, store: Store) -> None:
         """A request is forgotten with its job, also if nobody ever read it."""
         job = await store.add(a_job().start(store.worker, NOW), REQUEST)
-        await store.replace(job, job.fail(NOW, NOW + 1), RESPONSE)
-        assert await store.purge(NOW + 2) == 1
+        await store.replace(job, job.fail(NOW), RESPONSE)
+        assert await store.purge(NOW + 61) == 1
         with pytest.raises(JobNotFound):
             await store.request(job.id)
 

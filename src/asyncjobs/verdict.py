@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 
-from .errors import HandlerGone, JobFailure, JobInterrupted, JobWasCancelled
-from .handler import Handler, HandlerRaised
+from .errors import HandlerGone, JobInterrupted, JobWasCancelled
 from .job import Job, Response
+from .outcome import Outcome, Raised, Stopped, Unusable
 from .problem import problem
 
-#: A job whose process died so often under it is taken to be the reason, and is not run again.
-MAX_CRASHES = 3
+#: A job whose process died so often under it is taken to be the reason, and is not run again. From
+#: `job.SUSPECT_CRASHES` on a process runs it beside no other suspect, so that the innocent ones
+#: which ran beside the culprit are not convicted with it.
+MAX_CRASHES = 5
 #: The most seconds before the first rerun after a crash; they double each time. A job is found
 #: within a third of a second, so that nearly all are running again a second after the crash.
 CRASH_BACKOFF = 0.5
@@ -19,77 +21,98 @@ ERROR_BACKOFF = 1.0
 #: No rerun is further off than this, in seconds.
 MAX_BACKOFF = 60.0
 
-#: Seconds that a result is kept for whose handler, which would tell, is not known.
-ORPHAN_TTL = 86400.0
-
 #: The job as it shall be, and its response if that makes it final.
 Verdict = tuple[Job, Response | None]
 
 
 def concluded(
-    job: Job, outcome: Response | JobFailure, handler: Handler, at: float, random: random.Random
+    job: Job,
+    outcome: Outcome,
+    at: float,
+    random: random.Random,
+    *,
+    retries: int,
+    max_starts: int,
 ) -> Verdict:
-    """A running job whose handler has come to `outcome`."""
-    expires = at + handler.ttl
+    """A running job whose attempt has come to `outcome`.
+
+    Args:
+        retries: how often its handler is tried again after an exception.
+        max_starts: how often a job is started at most.
+    """
     match outcome:
         case Response():
-            return job.finish(outcome.status, at, expires), outcome
-        case JobWasCancelled():
-            return job.cancel(at, expires), problem(outcome)
-        case JobInterrupted() | HandlerRaised() if job.cancel_requested:
-            return _cancelled(job, "while it ran", at, handler.ttl)
-        case JobInterrupted() if job.repeatable:
-            return job.release(), None
-        case JobInterrupted():
-            return job.interrupt(at, expires), problem(outcome)
-        case HandlerRaised() if job.errors < handler.retries:
+            return job.finish(outcome.status, at), outcome
+        case Stopped(JobWasCancelled() as reason):
+            return job.cancel(at), problem(reason)
+        case Stopped(JobInterrupted()) | Raised() if job.cancel_requested:
+            return _cancelled(job, "while it ran", at)
+        case Stopped(JobInterrupted()) if job.repeatable:
+            return _released(job, at, max_starts)
+        case Stopped(JobInterrupted() as reason):
+            return job.interrupt(at), problem(reason)
+        case Raised() if job.errors < retries and job.starts < max_starts:
             return job.postpone(at + backoff(ERROR_BACKOFF, job.errors, random)), None
-        case HandlerRaised(answer=Response() as answer):
-            return job.finish(answer.status, at, expires), answer
-        case _:
-            return job.fail(at, expires), problem(outcome)
+        case Raised(answer):
+            return job.finish(answer.status, at), answer
+        case Stopped(reason) | Unusable(reason):
+            return job.fail(at), problem(reason)
 
 
-def cancelled(job: Job, at: float, ttl: float) -> Verdict:
+def cancelled(job: Job, at: float) -> Verdict:
     """A job that somebody wants cancelled: one that is queued ends, a running one is asked to."""
     if job.worker is not None:
         return job.ask_to_cancel(), None
-    return _cancelled(job, "before it started", at, ttl)
+    return _cancelled(job, "before it started", at)
 
 
-def never_started(job: Job, at: float, ttl: float) -> Verdict:
+def never_started(job: Job, at: float, max_starts: int) -> Verdict:
     """A job that is stored as running, and whose worker knows that it never began with it."""
     if job.cancel_requested:
-        return _cancelled(job, "before it started", at, ttl)
-    return job.release(), None
+        return _cancelled(job, "before it started", at)
+    return _released(job, at, max_starts)
 
 
-def orphaned(job: Job, at: float, ttl: float, random: random.Random) -> Verdict:
-    """A running job whose worker has died."""
-    crashes = job.crashes + 1
+def orphaned(
+    job: Job, at: float, random: random.Random, *, blamed: bool, max_starts: int
+) -> Verdict:
+    """A running job whose worker has died.
+
+    Args:
+        blamed: whether the job may be the reason for that: it is not where the worker had been told
+            to stop before.
+    """
     if job.cancel_requested:
-        return _cancelled(job, "while it ran, and its process died", at, ttl)
+        return _cancelled(job, "while it ran, and its process died", at)
     if not job.repeatable:
         reason = JobInterrupted("the process that ran the job died; the job may have had effects")
-    elif crashes >= MAX_CRASHES:
-        reason = JobInterrupted(f"the process that ran the job died {crashes} times")
-    else:
-        return job.rescue(at + backoff(CRASH_BACKOFF, job.crashes, random)), None
-    return job.give_up(at, at + ttl), problem(reason)
+        return (job.give_up(at) if blamed else job.interrupt(at)), problem(reason)
+    if not blamed:
+        return _released(job, at, max_starts)
+    if job.crashes + 1 >= MAX_CRASHES:
+        reason = JobInterrupted(
+            f"the process that ran the job died {job.crashes + 1} times under it; the job is taken "
+            "to be the reason, and is not started again"
+        )
+        return job.give_up(at), problem(reason)
+    if job.starts >= max_starts:
+        return job.give_up(at), problem(_too_many_starts(job))
+    return job.rescue(at + backoff(CRASH_BACKOFF, job.crashes, random)), None
 
 
 def gone(job: Job, at: float) -> Verdict:
     """A queued job that nobody can run any more."""
     outcome = HandlerGone(f"the program has no handler {job.route!r} any more")
-    return job.fail(at, at + ORPHAN_TTL), problem(outcome)
+    return job.fail(at), problem(outcome)
 
 
 def is_due(job: Job, now: float) -> bool:
     """Whether a queued job may be started.
 
-    One that is due later than any wait is long was stored before the clock was set back.
+    What is known to have happened cannot lie ahead: if it does, the clock was set back since, and
+    the time that was noted for the job says nothing any more.
     """
-    return not now < job.due <= now + MAX_BACKOFF
+    return job.due <= now or now < max(job.created, job.started or 0.0)
 
 
 def backoff(base: float, times: int, random: random.Random) -> float:
@@ -100,5 +123,19 @@ def backoff(base: float, times: int, random: random.Random) -> float:
     return random.uniform(0, min(MAX_BACKOFF, base * 2 ** min(times, 32)))
 
 
-def _cancelled(job: Job, when: str, at: float, ttl: float) -> Verdict:
-    return job.cancel(at, at + ttl), problem(JobWasCancelled(f"the job was cancelled {when}"))
+def _cancelled(job: Job, when: str, at: float) -> Verdict:
+    return job.cancel(at), problem(JobWasCancelled(f"the job was cancelled {when}"))
+
+
+def _released(job: Job, at: float, max_starts: int) -> Verdict:
+    """A job that was not finished, and may be run again."""
+    if job.starts < max_starts:
+        return job.release(), None
+    return job.interrupt(at), problem(_too_many_starts(job))
+
+
+def _too_many_starts(job: Job) -> JobInterrupted:
+    return JobInterrupted(
+        f"the job was started {job.starts} times and never came to its end, which is as often as "
+        "the setting 'max_starts' allows"
+    )

@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..job import Job, Request, Response, State
-from ..store import ANYONE, Query, Store
+from ..store import ANYONE, Query, Store, StoreWrapper
 from ..stores.sqlite import SqliteStore, checkpoints, file, flusher
 from ..stores.sqlite.schema import connect
-from .wrapper import StoreWrapper
 
 # --- power ---
 

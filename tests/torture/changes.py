@@ -17,13 +17,13 @@ class Facts:
     Attributes:
         worker: who makes it.
         now: seconds since the epoch.
-        ttl: seconds that a final job is kept for.
+        wait: seconds until a job that is given back is due.
         serial: a number that no other change has.
     """
 
     worker: str
     now: float
-    ttl: float
+    wait: float
     serial: int
 
 
@@ -31,16 +31,16 @@ Change = Callable[[Job, Facts], Job]
 
 CHANGES: Mapping[str, Change] = {
     "start": lambda job, facts: job.start(facts.worker, facts.now),
-    "postpone": lambda job, facts: job.postpone(facts.now + facts.ttl),
+    "postpone": lambda job, facts: job.postpone(facts.now + facts.wait),
     "report": lambda job, facts: job.report(Progress(facts.serial, None, "\N{SNOWMAN}")),
     "ask_to_cancel": lambda job, facts: job.ask_to_cancel(),
     "release": lambda job, facts: job.release(),
-    "rescue": lambda job, facts: job.rescue(facts.now + facts.ttl),
-    "finish": lambda job, facts: job.finish(200, facts.now, facts.now + facts.ttl),
-    "fail": lambda job, facts: job.fail(facts.now, facts.now + facts.ttl),
-    "cancel": lambda job, facts: job.cancel(facts.now, facts.now + facts.ttl),
-    "interrupt": lambda job, facts: job.interrupt(facts.now, facts.now + facts.ttl),
-    "give_up": lambda job, facts: job.give_up(facts.now, facts.now + facts.ttl),
+    "rescue": lambda job, facts: job.rescue(facts.now + facts.wait),
+    "finish": lambda job, facts: job.finish(200, facts.now),
+    "fail": lambda job, facts: job.fail(facts.now),
+    "cancel": lambda job, facts: job.cancel(facts.now),
+    "interrupt": lambda job, facts: job.interrupt(facts.now),
+    "give_up": lambda job, facts: job.give_up(facts.now),
     "retry": lambda job, facts: job.retry(due=facts.now),
 }
 

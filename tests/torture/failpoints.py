@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 from ..job import Job, Request, Response, State
-from ..store import Store
+from ..store import Store, StoreWrapper
 from .ledger import Ledger, Signalled
-from .wrapper import StoreWrapper
 
 BEFORE_ADD = "before-add"
 #: The job is committed, and the client does not know it yet.

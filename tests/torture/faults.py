@@ -10,8 +10,7 @@ from typing import TypeVar
 
 from ..errors import StoreUnavailable
 from ..job import Job, Request, Response
-from ..store import ANYONE, Owner, Query, Store
-from .wrapper import StoreWrapper
+from ..store import ANYONE, Owner, Query, Store, StoreWrapper
 
 T = TypeVar("T")
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from ..job import Job, Request, Response
-from ..store import Store
+from ..store import Store, StoreWrapper
 from .ledger import Joined, Ledger, Written
-from .wrapper import StoreWrapper
 
 
 class HistoryStore(StoreWrapper):

@@ -39,13 +39,13 @@ class Intent:
         what: a transition, or the name of a method of `Store`.
         handle: on which handle, counted round and round.
         age: how many versions the caller is behind.
-        ttl: seconds that the job is kept for if it becomes final.
+        wait: seconds until the job is due if it is given back, or until a purge.
     """
 
     what: str
     handle: int
     age: int
-    ttl: float
+    wait: float
     fault: Fault | None
     cancel_after: int | None
 
@@ -56,12 +56,13 @@ times = st.sampled_from([0.0, 0.5, 1.0, 10.0])
 faults = st.sampled_from([None, None, None, *Fault])
 cancellations = st.sampled_from([None, None, None, *range(TURNS)])
 owners = st.sampled_from([ANYONE, *OWNERS])
+programs = st.sampled_from([None, "app", "other"])
 intents = st.builds(
     Intent,
     what=st.sampled_from([*CHANGES, "get", "result", "find", "purge", "add"]),
     handle=numbers,
     age=st.sampled_from([0, 0, 0, 1, 2]),
-    ttl=times,
+    wait=times,
     fault=faults,
     cancel_after=cancellations,
 )
@@ -71,6 +72,8 @@ queries = st.builds(
     states=nothing | st.frozensets(st.sampled_from(State), max_size=3),
     routes=nothing | st.frozensets(st.sampled_from([*ROUTES, "other"]), max_size=2),
     not_routes=nothing | st.frozensets(st.sampled_from([*ROUTES, "other"]), max_size=2),
+    program=programs,
+    suspects=nothing | st.booleans(),
     owner=st.sampled_from([ANYONE, ANYONE, ANYONE, *OWNERS]),
     cancel_requested=nothing | st.booleans(),
     limit=st.just(100) | st.integers(0, 4),
@@ -119,6 +122,9 @@ class StoreMachine(RuleBasedStateMachine):
         owner=st.sampled_from(OWNERS),
         started=st.booleans(),
         due=times,
+        program=programs,
+        ttl=times,
+        crashes=numbers,
         fault=faults,
         cancel_after=cancellations,
     )
@@ -129,12 +135,15 @@ class StoreMachine(RuleBasedStateMachine):
         owner: str | None,
         started: bool,
         due: float,
+        program: str | None,
+        ttl: float,
+        crashes: int,
         fault: Fault | None,
         cancel_after: int | None,
     ) -> None:
         """A new job, started or queued."""
         self.counts["add"] += 1
-        job = self._new_job(route, owner, due)
+        job = self._new_job(route, owner, due, program=program, ttl=ttl, crashes=crashes)
         if started:
             job = job.start(self._worker(handle), self._now)
         index = self._index(handle)
@@ -260,9 +269,11 @@ class StoreMachine(RuleBasedStateMachine):
         self._handles.close_all()
         self._folder.cleanup()
 
-    def _new_job(self, route: str = ROUTES[0], owner: str | None = None, due: float = 0.0) -> Job:
+    def _new_job(
+        self, route: str = ROUTES[0], owner: str | None = None, due: float = 0.0, **fields: Any
+    ) -> Job:
         job_id = f"{len(self._versions) + 1:032x}"
-        return Job(job_id, route, f"/{route}", self._now, owner, due=self._now + due)
+        return Job(job_id, route, f"/{route}", self._now, owner, due=self._now + due, **fields)
 
     def _add(self, call: Call) -> None:
         job = call.args[0]
@@ -301,9 +312,9 @@ class StoreMachine(RuleBasedStateMachine):
                 return "add a taken id", call("add", (versions[-1], self._request()))
             case "purge":
                 # Nothing would tell how far one came that nobody waited for.
-                return "purge", call("purge", (self._now + intent.ttl,), cancel_after=None)
+                return "purge", call("purge", (self._now + intent.wait,), cancel_after=None)
         self._serial += 1
-        facts = Facts(self._worker(index), self._now, intent.ttl, self._serial)
+        facts = Facts(self._worker(index), self._now, intent.wait, self._serial)
         change, *args = changed(versions[intent.age :] or versions, intent.what, facts)
         return change, call("replace", tuple(args))
 

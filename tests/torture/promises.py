@@ -183,7 +183,7 @@ def no_failure_of_ours(facts: Facts) -> Iterator[Breach]:
 
 
 def rerun_before_interrupted(facts: Facts) -> Iterator[Breach]:
-    """A job that may be repeated is given up after three crashes only."""
+    """A job that may be repeated is given up after five crashes only."""
     for job_id, (job, _) in facts.stored.items():
         given_up = job.state is State.INTERRUPTED and job.repeatable
         if given_up and job.attempt < MAX_CRASHES:

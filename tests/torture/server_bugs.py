@@ -12,9 +12,8 @@ from typing import Any, Self
 
 from ..errors import Conflict
 from ..job import Job, Request, Response, State
-from ..store import ANYONE, Owner, Query, Store
+from ..store import ANYONE, Owner, Query, Store, StoreWrapper
 from .bugs import NoVersionCheckOnFinish
-from .wrapper import StoreWrapper
 
 #: How long the hasty stores leave a write lying, in seconds.
 DELAY = 0.02

@@ -78,12 +78,12 @@ async def _live(store: SqliteStore, acks: AckFile, number: int, random: Random) 
     """Take a job through its life, or through a part of it."""
     expires = number if random.random() < 0.3 else FOR_EVER
     job_id = f"{random.getrandbits(128):032x}"
-    job = Job(job_id, "power", request_of(job_id).path, number)
+    job = Job(job_id, "power", request_of(job_id).path, number, ttl=expires)
     if random.random() < 0.5:
         job = job.start(store.worker, number)
     job = await store.add(job, request_of(job_id))
     acks.stored(job, expires)
-    while (new := _next(job, store.worker, expires, random)) is not None:
+    while (new := _next(job, store.worker, random)) is not None:
         await asyncio.sleep(random.choice(PAUSES))
         response = response_of(job_id, new.version) if new.state.is_final else None
         try:
@@ -94,11 +94,11 @@ async def _live(store: SqliteStore, acks: AckFile, number: int, random: Random) 
         job = new
 
 
-def _next(job: Job, worker: str, expires: float, random: Random) -> Job | None:
+def _next(job: Job, worker: str, random: Random) -> Job | None:
     """The job after its next event; None if it shall stay as it is."""
     dice = random.random()
     if job.state is State.QUEUED:
-        return job.start(worker, expires) if dice < 0.8 else job.cancel(0, expires)
+        return job.start(worker, 0) if dice < 0.8 else job.cancel(0)
     if job.state is State.RUNNING:
         if dice < 0.4:
             return job.report(Progress(dice, 1, "so far"))
@@ -107,8 +107,8 @@ def _next(job: Job, worker: str, expires: float, random: Random) -> Job | None:
         if dice < 0.55:
             return job.release()
         if dice < 0.85:
-            return job.finish(200, 0, expires)
-        return job.fail(0, expires) if dice < 0.95 else None
+            return job.finish(200, 0)
+        return job.fail(0) if dice < 0.95 else None
     return job.retry() if dice < 0.2 and job.state is not State.SUCCEEDED else None
 
 

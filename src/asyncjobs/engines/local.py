@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Self
 
 from ..engine import Engine
@@ -19,7 +20,7 @@ from ..runner import STOP_GRACE, Runner
 from ..store import Query, Store
 from ..threads import Threads
 from ..verdict import is_due
-from .slots import Slots
+from .slots import Slot, Slots
 
 logger = logging.getLogger("asyncjobs")
 
@@ -27,6 +28,8 @@ logger = logging.getLogger("asyncjobs")
 LOOK_INTERVAL = 1.0
 #: The most shares of the queue that a process chooses from: see `reach_after`.
 MAX_REACH = 16
+#: Out of so many suspects the next one is chosen.
+SUSPECTS = 100
 #: Seconds that handlers have to stop, once they were told to at the end of the drain time.
 STOP_DEADLINE = 3 * STOP_GRACE
 
@@ -78,8 +81,10 @@ class LocalEngine(Engine):
         # When, by the clock of the loop, all routes are looked at next.
         self._next_look = 0.0
         self._doorbell = asyncio.Event()
-        # How many jobs are on their way to the disk as started, and whether there are none.
-        self._admitted = 0
+        # The slot of the one suspect that runs here: see `_find_suspect`.
+        self._suspect: Slot | None = None
+        # The slots of jobs that are on their way to the disk as started, and whether there are any.
+        self._admitted: dict[str, Slot] = {}
         self._none_admitted = asyncio.Event()
         self._none_admitted.set()
         self._stopping = False
@@ -113,20 +118,18 @@ class LocalEngine(Engine):
         # Nobody overtakes a queue.
         if self._stopping or job.route in self._queued or not self._slots.free(handler):
             return job
-        self._slots.take(handler)
-        self._count_admitted(1)
+        self._admitted[job.id] = self._slots.take(handler)
+        self._none_admitted.clear()
         return job.start(self._store.worker, self._clock())
 
     def dismiss(self, job: Job) -> None:
         if job.state is State.RUNNING:
-            self._count_admitted(-1)
             self._runner.doubts.add(job)
-            self._give_back(self._handlers[job.route])
+            self._give_back(self._take_admitted(job))
 
     async def submit(self, job: Job, request: Request) -> None:
         if job.state is State.RUNNING:
-            self._count_admitted(-1)
-            self._start(job, request)
+            self._start(job, self._take_admitted(job), request)
         elif job.state is State.QUEUED:
             self.look({job.route})
 
@@ -135,19 +138,20 @@ class LocalEngine(Engine):
         self._queued.update(self._handlers if routes is None else routes)
         self._doorbell.set()
 
-    def _count_admitted(self, change: int) -> None:
-        self._admitted += change
-        if self._admitted:
-            self._none_admitted.clear()
-        else:
+    def _take_admitted(self, job: Job) -> Slot:
+        slot = self._admitted.pop(job.id)
+        if not self._admitted:
             self._none_admitted.set()
+        return slot
 
-    def _start(self, job: Job, request: Request | None = None) -> None:
-        """Run a job that is started, and whose slot is taken."""
+    def _start(self, job: Job, slot: Slot, request: Request | None = None) -> None:
+        """Run a job that is started, in its slot."""
+        if job.is_suspect:
+            self._suspect = slot
         # An inherited context would share the `g` of the request that submitted the job, and keep
         # that request for as long as the job runs. So would that of a callback.
         context = contextvars.Context()
-        run = self._runner.run(job, self._give_back, request)
+        run = self._runner.run(job, partial(self._give_back, slot), request)
         task = asyncio.create_task(run, context=context)
         self._running.add(task)
         task.add_done_callback(self._ran, context=context)
@@ -161,8 +165,11 @@ class LocalEngine(Engine):
         ):
             self.look({task.result().route})  # which finds out when it is due
 
-    def _give_back(self, handler: Handler) -> None:
-        self._slots.give_back(handler)
+    def _give_back(self, slot: Slot) -> None:
+        slot.give_back()
+        if slot is self._suspect:
+            self._suspect = None
+            self.look()  # for the next one
         if self._queued:
             self._doorbell.set()
 
@@ -193,53 +200,71 @@ class LocalEngine(Engine):
         if not ready:
             return
         claims = []
-        for job in await self._find_due(ready, sum(free.values())):
+        suspect = await self._find_suspect(ready)
+        for job in [*suspect, *await self._find_due(ready, sum(free.values()))]:
             handler = self._handlers[job.route]
             if self._slots.free(handler):
-                self._slots.take(handler)
-                claims.append(self._claim(job))
+                claims.append(self._claim(job, self._slots.take(handler)))
             else:
                 self._queued.add(job.route)
         # Together, so that all the claims are one transaction.
         taken = await asyncio.gather(*claims)
         self._reach = reach_after(self._reach, taken)
 
+    async def _find_suspect(self, routes: frozenset[str]) -> list[Job]:
+        """The queued job that may take this process down, if one may be run now.
+
+        Only one at a time, so that when it does, it takes no other suspect with it: those would be
+        convicted for what they have not done. Which one is left to chance, as the first in the
+        queue might be the first for ever. It goes before all others: they never let it in.
+        """
+        if self._suspect is not None:
+            return []
+        query = Query(
+            states=frozenset({State.QUEUED}), routes=routes, suspects=True, limit=SUSPECTS
+        )
+        due = self._due(await self._store.find(query))
+        return [self._random.choice(due)] if due else []
+
     async def _find_due(self, routes: frozenset[str], limit: int) -> list[Job]:
-        """Queued jobs of these routes; takes note of when the next one is due.
+        """Queued jobs of these routes, without suspects.
 
         They are the oldest, unless other processes take the oldest as well.
         """
         self._queued -= routes  # before the read: what is added meanwhile is looked for again
-        query = Query(states=frozenset({State.QUEUED}), routes=routes, limit=limit)
-        now = self._clock()
+        query = Query(states=frozenset({State.QUEUED}), routes=routes, suspects=False, limit=limit)
         if (share := self._random.randrange(self._reach)) > 0:
             queued = await self._store.find(replace(query, skip=share * limit))
-            if len(queued) == limit and is_due(queued[-1], now):
+            if len(queued) == limit and is_due(queued[-1], self._clock()):
                 self._queued |= routes
                 return queued
-        queued = await self._store.find(query)
-        due = [job for job in queued if is_due(job, now)]
+        due = self._due(await self._store.find(query))
         if len(due) == limit:
             self._queued |= routes
-        elif len(due) < len(queued):
+        return due
+
+    def _due(self, queued: list[Job]) -> list[Job]:
+        """Those that may be started now; takes note of when the next one may."""
+        now = self._clock()
+        due = [job for job in queued if is_due(job, now)]
+        if len(due) < len(queued):
             wait = min(job.due for job in queued if not is_due(job, now)) - now
             self._next_look = min(self._next_look, asyncio.get_running_loop().time() + wait)
         return due
 
-    async def _claim(self, job: Job) -> bool:
+    async def _claim(self, job: Job, slot: Slot) -> bool:
         """Start the job if it can be claimed; False if somebody else was faster."""
-        handler = self._handlers[job.route]
         try:
             claimed = await self._runner.claim(job)
         except StoreUnavailable as error:
             logger.warning("job %s has to wait: %s", job.id, error)
             self._queued.add(job.route)
-            self._slots.give_back(handler)  # without the doorbell: the store is left some time
+            slot.give_back()  # without the doorbell: the store is left some time
             return True
         if claimed is None:
-            self._give_back(handler)
+            self._give_back(slot)
             return False
-        self._start(claimed)
+        self._start(claimed, slot)
         return True
 
     async def _ended(self, seconds: float) -> None:

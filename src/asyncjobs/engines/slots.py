@@ -34,15 +34,32 @@ class Slots:
             free = min(free, handler.concurrency - self._taken[handler.route])
         return max(free, 0)
 
-    def take(self, handler: Handler) -> None:
-        self._count(handler, 1)
+    def take(self, handler: Handler) -> Slot:
+        """Occupy a slot for a job of this handler."""
+        self.count(handler, 1)
+        return Slot(self, handler)
 
-    def give_back(self, handler: Handler) -> None:
-        self._count(handler, -1)
-
-    def _count(self, handler: Handler, change: int) -> None:
+    def count(self, handler: Handler, change: int) -> None:
+        """So many more slots of this handler are taken, or fewer."""
         self._taken[handler.route] += change
         if handler.threaded:
             self._threaded += change
         else:
             self._tasks += change
+
+
+class Slot:
+    """The place of one job among those that run here."""
+
+    __slots__ = ("_held", "_slots", "handler")
+
+    def __init__(self, slots: Slots, handler: Handler) -> None:
+        self.handler = handler
+        self._slots = slots
+        self._held = True
+
+    def give_back(self) -> None:
+        """The job needs it no more; may be said twice."""
+        if self._held:
+            self._held = False
+            self._slots.count(self.handler, -1)

@@ -78,5 +78,9 @@ class MemoryStore(Store):
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
 
+    async def programs(self) -> frozenset[str]:
+        to_do = [job for job in self._jobs.values() if not job.state.is_final]
+        return frozenset(job.program for job in to_do if job.program is not None)
+
     async def orphans(self) -> list[Job]:
         return []  # whoever ran them took this store along

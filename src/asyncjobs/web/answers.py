@@ -17,7 +17,7 @@ from quart import Response as QuartResponse
 from werkzeug.http import parse_dict_header
 
 from ..errors import AsyncJobsError, StoreUnavailable
-from ..job import HeaderPairs, Job, Response
+from ..job import HeaderPairs, Job, Response, State
 from ..jobs import Health
 from ..problem import problem
 from .headers import ReadyHeaders
@@ -90,6 +90,7 @@ def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResp
         "state": job.state.value,
         "route": job.route,
         "attempt": job.attempt,
+        "crashes": job.crashes,
         "cancel_requested": job.cancel_requested,
         "progress": progress
         and {
@@ -98,7 +99,7 @@ def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResp
             "message": progress.message,
         },
         "created": _rfc3339(job.created),
-        "started": _rfc3339(job.started),
+        "started": _rfc3339(None if job.state is State.QUEUED else job.started),
         "finished": _rfc3339(job.finished),
         "links": {"self": links.status, "result": links.poll},
     }

@@ -14,6 +14,7 @@ from quart import Quart
 from ..errors import ConfigurationError, ShuttingDown
 from ..handler import Handler
 from ..jobs import Jobs
+from ..program import program_of
 from ..settings import Settings
 from .replay import Replay, is_threaded
 from .routes import Background, PollRoutes, View
@@ -94,6 +95,8 @@ class AppJobs:
         options = self._configured()
         if options["store"] is None:
             options["store"] = f"sqlite:///{_instance_folder(self._app) / 'jobs.db'}"
+        if options["name"] is None:
+            options["name"] = program_of(self._app.import_name)
         jobs = Jobs(**options)
         for endpoint, background in self._backgrounds.items():
             jobs.register(self._handler(jobs, endpoint, background))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> None:
         # Nearly every body is there already, and to set a timer costs more than to read it.
         async with nullcontext() if is_complete(request.body) else asyncio.timeout(timeout):
             body = await _read(request, limit)
-    except RequestEntityTooLarge:  # Quart, which counts as well, was faster
+    except (OverLimit, RequestEntityTooLarge):  # Quart, which counts as well, may be faster
         raise _too_large(limit) from None
     except TimeoutError:
         raise BodyTimeout(
@@ -73,19 +73,28 @@ class KeptBody:
         """The client has gone: nothing more was to come."""
 
 
-class LimitedBytes:
-    """Collects chunks, up to `limit` bytes; raises what `too_large` makes of it beyond."""
+class OverLimit(Exception):
+    """There are more bytes than the limit. Nobody but `LimitedBytes` raises it, so that it cannot
+    be taken for what a handler has raised."""
 
-    def __init__(self, limit: int, too_large: Callable[[int], Exception]) -> None:
+
+class LimitedBytes:
+    """Collects chunks, up to `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._too_large = too_large
         self._chunks: list[bytes] = []
         self._size = 0
 
     def add(self, chunk: bytes) -> None:
+        """Keep one more chunk.
+
+        Raises:
+            OverLimit
+        """
         self._size += len(chunk)
         if self._size > self._limit:
-            raise self._too_large(self._limit)
+            raise OverLimit
         self._chunks.append(chunk)
 
     def joined(self) -> bytes:
@@ -100,7 +109,7 @@ def body_of(request: Request) -> bytes:
 
 async def _read(request: Request, limit: int) -> bytes:
     # Not `get_data`: Quart would keep a chunked body of any size before it says a word.
-    read = LimitedBytes(limit, _too_large)
+    read = LimitedBytes(limit)
     async for chunk in request.body:
         read.add(chunk)
     return read.joined()

@@ -20,11 +20,11 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..current import current_job
-from ..errors import HandlerGone, JobFailure, ResponseTooLarge
-from ..handler import HandlerRaised
+from ..errors import HandlerGone, ResponseTooLarge
 from ..job import Request, Response
+from ..outcome import Outcome, Raised, Unusable
 from ..threads import Threads
-from .body import LimitedBytes, keep_body
+from .body import LimitedBytes, OverLimit, keep_body
 from .compat import handle_user_exception, log_exception
 from .headers import (
     ReadyHeaders,
@@ -112,35 +112,45 @@ class Replay:
     before_run: Sequence[View]
     max_response: int
 
-    async def __call__(self, stored: Request) -> Response:
+    async def __call__(self, stored: Request) -> Outcome:
         request = thaw(self.app, stored)
+        # What the view raises is answered in here: the teardown of the context is that of a request
+        # that was answered.
         async with self.app.request_context(request) as context:
             if request.url_rule is None or request.url_rule.endpoint != self.endpoint:
-                raise HandlerGone(
-                    f"{stored.method} {stored.path} does not lead to {self.endpoint!r} any more"
+                return Unusable(
+                    HandlerGone(
+                        f"{stored.method} {stored.path} does not lead to {self.endpoint!r} any more"
+                    )
                 )
             try:
-                response = await self.app.make_response(await self._call_view(request))
-                # What the view itself has asked for; the app's hooks ran at submission.
-                for function in context._after_request_functions:
-                    response = cast(
-                        "ResponseTypes", await self.app.ensure_async(function)(response)
-                    )
-                return await self._capture(response)
-            except JobFailure:
-                raise
+                return await self._respond(request, context)
+            except OverLimit:
+                return self._too_large()
             except BaseException as error:
                 # A CancelledError is the job's end if it was told to stop, else the handler's own.
                 if isinstance(error, asyncio.CancelledError) and current_job.is_cancelled:
                     raise
-                answer = await self._capture(
-                    await self.app.make_response(await self._answer(error))
-                )
-                if isinstance(error, HTTPException):
-                    return answer
-                raised = HandlerRaised(f"the view raised {type(error).__name__}", answer)
-        # Out of its context, whose teardown is that of a request that was answered.
-        raise raised
+                return await self._answer_raised(error)
+
+    async def _respond(self, request: quart.Request, context: Any) -> Response:
+        response = await self.app.make_response(await self._call_view(request))
+        # What the view itself has asked for; the app's hooks ran at submission.
+        for function in context._after_request_functions:
+            response = cast("ResponseTypes", await self.app.ensure_async(function)(response))
+        return await self._capture(response)
+
+    async def _answer_raised(self, error: BaseException) -> Outcome:
+        try:
+            answer = await self._capture(await self.app.make_response(await self._answer(error)))
+        except OverLimit:
+            return self._too_large()
+        return answer if isinstance(error, HTTPException) else Raised(answer)
+
+    def _too_large(self) -> Unusable:
+        return Unusable(
+            ResponseTooLarge(f"the response is over the limit of {self.max_response} bytes")
+        )
 
     async def _call_view(self, request: quart.Request) -> Any:
         # Not a hook, but a part of matching the URL: it takes arguments away and fills `g`.
@@ -210,7 +220,7 @@ def is_threaded(view: View) -> bool:
 
 
 def _collect(generator: Any, limit: int) -> bytes:
-    collected = LimitedBytes(limit, _too_large)
+    collected = LimitedBytes(limit)
     for item in generator:
         collected.add(item.encode() if isinstance(item, str) else item)
     return collected.joined()
@@ -220,9 +230,9 @@ async def _body_of(response: ResponseTypes, limit: int) -> bytes:
     if isinstance(response, quart.Response) and isinstance(response.response, DataBody):
         body = response.response  # nearly every response has one, and needs no loop
         if body.end - body.begin > limit:
-            raise _too_large(limit)
+            raise OverLimit
         return body.data[body.begin : body.end]
-    collected = LimitedBytes(limit, _too_large)
+    collected = LimitedBytes(limit)
     if isinstance(response, quart.Response):
         async for chunk in response.iter_encode():
             collected.add(chunk)
@@ -231,10 +241,6 @@ async def _body_of(response: ResponseTypes, limit: int) -> bytes:
             for chunk in response.iter_encoded():
                 collected.add(chunk)
     return collected.joined()
-
-
-def _too_large(limit: int) -> ResponseTooLarge:
-    return ResponseTooLarge(f"the response is over the limit of {limit} bytes")
 
 
 async def _no_push(path: str, headers: Headers) -> None:

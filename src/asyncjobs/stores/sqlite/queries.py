@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...job import State
+from ...job import SUSPECT_CRASHES, State
 from ...store import ANYONE, Query
 
 
@@ -18,6 +18,12 @@ def where(query: Query, route: str | None, state: State | None) -> tuple[str, li
     if route is not None:
         conditions.append("route = ?")
         values.append(route)
+    if query.program is not None:
+        conditions.append("(program = ? OR program IS NULL)")
+        values.append(query.program)
+    if query.suspects is not None:
+        # In words, for the index of the suspects.
+        conditions.append(f"crashes {'>=' if query.suspects else '<'} {SUSPECT_CRASHES}")
     if query.owner is not ANYONE:
         conditions.append("owner IS ?")
         values.append(query.owner)
@@ -31,13 +37,23 @@ def where(query: Query, route: str | None, state: State | None) -> tuple[str, li
 
 
 def select_routes(state: State) -> str:
-    """All routes of the jobs in one state, by one step through the index for each.
+    """All routes of the jobs in one state, by one step through the index for each."""
+    return _each("route", f"FROM jobs WHERE state = '{state.value}'")
 
-    A DISTINCT would read all of them (https://wiki.postgresql.org/wiki/Loose_indexscan).
+
+def select_programs(state: State) -> str:
+    """All programs of the jobs in one state and of one route, in the same way."""
+    return _each("program", f"FROM jobs WHERE state = '{state.value}' AND route = :route")
+
+
+def _each(column: str, of: str) -> str:
+    """Each value of a column once, where the index has it next.
+
+    A DISTINCT would read all the rows (https://wiki.postgresql.org/wiki/Loose_indexscan).
     """
-    of_state = f"SELECT min(route) FROM jobs WHERE state = '{state.value}'"
     return (
-        f"WITH RECURSIVE found (route) AS ({of_state} UNION ALL"
-        f" SELECT ({of_state} AND route > found.route) FROM found WHERE route IS NOT NULL)"
-        " SELECT route FROM found WHERE route IS NOT NULL"
+        f"WITH RECURSIVE found (value) AS (SELECT min({column}) {of} UNION ALL"
+        f" SELECT (SELECT min({column}) {of} AND {column} > found.value)"
+        " FROM found WHERE value IS NOT NULL)"
+        " SELECT value FROM found WHERE value IS NOT NULL"
     )

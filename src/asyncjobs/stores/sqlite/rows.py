@@ -8,10 +8,10 @@ from typing import Any
 from ...job import HeaderPairs, Job, Progress, Request, Response, State
 
 #: Columns and fields have the same names and the same order. What never changes comes first.
-FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable"
+FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable, program, ttl"
 CHANGING_JOB_COLUMNS = (
-    "state, version, attempt, crashes, errors, worker, cancel_requested, progress, due, started, "
-    "finished, expires"
+    "state, version, attempt, earlier_attempts, crashes, errors, worker, cancel_requested, "
+    "progress, due, started, finished, expires"
 )
 JOB_COLUMNS = f"{FIXED_JOB_COLUMNS}, {CHANGING_JOB_COLUMNS}"
 REQUEST_COLUMNS = (
@@ -36,6 +36,7 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
         str(job.state),
         job.version,
         job.attempt,
+        job.earlier_attempts,
         job.crashes,
         job.errors,
         job.worker,
@@ -50,8 +51,8 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
 
 def job_from_row(row: tuple[Any, ...]) -> Job:
     """The reverse of `job_to_row`; columns behind those of a job are left out."""
-    job_id, route, path, created, owner, repeatable, state, *others = row[: len(Job._fields)]
-    version, attempt, crashes, errors, worker, cancel_requested, progress, *times = others
+    job_id, route, path, created, owner, repeatable, program, ttl, *others = row[: len(Job._fields)]
+    state, version, attempt, earlier, crashes, errors, worker, cancel, progress, *times = others
     return Job(
         job_id.hex(),
         route,
@@ -59,13 +60,16 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
         created,
         owner,
         bool(repeatable),
+        program,
+        ttl,
         _STATES[state],
         version,
         attempt,
+        earlier,
         crashes,
         errors,
         worker,
-        bool(cancel_requested),
+        bool(cancel),
         _progress_from_text(progress),
         *times,
     )

@@ -17,14 +17,24 @@ from ...errors import (
     StoreReadOnly,
     StoreTooNew,
 )
+from ...job import DEFAULT_TTL, SUSPECT_CRASHES
 
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x414A6F62
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-# Bodies have tables of their own: a scan of the jobs must not read past them. The index holds the
-# jobs that are still to be done only, so that its size does not grow with the results kept; with an
-# IN in the place of its OR, SQLite would not see that a query for one state may use it.
+# The jobs that are still to be done only, so that its size does not grow with the results kept;
+# with an IN in the place of its OR, SQLite would not see that a query for one state may use it. As
+# it begins with state and route, it serves the queries of programs of before as well.
+_TO_DO_INDEX = """
+CREATE INDEX jobs_of_programs ON jobs (state, route, program, due)
+    WHERE state = 'queued' OR state = 'running'"""
+# Few or none, so that it costs nothing; they are looked for by themselves.
+_SUSPECTS_INDEX = f"""
+CREATE INDEX jobs_suspect ON jobs (due)
+    WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES}"""
+
+# Bodies have tables of their own: a scan of the jobs must not read past them.
 _SCHEMA = f"""
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY,
@@ -34,9 +44,12 @@ CREATE TABLE jobs (
     created REAL NOT NULL,
     owner TEXT,
     repeatable INTEGER NOT NULL,
+    program TEXT,
+    ttl REAL NOT NULL DEFAULT {DEFAULT_TTL},
     state TEXT NOT NULL,
     version INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
+    earlier_attempts INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL,
     errors INTEGER NOT NULL,
     worker TEXT,
@@ -47,7 +60,8 @@ CREATE TABLE jobs (
     finished REAL,
     expires REAL
 ) STRICT;
-CREATE INDEX jobs_to_do ON jobs (state, route, due) WHERE state = 'queued' OR state = 'running';
+{_TO_DO_INDEX};
+{_SUSPECTS_INDEX};
 CREATE INDEX jobs_expiry ON jobs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE requests (
     seq INTEGER PRIMARY KEY,
@@ -72,8 +86,18 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-#: What leads from each earlier schema to the next one.
-_MIGRATIONS = {1: "ALTER TABLE jobs ADD COLUMN errors INTEGER NOT NULL DEFAULT 0"}
+#: What leads from each earlier schema to the next one. Columns and tables are only added, with
+#: defaults: in a rolling deploy, programs that have the store open still write the rows of before.
+_MIGRATIONS = {
+    1: "ALTER TABLE jobs ADD COLUMN errors INTEGER NOT NULL DEFAULT 0",
+    2: f"""
+ALTER TABLE jobs ADD COLUMN program TEXT;
+ALTER TABLE jobs ADD COLUMN ttl REAL NOT NULL DEFAULT {DEFAULT_TTL};
+ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
+DROP INDEX jobs_to_do;
+{_TO_DO_INDEX};
+{_SUSPECTS_INDEX}""",
+}
 
 # Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})

@@ -18,7 +18,7 @@ from ...job import Job, Request, Response, State
 from ...store import ANYONE, SOMETHING, Owner, Query, Store
 from .file import OpenFile
 from .neighbours import Neighbours
-from .queries import select_routes, where
+from .queries import select_programs, select_routes, where
 from .rows import (
     CHANGING_JOB_COLUMNS,
     JOB_COLUMNS,
@@ -224,6 +224,14 @@ class SqliteStore(Store):
 
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
+
+    async def programs(self) -> frozenset[str]:
+        return frozenset(
+            program
+            for state in (State.QUEUED, State.RUNNING)
+            for (route,) in self._file.read(select_routes(state))
+            for (program,) in self._file.read(select_programs(state), {"route": route})
+        )
 
     async def orphans(self) -> list[Job]:
         peers = self._file.peers

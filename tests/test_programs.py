@@ -1,0 +1,141 @@
+"""Whose jobs they are: programs that share a store, knowingly or not, leave each other alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from quart import Quart
+
+from asyncjobs import Jobs, QuartJobs, Query, State, Store
+from asyncjobs.errors import ConfigurationError, JobNotFound
+from asyncjobs.job import Request
+from asyncjobs.program import main_program, program_of
+from asyncjobs.stores import MemoryStore, SqliteStore
+from asyncjobs.testing import NOW, a_job
+
+DEADLINE = 20
+CALL = Request("POST", "/report", body=b'{"args": [], "kwargs": {}}')
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'jobs.db'}"
+
+
+def program(
+    name: str, store: str | Store, ran: list[str], *, gone_after: float | None = None
+) -> Jobs:
+    """A program with a function that others have as well."""
+    jobs = Jobs(store=store, name=name, gone_after=gone_after)
+
+    @jobs.function(name="report")
+    async def report() -> None:
+        ran.append(name)
+
+    return jobs
+
+
+async def test_each_runs_its_own(store: str) -> None:
+    """Of two programs with a route of the same name each runs its own jobs, and no others."""
+    ran: list[str] = []
+    async with program("api", store, ran) as api, program("admin", store, ran) as admin:
+        for jobs in (api, admin) * 10:
+            job = await jobs.submit("report")
+            await jobs.wait(job.id, DEADLINE)
+            assert ran.pop() == job.program == jobs.name
+        assert not ran
+
+
+async def test_what_waits_is_left_to_who_it_belongs_to(store: str) -> None:
+    """Queued jobs of a program that does not run just now wait for it, whoever looks meanwhile; so
+    do those that its dead processes have left running."""
+    ran: list[str] = []
+    async with SqliteStore(store.removeprefix("sqlite:///")) as file:
+        queued = await file.add(a_job(program="admin"), CALL)
+        left = a_job(program="admin", repeatable=True).start("0" * 16, NOW)
+        await file.add(left, CALL)
+    async with program("api", store, ran, gone_after=0) as api:
+        job = await api.submit("report")
+        await api.wait(job.id, DEADLINE)
+        assert await api.find(Query(states=frozenset({State.QUEUED, State.RUNNING}))) == []
+    async with program("admin", store, ran) as admin:
+        for each in (queued, left):
+            assert (await admin.wait(each.id, DEADLINE)).state is State.SUCCEEDED
+    assert ran == ["api", "admin", "admin"]
+
+
+async def test_the_jobs_of_others_are_not_there(store: str) -> None:
+    """To another program a job is one that does not exist, by whatever means it asks."""
+    async with program("api", store, []) as api, program("admin", store, []) as admin:
+        job = await api.submit("report")
+        await api.wait(job.id, DEADLINE)
+        for ask in (admin.get, admin.wait, admin.result, admin.poll, admin.response, admin.cancel):
+            with pytest.raises(JobNotFound):
+                await ask(job.id)
+        assert await admin.find(Query()) == []
+        assert await api.find(Query()) == [await api.get(job.id)]
+
+
+async def test_jobs_of_before_belong_to_anybody(store: str) -> None:
+    """A job that was stored before programs had names is run by who has its route."""
+    ran: list[str] = []
+    async with SqliteStore(store.removeprefix("sqlite:///")) as file:
+        job = await file.add(a_job(program=None), CALL)
+    async with program("any", store, ran) as jobs:
+        assert (await jobs.wait(job.id, DEADLINE)).state is State.SUCCEEDED
+    assert ran == ["any"]
+
+
+async def test_a_renamed_program_keeps_its_jobs_by_name(store: str) -> None:
+    """Who says what the program was called before has its jobs."""
+    async with SqliteStore(store.removeprefix("sqlite:///")) as file:
+        job = await file.add(a_job(program="before"), CALL)
+    async with program("before", store, []) as jobs:
+        assert (await jobs.wait(job.id, DEADLINE)).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("run", [["script.py"], ["-m", "script"], ["-m", "package"]])
+def test_a_script_is_called_what_it_is_when_imported(tmp_path: Path, run: list[str]) -> None:
+    """What runs as `__main__` has the name that others would import it by, in every process."""
+    script = "from asyncjobs import Jobs; print(Jobs(store='memory:').name)"
+    (tmp_path / "script.py").write_text(script)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text(script)
+    told = subprocess.run([sys.executable, *run], cwd=tmp_path, capture_output=True, text=True)
+    assert told.stdout.strip() == run[-1].removesuffix(".py"), told.stderr
+
+
+async def test_an_app_is_called_by_its_import_name(tmp_path: Path) -> None:
+    """An app's program is its import name, also where that is a script's; a setting goes first."""
+    for import_name, setting, expected in (
+        ("shop.api", None, "shop.api"),
+        ("__main__", None, main_program()),
+        ("shop.api", "shop", "shop"),
+    ):
+        app = Quart(import_name, root_path=str(tmp_path), instance_path=str(tmp_path))
+        jobs = QuartJobs(app, store="memory:", name=setting)
+        async with app.test_app(), app.app_context():
+            assert jobs.jobs.name == expected
+    assert program_of("__main__") == main_program()
+
+
+def test_a_program_has_a_name() -> None:
+    """An empty name is refused."""
+    with pytest.raises(ConfigurationError, match="'name'"):
+        Jobs(store="memory:", name="")
+
+
+async def test_a_memory_store_that_is_shared(store: str) -> None:
+    """The same holds where two programs of one process are given one store."""
+    ran: list[str] = []
+    kept = MemoryStore()
+    job = await kept.add(a_job(program="admin"), CALL)
+    async with Jobs(store=kept, name="api") as api:
+        with pytest.raises(JobNotFound):
+            await api.get(job.id)
+    async with program("admin", kept, ran) as admin:
+        await admin.wait(job.id, DEADLINE)
+    assert ran == ["admin"]
