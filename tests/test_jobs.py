@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.jobs import Health
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
+from asyncjobs.threads import ThreadsInUse
 
 DEADLINE = 20
 
@@ -337,6 +339,9 @@ async def test_threads_are_bounded(store: str) -> None:
     async with jobs:
         blocked = [await jobs.submit(block) for _ in range(6)]
         assert await jobs.result((await jobs.submit(quick)).id, DEADLINE) == "quick"
+        async with asyncio.timeout(DEADLINE):
+            while at_a_time < 2:
+                await asyncio.sleep(0.005)
         go_on.set()
         for job in blocked:
             await jobs.result(job.id, DEADLINE)
@@ -980,8 +985,10 @@ def test_processes_keep_out_of_each_others_way() -> None:
 
 async def test_health(store: str) -> None:
     """`health` tells how many jobs run here, and that no more are accepted once it is stopping."""
-    jobs = Jobs(store=store)
+    jobs = Jobs(store=store, threads=3)
     started, go_on = asyncio.Event(), asyncio.Event()
+    healthy = Health(True, None, running=0, abandoned=0, threads=ThreadsInUse(3, 0, 0))
+    stopping = replace(healthy, accepting=False, reason="the server is stopping")
 
     @jobs.function
     async def wait() -> None:
@@ -989,65 +996,13 @@ async def test_health(store: str) -> None:
         await go_on.wait()
 
     async with jobs:
-        assert await jobs.health() == Health(accepting=True, reason=None, running=0)
+        assert await jobs.health() == healthy
         await jobs.submit(wait)
         await started.wait()
-        assert await jobs.health() == Health(accepting=True, reason=None, running=1)
+        assert await jobs.health() == replace(healthy, running=1)
         draining = asyncio.create_task(jobs.drain())
         await asyncio.sleep(0)
-        assert await jobs.health() == Health(False, "the server is stopping", running=1)
+        assert await jobs.health() == replace(stopping, running=1)
         go_on.set()
         await draining
-        assert await jobs.health() == Health(False, "the server is stopping", running=0)
-
-
-@pytest.mark.parametrize("child", ["cancelled", "timed out", "interrupted", "failed"])
-@pytest.mark.parametrize("passed_on", ["by result", "by hand"])
-@pytest.mark.parametrize("repeatable", [True, False])
-async def test_the_failure_of_one_job_is_not_that_of_another(
-    store: str, child: str, passed_on: str, repeatable: bool
-) -> None:
-    """A job that waits for another one, and passes on what became of that, has raised an exception
-    like any other: it is not cancelled, timed out, interrupted or started again for it."""
-    jobs = Jobs(store=store, max_starts=3)
-    failures = {
-        "cancelled": JobWasCancelled("the child was cancelled"),
-        "timed out": JobTimedOut("the child took too long"),
-        "interrupted": JobInterrupted("the child was interrupted"),
-        "failed": HandlerFailed("the child failed"),
-    }
-
-    @jobs.function(name="child", timeout=0.05 if child == "timed out" else None)
-    async def run_child() -> None:
-        if child == "cancelled":
-            await jobs.cancel(current_job.id)
-        if child == "failed":
-            raise ValueError
-        await asyncio.Event().wait()
-
-    @jobs.function(name="parent", idempotent=repeatable)
-    async def parent() -> None:
-        if passed_on == "by hand" or child == "interrupted":
-            raise failures[child]
-        await jobs.result((await jobs.submit("child")).id)
-
-    async with jobs:
-        job = await jobs.submit("parent")
-        with pytest.raises(HandlerFailed, match=f"raised {type(failures[child]).__name__}"):
-            await jobs.result(job.id, DEADLINE)
-        ended = await jobs.get(job.id)
-        assert (ended.state, ended.attempt) == (State.FAILED, 1)
-
-
-async def test_a_child_that_fails_is_tried_again_by_its_parent(store: str) -> None:
-    """What a job passes on of another one counts as an error for its own `retries`."""
-    jobs = Jobs(store=store, random=NoWait())
-
-    @jobs.function(retries=2)
-    async def parent() -> None:
-        raise JobTimedOut("that was another job")
-
-    async with jobs:
-        job = await jobs.submit(parent)
-        ended = await jobs.wait(job.id, DEADLINE)
-        assert (ended.state, ended.attempt, ended.errors) == (State.FAILED, 3, 2)
+        assert await jobs.health() == stopping

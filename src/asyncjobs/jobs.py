@@ -41,7 +41,7 @@ from .settings import Options, make, make_settings
 from .store import ANYONE, Owner, Query, Store
 from .stores import open_url
 from .sweeper import Sweeper, unknown_here
-from .threads import Threads
+from .threads import Threads, ThreadsInUse
 from .verdict import cancelled
 from .watch import Watch
 from .watchdog import Watchdog
@@ -57,14 +57,19 @@ class Health:
     """How the jobs of this process do.
 
     Attributes:
-        accepting: whether a new job would be accepted now.
-        reason: why it would not, in words for clients.
+        accepting: whether this process takes new jobs, and will be able to run them.
+        reason: why it does not, in words for clients.
         running: how many jobs run in this process.
+        abandoned: how many async handlers still run although their job has ended: they did not
+            stop when they were told to.
+        threads: how the threads for sync handlers do.
     """
 
     accepting: bool
     reason: str | None
     running: int
+    abandoned: int
+    threads: ThreadsInUse
 
 
 class Jobs:
@@ -381,8 +386,8 @@ class Jobs:
         return await self._store.find(unknown_here(self.handlers, limit))
 
     async def health(self) -> Health:
-        """Whether a new job would be accepted now: for a readiness probe."""
-        reason = None
+        """Whether a new job would be accepted now, and could be run: for a readiness probe."""
+        reason = self.threads.trouble
         if self._stopping:
             reason = "the server is stopping"
         else:
@@ -390,7 +395,8 @@ class Jobs:
                 await self._store.health()
             except StoreUnavailable as error:
                 reason = str(error)
-        return Health(reason is None, reason, self._runner.running)
+        runner = self._runner
+        return Health(reason is None, reason, runner.running, runner.abandoned, self.threads.in_use)
 
     async def _submit_if_added(self, job: Job, request: Request) -> None:
         try:

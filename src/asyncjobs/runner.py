@@ -138,7 +138,12 @@ class Runner:
     @property
     def running(self) -> int:
         """How many jobs run here now."""
-        return len(self._runs)
+        return len(self._runs) - self.abandoned
+
+    @property
+    def abandoned(self) -> int:
+        """How many handlers run on although their job has ended."""
+        return sum(run.over for run in self._runs.values())
 
     async def claim(self, job: Job) -> Job | None:
         """Start a queued job for this worker; None if somebody else was faster.
@@ -170,6 +175,8 @@ class Runner:
         self._runs[job.id] = run
         try:
             outcome = await self._perform(run, request)
+            if run.ending is not None:
+                logger.warning("the handler of %s has ended, after %.1f s", *self._ran(run))
             # If the job had to end without its handler, what that came to is too late.
             await (self._finish(run, outcome) if run.ending is None else run.ending)
         except Exception:
@@ -337,8 +344,16 @@ class Runner:
     def _abandon(self, run: Run, outcome: Stopped) -> None:
         """The handler does not stop. End its job; whatever it comes to is fenced off."""
         if run.performing:
-            logger.error("the handler of job %s does not stop; its job ends without it", run.job.id)
+            logger.error(
+                "the handler of %s does not stop, %.1f s after it began: its job ends without it",
+                *self._ran(run),
+            )
             run.ending = self._do(self._finish(run, outcome))
+
+    def _ran(self, run: Run) -> tuple[str, float]:
+        """Whose handler that is, and for how many seconds it has run."""
+        job = run.job
+        return f"job {job.id} ({job.route})", self._clock() - (job.started or job.created)
 
     def _time_out(self, job_id: str) -> None:
         timeout = self._runs[job_id].handler.timeout

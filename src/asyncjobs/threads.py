@@ -8,22 +8,69 @@ that one stuck handler would keep it from ending. These are daemons.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from .current import RunningJob, running_job
 
 T = TypeVar("T")
 
+logger = logging.getLogger("asyncjobs")
+
+#: Seconds until it is tried again to start a thread, where the system gave none.
+START_RETRY = 0.5
+
+#: What is used up where no thread can be started, and how there are more.
+THREAD_LIMIT = (
+    "the limit on threads is reached: raise it (ulimit -u, TasksMax in systemd, --pids-limit of a "
+    "container), or the one on memory"
+)
+
 
 @dataclass(frozen=True, slots=True)
+class ThreadsInUse:
+    """How the threads for sync handlers do.
+
+    Attributes:
+        size: how many there are at most.
+        busy: how many of them run something.
+        stuck: how many of these still run although their job has ended: its handler did not stop.
+    """
+
+    size: int
+    busy: int
+    stuck: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Call:
-    context: Context
+    """A function to be called.
+
+    Attributes:
+        done: gets the outcome, or is cancelled if nobody waits for it any more.
+        taken: whoever acquires it has the call: a thread that calls the function, or who waited for
+            it and wants it no more.
+    """
+
     function: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[tuple[Any, BaseException | None]]
+    since: float
+    job: RunningJob | None = field(default_factory=lambda: running_job.get(None))
+    context: Context = field(default_factory=copy_context)
+    taken: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def seconds(self) -> float:
+        return self.loop.time() - self.since
+
+    def __str__(self) -> str:
+        return "no job" if self.job is None else f"job {self.job.id} ({self.job.route})"
 
 
 class Threads:
@@ -34,57 +81,143 @@ class Threads:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._started = 0
         self._busy = 0
+        self._stuck: set[_Call] = set()
+        # While the system gives no more threads: the next try.
+        self._retry: asyncio.TimerHandle | None = None
 
     @property
-    def free(self) -> int:
-        """How many functions could start at once. A function that is no longer waited for counts
-        as long as it runs: nothing can end a thread from outside."""
-        return self.size - self._busy
+    def in_use(self) -> ThreadsInUse:
+        return ThreadsInUse(self.size, min(self._busy, self.size), len(self._stuck))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no function can be called, and none may ever be, in words for clients."""
+        if len(self._stuck) == self.size:
+            return (
+                f"no thread is left for sync handlers: all {self.size} are stuck in handlers that "
+                "did not stop when their jobs had ended"
+            )
+        if self._retry is not None and len(self._stuck) == self._started:
+            return f"no thread can be started for sync handlers: {THREAD_LIMIT}"
+        return None
+
+    def free(self, reserved: int) -> int:
+        """How many functions could start at once, beside `reserved` others that may have.
+
+        One that is no longer waited for counts as long as it runs: nothing can end a thread from
+        outside.
+        """
+        there = self.size if self._retry is None else self._started
+        return there - self._in_use_with(reserved)
+
+    def reserve(self, reserved: int) -> bool:
+        """Have a thread ready for one more function, beside `reserved` others that may have begun.
+
+        False if the system gives none; it is asked again in a while.
+        """
+        return self._provide(self._in_use_with(reserved) + 1)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread, in the caller's context, and return or raise what it does.
 
-        If the caller is cancelled, the function runs on and its outcome is dropped.
+        While there is no thread, and none can be started, it waits. If the caller is cancelled, a
+        function that has begun runs on and its outcome is dropped; another never begins.
         """
+        while not self._provide(self._busy + 1) and not self._started:  # noqa: ASYNC110
+            await asyncio.sleep(START_RETRY)
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+        call = _Call(function, loop, loop.create_future(), loop.time())
         self._busy += 1
-        self._calls.put(_Call(copy_context(), function, loop, done))
-        if self._started < min(self._busy, self.size):
-            self._started += 1
-            threading.Thread(
-                target=self._work, name=f"asyncjobs-{self._started}", daemon=True
-            ).start()
-        # The outcome is a value on its way here: a StopIteration cannot be set on a future.
-        result: T
-        result, error = await done
+        self._calls.put(call)
+        try:
+            # The outcome is a value on its way here: a StopIteration cannot be set on a future.
+            result: T
+            result, error = await call.done
+        except BaseException:  # cancelled, or closed where it stands
+            self._leave(call)
+            raise
         if error is not None:
             raise error
         return result
 
     def close(self) -> None:
         """End the threads that are idle, and each other one when its function returns."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         for _ in range(self._started):
             self._calls.put(None)
 
+    def _in_use_with(self, reserved: int) -> int:
+        return max(reserved + len(self._stuck), self._busy)
+
+    def _provide(self, count: int) -> bool:
+        """See that there are so many threads, or all; False if the system gives no more."""
+        count = min(count, self.size)
+        while self._started < count and self._retry is None:
+            try:
+                self._start()
+            except RuntimeError as error:
+                logger.error("sync handlers have to wait: %s; %s", error, THREAD_LIMIT)
+                self._retry_later()
+        return self._started >= count
+
+    def _start(self) -> None:
+        name = f"asyncjobs-{self._started + 1}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._started += 1
+
+    def _retry_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        # In no context: that of a job would be kept for as long as this goes on.
+        self._retry = loop.call_later(START_RETRY, self._try_again, context=Context())
+
+    def _try_again(self) -> None:
+        try:
+            self._start()
+        except RuntimeError:
+            self._retry_later()
+            return
+        self._retry = None
+        logger.warning("threads for sync handlers can be started again")
+        self._provide(self._busy)
+
+    def _leave(self, call: _Call) -> None:
+        """Nobody waits for this call any more."""
+        if call.done.done() and not call.done.cancelled():
+            return  # it was just over
+        if call.taken.acquire(blocking=False):
+            self._busy -= 1
+            return
+        self._stuck.add(call)
+        logger.error(
+            "the thread of %s does not stop, %.1f s after it began: it goes on without its job, "
+            "and is lost to others until it returns (%d of %d are)",
+            call,
+            call.seconds,
+            len(self._stuck),
+            self.size,
+        )
+
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            outcome = _outcome_of(call)
-            try:
-                call.loop.call_soon_threadsafe(self._settle, call.done, outcome)
-            except RuntimeError:
-                return  # the loop was closed: nobody waits for this any more
+            if call.taken.acquire(blocking=False):
+                outcome = _outcome_of(call)
+                try:
+                    call.loop.call_soon_threadsafe(self._settle, call, outcome)
+                except RuntimeError:
+                    return  # the loop was closed: nobody waits for this any more
+                del outcome
             # Not to be kept alive while this thread waits for the next one.
-            del call, outcome
+            del call
 
-    def _settle(
-        self,
-        done: asyncio.Future[tuple[Any, BaseException | None]],
-        outcome: tuple[Any, BaseException | None],
-    ) -> None:
+    def _settle(self, call: _Call, outcome: tuple[Any, BaseException | None]) -> None:
         self._busy -= 1
-        if not done.done():
-            done.set_result(outcome)
+        if call in self._stuck:
+            self._stuck.remove(call)
+            logger.warning("the thread of %s is back, after %.1f s", call, call.seconds)
+        if not call.done.done():
+            call.done.set_result(outcome)
 
 
 def _outcome_of(call: _Call) -> tuple[Any, BaseException | None]:

@@ -116,9 +116,12 @@ class LocalEngine(Engine):
     def admit(self, job: Job) -> Job:
         handler = self._handlers[job.route]
         # Nobody overtakes a queue.
-        if self._stopping or job.route in self._queued or not self._slots.free(handler):
+        if self._stopping or job.route in self._queued:
             return job
-        self._admitted[job.id] = self._slots.take(handler)
+        slot = self._slots.take(handler)
+        if slot is None:
+            return job
+        self._admitted[job.id] = slot
         self._none_admitted.clear()
         return job.start(self._store.worker, self._clock())
 
@@ -203,8 +206,8 @@ class LocalEngine(Engine):
         suspect = await self._find_suspect(ready)
         for job in [*suspect, *await self._find_due(ready, sum(free.values()))]:
             handler = self._handlers[job.route]
-            if self._slots.free(handler):
-                claims.append(self._claim(job, self._slots.take(handler)))
+            if (slot := self._slots.take(handler)) is not None:
+                claims.append(self._claim(job, slot))
             else:
                 self._queued.add(job.route)
         # Together, so that all the claims are one transaction.

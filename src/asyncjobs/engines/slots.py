@@ -26,16 +26,19 @@ class Slots:
     def free(self, handler: Handler) -> int:
         """How many jobs of this handler could start now."""
         if handler.threaded:
-            # Threads that nobody waits for any more are busy all the same.
-            free = min(self._threads.size - self._threaded, self._threads.free)
+            free = self._threads.free(self._threaded)
         else:
             free = self._concurrency - self._tasks
         if handler.concurrency is not None:
             free = min(free, handler.concurrency - self._taken[handler.route])
         return max(free, 0)
 
-    def take(self, handler: Handler) -> Slot:
-        """Occupy a slot for a job of this handler."""
+    def take(self, handler: Handler) -> Slot | None:
+        """A slot for a job, if there is one: with a thread that is there, where it takes one."""
+        if not self.free(handler):
+            return None
+        if handler.threaded and not self._threads.reserve(self._threaded):
+            return None
         self.count(handler, 1)
         return Slot(self, handler)
 
