@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from quart import Blueprint, Quart, abort, g, redirect, request, url_for
 from quart import Response as QuartResponse
 from quart.typing import TestClientProtocol as Client
 from quart.views import MethodView
+from quart.views import View as ClassView
 from werkzeug.routing import BaseConverter
 
 from asyncjobs import QuartJobs
@@ -375,6 +377,93 @@ async def test_a_class_can_be_a_view(app: Quart, jobs: QuartJobs) -> None:
     async with serving(app) as client:
         assert await result(client, "/things/x") == ["got", "x"]
         assert await result(client, "/things/x", "POST") == ["posted", "x"]
+
+
+def here() -> str:
+    """The thread that runs this."""
+    return threading.current_thread().name
+
+
+class Sync(MethodView):
+    def get(self) -> list[str]:
+        return [here()]
+
+
+class Mixed(Sync):
+    async def post(self) -> list[str]:
+        return [here()]
+
+
+class Once(Sync):
+    init_every_request = False
+
+
+class Dispatching(ClassView):
+    methods: ClassVar[list[str]] = ["GET"]
+
+    def dispatch_request(self) -> list[str]:  # type: ignore[override]
+        return [here()]
+
+
+class Generating(MethodView):
+    def get(self) -> Iterator[str]:
+        yield f'["{here()}"]'
+
+
+@pytest.mark.parametrize("decorated", ["in the class", "around its view"])
+@pytest.mark.parametrize("kind", [Sync, Mixed, Once, Dispatching, Generating])
+async def test_sync_methods_of_a_class_run_in_threads_of_ours(
+    app: Quart, jobs: QuartJobs, kind: type[ClassView], decorated: str
+) -> None:
+    """A class-based view's sync methods run in our threads, as sync views do, and its async ones
+    in the event loop; its jobs take the slot of a thread if any method is sync."""
+    jobs.init_app(app)
+    if decorated == "in the class":
+        kind = type("Decorated", (kind,), {"decorators": [jobs.background]})
+        view: Any = kind.as_view("things")
+    else:
+        view = jobs.background(kind.as_view("things"))
+    app.add_url_rule("/things", view_func=view)
+
+    async with serving(app) as client:
+        answer = await poll(client, await submit(client, "/things"))
+        assert (await answer.get_data(as_text=True)).startswith('["asyncjobs-')
+        async with app.app_context():
+            assert jobs.jobs.handlers["things"].threaded
+        if kind.methods is not None and "POST" in kind.methods:
+            assert await result(client, "/things", "POST") == [here()]
+
+
+async def test_all_that_is_sync_in_the_job_of_a_thread(app: Quart, jobs: QuartJobs) -> None:
+    """What else is sync in the job of a sync view, such as `before_run` and error handlers, runs in
+    its thread; what is sync beside it, as in a request that is no job, runs where Quart has it."""
+    jobs.init_app(app)
+    threads: dict[str, str] = {}
+
+    @jobs.before_run
+    def before_run() -> None:
+        threads["before_run"] = here()
+
+    @app.get("/view")
+    @jobs.background
+    def view() -> None:
+        raise ValueError
+
+    @app.errorhandler(ValueError)
+    def on_error(error: ValueError) -> tuple[str, int]:
+        threads["on_error"] = here()
+        return "", 200
+
+    @app.get("/no-job")
+    def no_job() -> list[str]:
+        return [here()]
+
+    async with serving(app) as client:
+        await poll(client, await submit(client, "/view"))
+        assert set(threads) == {"before_run", "on_error"}
+        assert all(name.startswith("asyncjobs-") for name in threads.values())
+        (name,) = await (await client.get("/no-job")).get_json()
+        assert name.startswith("asyncio")
 
 
 async def test_only_the_methods_of_the_rule_make_jobs(

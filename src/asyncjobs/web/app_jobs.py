@@ -16,9 +16,10 @@ from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
 from ..settings import Settings
-from .replay import Replay, is_threaded
+from .replay import Replay
 from .routes import Background, PollRoutes, View
 from .server import Server
+from .sync import takes_thread, use_our_threads
 from .views import Views
 
 _CONFIG = "QUART_JOBS_"
@@ -54,6 +55,7 @@ class AppJobs:
         prefix = self._configured()["prefix"]
         self.views = Views(app, self.started, owner, prefix)
         self.views.install()
+        use_our_threads(app)
         PollRoutes(app, inner, self.views.poll_route, self._found).install()
         app.before_serving(self._start_with_app)
 
@@ -139,7 +141,7 @@ class AppJobs:
             self._jobs.register(self._handler(self._jobs, endpoint, background))
 
     def _handler(self, jobs: Jobs, endpoint: str, background: Background) -> Handler:
-        threaded = is_threaded(background.view)
+        threaded = takes_thread(background.view, self._app.view_functions[endpoint])
         replay = Replay(
             self._app,
             endpoint,

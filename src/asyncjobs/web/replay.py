@@ -32,6 +32,7 @@ from .headers import (
     storable_response_headers,
     title_of,
 )
+from .sync import is_threaded, threads_of_job
 
 View = Callable[..., Any]
 
@@ -99,7 +100,7 @@ class Replay:
 
     Attributes:
         view: what stands inside of the decorator.
-        threaded: whether it runs in a thread.
+        threaded: whether its jobs have a slot for one of `threads`, for all in them that is sync.
         before_run: called before the view, in its context.
         max_response: the limit of the response's body, in bytes.
     """
@@ -113,6 +114,8 @@ class Replay:
     max_response: int
 
     async def __call__(self, stored: Request) -> Outcome:
+        if self.threaded:
+            threads_of_job.set(self.threads)
         request = thaw(self.app, stored)
         # What the view raises is answered in here: the teardown of the context is that of a request
         # that was answered.
@@ -160,7 +163,7 @@ class Replay:
         for function in self.before_run:
             await self.app.ensure_async(function)()
         call = partial(self.view, **(request.view_args or {}))
-        if self.threaded:
+        if is_threaded(self.view):
             result = await self.threads.run(call)
         else:
             result = call()
@@ -212,11 +215,6 @@ class Replay:
         except Exception as in_handler:
             log_exception(self.app, in_handler)
             return server_error
-
-
-def is_threaded(view: View) -> bool:
-    """Whether a view needs a thread: it is neither a coroutine function nor an async generator."""
-    return not (inspect.iscoroutinefunction(view) or inspect.isasyncgenfunction(view))
 
 
 def _collect(generator: Any, limit: int) -> bytes:

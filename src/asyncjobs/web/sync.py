@@ -1,0 +1,65 @@
+"""Where sync code of an app runs: in our threads, in the jobs that have a slot for one.
+
+Quart runs it in asyncio's own threads, which are waited for when the process ends, and which no
+limit of ours knows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial, wraps
+from typing import Any
+
+from quart import Quart
+from quart.views import MethodView, http_method_funcs
+
+from ..threads import Threads
+
+Function = Callable[..., Any]
+
+#: The threads for whatever is sync in this job.
+threads_of_job: ContextVar[Threads] = ContextVar("asyncjobs.threads_of_job")
+
+
+def use_our_threads(app: Quart) -> None:
+    """Have the jobs of `app` that set `threads_of_job` run what is sync in those.
+
+    Above all the sync methods of class-based views, which are known only once Quart's own coroutine
+    looks for them. This is the method that Quart has for the purpose.
+    """
+    sync_to_async = app.sync_to_async
+
+    def in_threads_of_job(function: Function) -> Callable[..., Awaitable[Any]]:
+        threads = threads_of_job.get(None)
+        if threads is None:
+            return sync_to_async(function)
+
+        @wraps(function)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await threads.run(partial(function, *args, **kwargs))
+
+        return call
+
+    app.sync_to_async = in_threads_of_job  # type: ignore[method-assign, assignment]
+
+
+def is_threaded(view: Function) -> bool:
+    """Whether a view is called in a thread: no coroutine function, and no async generator."""
+    return not (inspect.iscoroutinefunction(view) or inspect.isasyncgenfunction(view))
+
+
+def takes_thread(view: Function, routed: Function) -> bool:
+    """Whether jobs of a view may need a thread: if it does, or any method of its class.
+
+    Args:
+        routed: what stands in the app in its place; what `View.as_view` makes knows its class.
+    """
+    view_class = getattr(routed, "view_class", None)
+    if view_class is None:
+        return is_threaded(view)
+    names = ["dispatch_request"]
+    if issubclass(view_class, MethodView):
+        names += [name for name in http_method_funcs if hasattr(view_class, name)]
+    return is_threaded(view) or any(is_threaded(getattr(view_class, name)) for name in names)
