@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
-from typing import TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from werkzeug.local import LocalProxy
 
@@ -14,6 +16,24 @@ from .job import Job, Progress, Request
 T = TypeVar("T")
 
 
+class Program(Protocol):
+    """What a job's handler may want of the program that runs it."""
+
+    loop: asyncio.AbstractEventLoop
+
+    async def submit(
+        self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
+    ) -> Job: ...
+
+
+class Place(Protocol):
+    """A job's place among those that run here; see `engines.slots.Slot`."""
+
+    def pause(self) -> None: ...
+
+    async def resume(self, *, go_on: bool) -> None: ...
+
+
 class RunningJob:
     """One attempt at a job, as its handler sees it. Every method may be called from any thread.
 
@@ -21,8 +41,10 @@ class RunningJob:
         job: the job, just started.
         reported: told of the id each time that there is a new progress; must not block.
         loop_ends: whether all that runs in the event loop is being cancelled.
+        place: is given back while the job waits for another one.
 
     Attributes:
+        program: whose job it is.
         request: the stored request, with its whole body: sync views, which cannot await Quart's,
             read that.
         latest: the newest progress that the handler has reported.
@@ -32,27 +54,38 @@ class RunningJob:
 
     __slots__ = (
         "_loop_ends",
+        "_place",
         "_reported",
         "_stopping",
+        "_waits",
         "attempt",
         "id",
         "latest",
         "owner",
+        "program",
         "request",
         "route",
     )
 
     def __init__(
-        self, job: Job, reported: Callable[[str], None], loop_ends: Callable[[], bool]
+        self,
+        job: Job,
+        program: Program,
+        place: Place,
+        reported: Callable[[str], None],
+        loop_ends: Callable[[], bool],
     ) -> None:
         self.id = job.id
         self.route = job.route
         self.owner = job.owner
         self.attempt = job.attempt
         self.latest: Progress | None = None
+        self.program = program
+        self._place = place
         self._reported = reported
         self._loop_ends = loop_ends
         self._stopping = False
+        self._waits: set[asyncio.Task[Any] | None] = set()
 
     @property
     def is_cancelled(self) -> bool:
@@ -104,9 +137,51 @@ class RunningJob:
             return self._track_async(iterable, total, message)
         return self._track(iterable, total, message)
 
+    def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Have a registered function run in the background: for sync handlers, which cannot await.
+
+        Durable when it returns. Raises what `Jobs.submit` does, and:
+
+        Raises:
+            TypeError: this is an async handler, which can ``await jobs.submit(...)``.
+        """
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise TypeError(
+                "current_job.submit is for sync handlers: in an async one, await jobs.submit(...)"
+            )
+        submission = self.program.submit(function, *args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(submission, self.program.loop).result()
+
+    @asynccontextmanager
+    async def waiting(self) -> AsyncIterator[None]:
+        """Within this the job waits for another one, and its place is given back.
+
+        Raises:
+            JobCancelled: it shall stop.
+            RuntimeError: its place cannot be given back, and why.
+        """
+        self.check_cancelled()
+        task = asyncio.current_task()
+        self._place.pause()
+        self._waits.add(task)
+        try:
+            yield
+        finally:
+            try:
+                await self._place.resume(go_on=not self.is_cancelled)
+            finally:
+                self._waits.discard(task)
+
     def stop(self) -> None:
         """Have the handler stop at its next look; called by the runner."""
         self._stopping = True
+
+    def stop_waits(self) -> None:
+        """End what a thread waits for, which cannot be cancelled itself; called by the runner."""
+        for task in self._waits:
+            if task is not None:
+                task.cancel()
 
     def _track(
         self, iterable: Iterable[T], total: float | None, message: str | None

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from .current import running_job
 from .engines.local import LocalEngine
 from .errors import (
     Conflict,
@@ -119,6 +120,7 @@ class Jobs:
         Raises:
             StoreError: the message says what is wrong with the store.
         """
+        self.loop = asyncio.get_running_loop()
         settings, clock, random = self.settings, self._clock, self._random
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(Watchdog())
@@ -131,6 +133,7 @@ class Jobs:
                 Runner(
                     store,
                     self.handlers,
+                    self,
                     clock=clock,
                     random=random,
                     max_starts=settings.max_starts,
@@ -305,16 +308,29 @@ class Jobs:
     ) -> Job:
         """The job once it is final, or as it is after `timeout` seconds, or when we shut down.
 
+        A job that waits for another one of the same program gives its place back meanwhile, and
+        has one again when this returns. It is not answered when we shut down, but stopped.
+
         Raises:
             JobNotFound
+            RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
+        waits = running_job.get(None)
+        if waits is None or waits.program is not self:
+            return await self._wait(job_id, timeout, owner, to_the_end=False)
+        async with waits.waiting():
+            return await self._wait(job_id, timeout, owner, to_the_end=True)
+
+    async def _wait(
+        self, job_id: str, timeout: float | None, owner: Owner, *, to_the_end: bool
+    ) -> Job:
         now = asyncio.get_running_loop().time
         deadline = math.inf if timeout is None else now() + timeout
         with self._watch.subscribe(job_id) as changed:
             while True:
                 job = await self._store.get(job_id, owner)
                 left = deadline - now()
-                if job.state.is_final or self._stopping or left <= 0:
+                if job.state.is_final or left <= 0 or (self._stopping and not to_the_end):
                     return job
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, REREAD_INTERVAL)):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
-from .current import RunningJob, running_job
+from .current import Place, Program, RunningJob, running_job
 from .deadlines import Deadlines
 from .doubts import Doubts
 from .errors import (
@@ -99,6 +99,7 @@ class Runner:
     An async context manager, to be left once nothing runs any more.
 
     Args:
+        program: whose jobs they are.
         max_starts: how often a job is started at most.
 
     Attributes:
@@ -109,6 +110,7 @@ class Runner:
         self,
         store: Store,
         handlers: Mapping[str, Handler],
+        program: Program,
         *,
         clock: Callable[[], float],
         random: random.Random,
@@ -116,6 +118,7 @@ class Runner:
     ) -> None:
         self._store = store
         self._handlers = handlers
+        self._program = program
         self._clock = clock
         self._random = random
         self._max_starts = max_starts
@@ -162,15 +165,18 @@ class Runner:
             raise
         return started
 
-    async def run(self, job: Job, done: Callable[[], None], request: Request | None = None) -> Job:
+    async def run(
+        self, job: Job, place: Place, done: Callable[[], None], request: Request | None = None
+    ) -> Job:
         """Perform a job that this worker has claimed, and finish it; the job as it is then.
 
         Args:
+            place: that it has here.
             done: called once, when the job is finished or turned out to be somebody else's. The
                 handler may then still run, if it does not stop when it is told to.
             request: that the job was made from; it is read unless given.
         """
-        current = RunningJob(job, self._reported, self._loop_ends)
+        current = RunningJob(job, self._program, place, self._reported, self._loop_ends)
         run = Run(job, self._handlers[job.route], current, done)
         self._runs[job.id] = run
         try:
@@ -194,6 +200,8 @@ class Runner:
             return
         run.stopped = Stopped(reason)
         run.current.stop()
+        if run.handler.threaded:
+            run.current.stop_waits()
         # A thread cannot be cancelled. It is left the time to see for itself that it shall stop.
         cancel_after = STOP_GRACE if run.handler.threaded else 0.0
         run.loop.call_later(cancel_after, self._cancel, run)

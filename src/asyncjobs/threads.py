@@ -81,13 +81,15 @@ class Threads:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._started = 0
         self._busy = 0
+        # How many of the busy ones wait for another job, with another thread in their place.
+        self._lent = 0
         self._stuck: set[_Call] = set()
         # While the system gives no more threads: the next try.
         self._retry: asyncio.TimerHandle | None = None
 
     @property
     def in_use(self) -> ThreadsInUse:
-        return ThreadsInUse(self.size, min(self._busy, self.size), len(self._stuck))
+        return ThreadsInUse(self.size, min(self._busy - self._lent, self.size), len(self._stuck))
 
     @property
     def trouble(self) -> str | None:
@@ -107,7 +109,7 @@ class Threads:
         One that is no longer waited for counts as long as it runs: nothing can end a thread from
         outside.
         """
-        there = self.size if self._retry is None else self._started
+        there = self.size if self._retry is None else self._started - self._lent
         return there - self._in_use_with(reserved)
 
     def reserve(self, reserved: int) -> bool:
@@ -117,13 +119,31 @@ class Threads:
         """
         return self._provide(self._in_use_with(reserved) + 1)
 
+    def lend(self) -> None:
+        """A function that runs waits for another one: there is one more thread meanwhile.
+
+        Raises:
+            RuntimeError: the system gives none.
+        """
+        self._lent += 1
+        if not self._provide(self._busy - self._lent + 1):
+            self._lent -= 1
+            raise RuntimeError(
+                "a sync handler cannot wait for another job now, as no thread can take the place "
+                f"of its own: {THREAD_LIMIT}"
+            )
+
+    def take_back(self) -> None:
+        """The function that has waited goes on."""
+        self._lent -= 1
+
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread, in the caller's context, and return or raise what it does.
 
         While there is no thread, and none can be started, it waits. If the caller is cancelled, a
         function that has begun runs on and its outcome is dropped; another never begins.
         """
-        while not self._provide(self._busy + 1) and not self._started:  # noqa: ASYNC110
+        while not self._provide(self._busy - self._lent + 1) and not self._started:  # noqa: ASYNC110
             await asyncio.sleep(START_RETRY)
         loop = asyncio.get_running_loop()
         call = _Call(function, loop, loop.create_future(), loop.time())
@@ -149,11 +169,12 @@ class Threads:
             self._calls.put(None)
 
     def _in_use_with(self, reserved: int) -> int:
-        return max(reserved + len(self._stuck), self._busy)
+        return max(reserved + len(self._stuck), self._busy - self._lent)
 
     def _provide(self, count: int) -> bool:
-        """See that there are so many threads, or all; False if the system gives no more."""
-        count = min(count, self.size)
+        """See that there are so many threads beside those that only wait, or all that there may
+        be; False if the system gives no more."""
+        count = min(count, self.size) + self._lent
         while self._started < count and self._retry is None:
             try:
                 self._start()
@@ -180,7 +201,7 @@ class Threads:
             return
         self._retry = None
         logger.warning("threads for sync handlers can be started again")
-        self._provide(self._busy)
+        self._provide(self._busy - self._lent)
 
     def _leave(self, call: _Call) -> None:
         """Nobody waits for this call any more."""

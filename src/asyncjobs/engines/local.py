@@ -72,7 +72,7 @@ class LocalEngine(Engine):
         self._clock = clock
         self._random = random
         self._drain_time = drain_time
-        self._slots = Slots(handlers, concurrency, threads)
+        self._slots = Slots(handlers, concurrency, threads, self._ring_if_queued)
         self._running: set[asyncio.Task[Job]] = set()
         # The routes that may have jobs in the queue.
         self._queued: set[str] = set()
@@ -81,8 +81,6 @@ class LocalEngine(Engine):
         # When, by the clock of the loop, all routes are looked at next.
         self._next_look = 0.0
         self._doorbell = asyncio.Event()
-        # The slot of the one suspect that runs here: see `_find_suspect`.
-        self._suspect: Slot | None = None
         # The slots of jobs that are on their way to the disk as started, and whether there are any.
         self._admitted: dict[str, Slot] = {}
         self._none_admitted = asyncio.Event()
@@ -149,12 +147,10 @@ class LocalEngine(Engine):
 
     def _start(self, job: Job, slot: Slot, request: Request | None = None) -> None:
         """Run a job that is started, in its slot."""
-        if job.is_suspect:
-            self._suspect = slot
         # An inherited context would share the `g` of the request that submitted the job, and keep
         # that request for as long as the job runs. So would that of a callback.
         context = contextvars.Context()
-        run = self._runner.run(job, partial(self._give_back, slot), request)
+        run = self._runner.run(job, slot, partial(self._give_back, slot), request)
         task = asyncio.create_task(run, context=context)
         self._running.add(task)
         task.add_done_callback(self._ran, context=context)
@@ -170,9 +166,12 @@ class LocalEngine(Engine):
 
     def _give_back(self, slot: Slot) -> None:
         slot.give_back()
-        if slot is self._suspect:
-            self._suspect = None
+        if slot.suspect:
             self.look()  # for the next one
+        self._ring_if_queued()
+
+    def _ring_if_queued(self) -> None:
+        """A slot is free: that is of interest if somebody waits for one."""
         if self._queued:
             self._doorbell.set()
 
@@ -206,7 +205,7 @@ class LocalEngine(Engine):
         suspect = await self._find_suspect(ready)
         for job in [*suspect, *await self._find_due(ready, sum(free.values()))]:
             handler = self._handlers[job.route]
-            if (slot := self._slots.take(handler)) is not None:
+            if (slot := self._slots.take(handler, suspect=job.is_suspect)) is not None:
                 claims.append(self._claim(job, slot))
             else:
                 self._queued.add(job.route)
@@ -221,7 +220,7 @@ class LocalEngine(Engine):
         convicted for what they have not done. Which one is left to chance, as the first in the
         queue might be the first for ever. It goes before all others: they never let it in.
         """
-        if self._suspect is not None:
+        if self._slots.has_suspect:
             return []
         query = Query(
             states=frozenset({State.QUEUED}), routes=routes, suspects=True, limit=SUSPECTS
