@@ -1,0 +1,90 @@
+"""What a handler comes to is stored in any case: no job is left running for what it has said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncjobs import Jobs, Request, Response, State, current_job
+from asyncjobs.handler import Handler
+from asyncjobs.job import Progress
+from asyncjobs.outcome import Outcome, Raised
+
+DEADLINE = 20
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'jobs.db'}"
+
+
+UNSTORABLE: dict[str, Callable[[], Any]] = {
+    "no JSON": object,
+    "a set": set,
+    "bytes": lambda: b"x",
+}
+
+
+@pytest.mark.parametrize("what", UNSTORABLE)
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_progress_that_cannot_be_stored_costs_no_result(
+    store: str, what: str, threaded: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the final write fails because of a progress, the result is stored without that."""
+    jobs = Jobs(store=store)
+
+    def spoil() -> str:
+        # Past `current_job.progress`, which would refuse it.
+        current_job.latest = Progress(1, None, UNSTORABLE[what]())
+        return "the result"
+
+    async def spoil_in_the_loop() -> str:
+        return spoil()
+
+    jobs.function(spoil if threaded else spoil_in_the_loop, name="spoil")
+    async with jobs:
+        job = await jobs.submit("spoil")
+        assert await jobs.result(job.id, DEADLINE) == "the result"
+        assert (await jobs.get(job.id)).progress is None
+    assert "cannot be stored like this" in caplog.text
+
+
+@pytest.mark.parametrize("raised", [False, True])
+async def test_a_response_that_cannot_be_stored_is_a_failure(
+    store: str, raised: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler whose response no store can keep has failed, and its job is over."""
+    spoilt = Response(500 if raised else 200, ((b"a", b"b\r\nc: d"),))
+
+    async def perform(request: Request) -> Outcome:
+        current_job.progress(1, 2, "half")
+        return Raised(spoilt) if raised else spoilt
+
+    jobs = Jobs(store=store)
+    jobs.register(Handler("spoil", perform, False, timeout=None, concurrency=None, ttl=60))
+    async with jobs:
+        job = await jobs.wait((await jobs.submit("spoil")).id, DEADLINE)
+        assert job.state is State.FAILED
+        assert b"the job's outcome cannot be stored" in (await jobs.response(job.id)).body
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) >= 1
+
+
+async def test_the_store_goes_on_beside_what_it_cannot_keep(store: str) -> None:
+    """Jobs that end in the same moment as one that cannot be stored lose nothing by that."""
+    jobs = Jobs(store=store)
+
+    @jobs.function(name="spoil")
+    async def spoil(number: int) -> int:
+        if number % 2:
+            current_job.latest = Progress(1, None, object())  # type: ignore[arg-type]
+        return number
+
+    async with jobs:
+        submitted = [await jobs.submit("spoil", number) for number in range(20)]
+        results = [await jobs.result(job.id, DEADLINE) for job in submitted]
+        assert results == list(range(20))
+        assert (await jobs.health()).accepting
