@@ -11,9 +11,13 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from werkzeug.local import LocalProxy
 
 from .errors import JobCancelled
+from .given import is_storable, number, shown
 from .job import Job, Progress, Request
 
 T = TypeVar("T")
+
+#: The most characters that are kept of the message of a progress.
+MESSAGE_LIMIT = 1000
 
 
 class Program(Protocol):
@@ -106,12 +110,17 @@ class RunningJob:
     ) -> None:
         """Tell how far the job has come. Never blocks; only the newest of many is kept.
 
+        Args:
+            current: so much is done; a finite int or float, in units of your own choice.
+            total: so much there is to do, if that is known.
+            message: what is being done, in words; 1,000 characters of it are kept, and what UTF-8
+                cannot hold is replaced.
+
         Raises:
             JobCancelled: the job shall stop; a thread learns it here.
+            TypeError, ValueError: a number is none, or not finite; the progress stays what it was.
         """
-        self.check_cancelled()
-        self.latest = Progress(current, total, message)
-        self._reported(self.id)
+        self._report(_progress(current, total, message))
 
     @overload
     def track(
@@ -130,12 +139,16 @@ class RunningJob:
         """Go through `iterable` and report each item that is done.
 
         `total` is its length, where it has one and nothing else is said.
+
+        Raises:
+            TypeError, ValueError: as in `progress`, by this very call.
         """
-        if total is None and isinstance(iterable, Sized):
-            total = len(iterable)
+        if total is None:
+            total = _length_of(iterable)
+        begun = _progress(0, total, message)
         if isinstance(iterable, AsyncIterable):
-            return self._track_async(iterable, total, message)
-        return self._track(iterable, total, message)
+            return self._track_async(aiter(iterable), begun)
+        return self._track(iter(iterable), begun)
 
     def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have a registered function run in the background: for sync handlers, which cannot await.
@@ -183,23 +196,53 @@ class RunningJob:
             if task is not None:
                 task.cancel()
 
-    def _track(
-        self, iterable: Iterable[T], total: float | None, message: str | None
-    ) -> Iterator[T]:
-        self.progress(0, total, message)
-        for done, item in enumerate(iterable, start=1):
-            yield item
-            self.progress(done, total, message)
+    def _report(self, progress: Progress) -> None:
+        self.check_cancelled()
+        self.latest = progress
+        self._reported(self.id)
 
-    async def _track_async(
-        self, iterable: AsyncIterable[T], total: float | None, message: str | None
-    ) -> AsyncIterator[T]:
-        self.progress(0, total, message)
+    def _track(self, items: Iterator[T], begun: Progress) -> Iterator[T]:
+        self._report(begun)
+        for done, item in enumerate(items, start=1):
+            yield item
+            self._report(Progress(done, begun.total, begun.message))
+
+    async def _track_async(self, items: AsyncIterator[T], begun: Progress) -> AsyncIterator[T]:
+        self._report(begun)
         done = 0
-        async for item in iterable:
+        async for item in items:
             yield item
             done += 1
-            self.progress(done, total, message)
+            self._report(Progress(done, begun.total, begun.message))
+
+
+def _progress(current: float, total: float | None, message: str | None) -> Progress:
+    """What a handler says, as it can be stored and be sent as JSON.
+
+    Raises:
+        TypeError, ValueError
+    """
+    if not isinstance(message, (str, type(None))):
+        raise TypeError(f"message must be str or None, not {shown(message)}: give str(message)")
+    return Progress(
+        number("current", current),
+        None if total is None else number("total", total),
+        None if message is None else _storable(message[:MESSAGE_LIMIT]),
+    )
+
+
+def _storable(message: str) -> str:
+    if is_storable(message):
+        return message
+    # By way of UTF-16, where two surrogates can be one character.
+    return message.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _length_of(iterable: object) -> int | None:
+    try:
+        return len(iterable) if isinstance(iterable, Sized) else None
+    except OverflowError:  # such as that of range(10**20)
+        return None
 
 
 running_job: ContextVar[RunningJob] = ContextVar("asyncjobs.running_job")

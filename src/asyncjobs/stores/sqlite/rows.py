@@ -23,6 +23,8 @@ RESPONSE_COLUMNS = "status, headers, body"
 #: How many fields of a `Job` never change.
 _FIXED = len(FIXED_JOB_COLUMNS.split(", "))
 _STATES = {state.value: state for state in State}
+# Earlier versions took nan and infinity, which no status document can tell of.
+_PROGRESS = json.JSONDecoder(parse_constant=lambda _: 0)
 
 
 def job_to_row(job: Job) -> tuple[Any, ...]:
@@ -158,4 +160,4 @@ def _progress_to_text(progress: Progress | None) -> str | None:
 
 
 def _progress_from_text(text: str | None) -> Progress | None:
-    return None if text is None else Progress(*json.loads(text))
+    return None if text is None else Progress(*_PROGRESS.decode(text))
