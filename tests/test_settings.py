@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import sqlite3
+from contextlib import closing
 from dataclasses import fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from quart import Quart
 
 from asyncjobs import Jobs, QuartJobs
@@ -26,6 +32,21 @@ from asyncjobs.stores import MemoryStore, SqliteStore, open_url
         ("ttl", None, "'ttl' must be int or float, not None"),
         ("ttl", -1, "'ttl' must be at least 0, not -1"),
         ("timeout", "1h", "'timeout' must be int or float or None, not '1h'"),
+        ("ttl", math.nan, "'ttl' must be a number, and no larger than a float can be, not nan"),
+        ("ttl", -math.inf, "'ttl' must be at least 0, not -inf"),
+        ("ttl", 10**400, "'ttl' must be at most 9223372036854775807, not 1000"),
+        ("ttl", Decimal(1), "'ttl' must be int or float, not Decimal('1')"),
+        ("ttl", True, "'ttl' must be int or float, not True"),
+        ("timeout", math.nan, "'timeout' must be a number"),
+        ("body_timeout", math.nan, "'body_timeout' must be a number"),
+        ("max_wait", math.nan, "'max_wait' must be a number"),
+        ("drain_time", math.nan, "'drain_time' must be a number"),
+        ("gone_after", math.nan, "'gone_after' must be a number"),
+        ("concurrency", 2**31, "'concurrency' must be at most 2147483647, not 2147483648"),
+        ("concurrency", math.inf, "'concurrency' must be int, not inf"),
+        ("threads", 2**31, "'threads' must be at most 2147483647"),
+        ("max_body", 10**9 + 1, "'max_body' must be at most 1000000000"),
+        ("max_response", 10**9 + 1, "'max_response' must be at most 1000000000"),
         ("store", 5, "'store' must be str or Store or None, not 5"),
         ("store", "mysql://x", "no store 'mysql://x': write 'sqlite:///jobs.db'"),
         ("engine", "celery", "no engine 'celery'"),
@@ -52,6 +73,13 @@ async def test_a_wrong_setting_is_named(name: str, value: Any, message: str) -> 
         ("concurrency", 0, "'concurrency' must be at least 1, not 0"),
         ("timeout", "1h", "'timeout' must be int or float or None, not '1h'"),
         ("ttl", "1d", "'ttl' must be int or float or None, not '1d'"),
+        ("timeout", math.nan, "'timeout' must be a number, and no larger than a float can be"),
+        ("timeout", 10**400, "'timeout' must be at most 9223372036854775807"),
+        ("timeout", Decimal(1), "'timeout' must be int or float or None, not Decimal('1')"),
+        ("ttl", math.nan, "'ttl' must be a number"),
+        ("ttl", 10**400, "'ttl' must be at most 9223372036854775807"),
+        ("concurrency", 2**31, "'concurrency' must be at most 2147483647"),
+        ("retries", 2**31, "'retries' must be at most 2147483647"),
     ],
 )
 def test_a_wrong_setting_of_a_route_is_named(name: str, value: Any, message: str) -> None:
@@ -60,6 +88,13 @@ def test_a_wrong_setting_of_a_route_is_named(name: str, value: Any, message: str
         with pytest.raises(ConfigurationError) as caught:
             decorator(**{name: value})
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_that_python_does_not_write_out(sign: int) -> None:
+    """A setting of thousands of digits is an error that says so, and not one of its message."""
+    with pytest.raises(ConfigurationError, match=r"'ttl' must be at .* of the type int"):
+        make_settings({"ttl": sign * 10**5000})
 
 
 def test_the_keywords_are_the_settings() -> None:
@@ -87,6 +122,37 @@ async def test_the_apps_configuration(tmp_path: Path) -> None:
     app.config.update(QUART_JOBS_TTL=7, QUART_JOBS_TIMEOUT=9)
     async with app.test_app(), app.app_context():
         assert jobs.jobs.settings == Settings(store="memory:", name=__name__, ttl=5, timeout=9)
+
+
+@pytest.mark.parametrize("written", ["NaN", "1e400", "-1", "true", '"1"'])
+@pytest.mark.parametrize("name", ["TTL", "CONCURRENCY"])
+async def test_a_number_in_the_environment(
+    name: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Quart reads from the environment is checked like any other; 1e400 is no limit there."""
+    monkeypatch.setenv(f"QUART_QUART_JOBS_{name}", written)
+    app = Quart(__name__)
+    QuartJobs(app, store="memory:")
+    app.config.from_prefixed_env()
+    if (name, written) == ("TTL", "1e400"):
+        async with app.test_app():
+            return
+    with pytest.raises(ConfigurationError, match=f"the setting '{name.lower()}' must be"):
+        await app.startup()
+
+
+@given(st.integers() | st.floats() | st.booleans() | st.none() | st.text())
+def test_any_number_of_seconds_is_taken_or_refused(value: Any) -> None:
+    """What is taken as seconds can be added to a time and kept by SQLite; all else is refused."""
+    try:
+        settings = make_settings({"ttl": value})
+    except ConfigurationError:
+        return
+    assert settings.ttl == value
+    assert settings.ttl >= 0
+    with closing(sqlite3.connect(":memory:")) as connection:
+        kept, expires = connection.execute("SELECT ?, ?", (settings.ttl, 1e9 + value)).fetchone()
+    assert (kept, expires) == (value, 1e9 + value)
 
 
 async def test_an_unknown_name_in_the_apps_configuration(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TypedDict
 from .errors import ConfigurationError
 from .job import Request
 from .outcome import Outcome
-from .settings import MAYBE_SECONDS, UNSET, Settings, Unset, checked, setting
+from .settings import MAX_COUNT, MAYBE_SECONDS, UNSET, Settings, Unset, checked, setting
 
 Perform = Callable[[Request], Awaitable[Outcome]]
 
@@ -29,11 +29,14 @@ class RouteSettings:
         UNSET, (*MAYBE_SECONDS, Unset), "seconds that it may run, `None` for no limit"
     )
     concurrency: int | None = setting(
-        None, (int, type(None)), "how many of its jobs one process runs at a time", 1
+        None, (int, type(None)), "how many of its jobs one process runs at a time", 1, MAX_COUNT
     )
     ttl: float | None = setting(None, MAYBE_SECONDS, "seconds that a result is kept")
     retries: int = setting(
-        0, (int,), "how often it is tried again after it raised an exception, with growing waits"
+        0,
+        (int,),
+        "how often it is tried again after it raised an exception, with growing waits",
+        most=MAX_COUNT,
     )
     idempotent: bool | None = setting(
         None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from .errors import ConfigurationError
+from .given import MAX_INT, is_number, number, shown
 from .job import DEFAULT_TTL
 from .store import Store
 
@@ -30,11 +31,21 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 
 _MIB = 1024 * 1024
+#: The most jobs or threads at a time: a query for as many for each route is one for an integer.
+MAX_COUNT = 2**31 - 1
+#: The most bytes that SQLite keeps in one row.
+MAX_BYTES = 10**9
 
 
-def setting(default: Any, kind: tuple[type, ...], meaning: str, least: float = 0) -> Any:
-    """A field of a dataclass of settings: its default, its types, what it means."""
-    return field(default=default, metadata={"kind": kind, "meaning": meaning, "least": least})
+def setting(
+    default: Any, kind: tuple[type, ...], meaning: str, least: int = 0, most: int = MAX_INT
+) -> Any:
+    """A field of a dataclass of settings: its default, its types, what it means, its range.
+
+    A float may also be infinite: it stands for no limit wherever seconds are given.
+    """
+    metadata = {"kind": kind, "meaning": meaning, "least": least, "most": most}
+    return field(default=default, metadata=metadata)
 
 
 SECONDS = (int, float)
@@ -66,13 +77,14 @@ class Settings:
     engine: str = setting("local", (str,), "who runs jobs: `local`, this process")
     prefix: str = setting("/jobs", (str,), "the path that status documents are under")
     concurrency: int = setting(
-        100, (int,), "async handlers that one process runs at a time; more jobs queue", 1
+        100, (int,), "async handlers that one process runs at a time; more jobs queue", 1, MAX_COUNT
     )
     threads: int = setting(
         min(32, (os.cpu_count() or 1) + 4),
         (int,),
         "sync handlers that one process runs at a time; more jobs queue",
         1,
+        MAX_COUNT,
     )
     timeout: float | None = setting(
         3600.0,
@@ -87,12 +99,16 @@ class Settings:
         (int,),
         "bytes of a request body; a larger one is answered with 413, and so is "
         "one over the app's own `MAX_CONTENT_LENGTH`",
+        most=MAX_BYTES,
     )
     body_timeout: float = setting(
         60.0, SECONDS, "seconds for a request body to arrive; then the answer is 408"
     )
     max_response: int = setting(
-        16 * _MIB, (int,), "bytes of a handler's response; the job of a larger one ends with 500"
+        16 * _MIB,
+        (int,),
+        "bytes of a handler's response; the job of a larger one ends with 500",
+        most=MAX_BYTES,
     )
     max_wait: float = setting(30.0, SECONDS, "seconds that `Prefer: wait=N` holds a poll at most")
     drain_time: float = setting(
@@ -184,8 +200,19 @@ def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
         names = ["None" if k is type(None) else k.__name__ for k in kind if k is not Unset]
         expected = " or ".join(names)
-        raise ConfigurationError(f"the setting {name!r} must be {expected}, not {value!r}")
-    if isinstance(value, (int, float)) and value < metadata["least"]:
+        raise ConfigurationError(f"the setting {name!r} must be {expected}, not {shown(value)}")
+    if is_number(value):
+        _check_range(name, value, metadata["least"], metadata["most"])
+
+
+def _check_range(name: str, value: float, least: int, most: int) -> None:
+    if value < least:
         raise ConfigurationError(
-            f"the setting {name!r} must be at least {metadata['least']:g}, not {value!r}"
+            f"the setting {name!r} must be at least {least}, not {shown(value)}"
         )
+    if isinstance(value, int) and value > most:
+        raise ConfigurationError(f"the setting {name!r} must be at most {most}, not {shown(value)}")
+    try:
+        number(f"the setting {name!r}", value, infinite=True)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
