@@ -81,6 +81,9 @@ def _run(execute: Callable[..., sqlite3.Cursor], batch: list[Write]) -> Write | 
             write.operation(execute)
         except Conflict as conflict:
             write.error = conflict
+        except (sqlite3.DataError, sqlite3.IntegrityError) as error:
+            write.error = error  # what it wants to store is the trouble, not the store
+            return write
         except sqlite3.Error:
             raise
         except Exception as error:
