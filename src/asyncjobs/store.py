@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self
 
+from .given import whole
 from .job import Job, Request, Response, State
 
 
@@ -48,7 +49,11 @@ class Query:
     Attributes:
         program: the jobs of this program, and those that belong to anybody.
         suspects: whether they may be the reason why their processes died; see `Job.is_suspect`.
+        limit: so many are found at most.
         skip: so many of the oldest are left out.
+
+    Raises:
+        TypeError, ValueError: limit or skip is no such number.
     """
 
     states: frozenset[State] | None = None
@@ -61,6 +66,10 @@ class Query:
     cancel_requested: bool | None = None
     limit: int = 100
     skip: int = 0
+
+    def __post_init__(self) -> None:
+        whole("limit", self.limit, least=0)
+        whole("skip", self.skip, least=0)
 
     def matches(self, job: Job) -> bool:
         """Whether `job` is one of those asked for, `limit` and `skip` aside."""

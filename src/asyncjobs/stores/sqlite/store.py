@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import Conflict, JobNotFound, StoreUnavailable
+from ...given import MAX_INT, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
 from ...store import ANYONE, SOMETHING, Owner, Query, Store
@@ -89,6 +90,9 @@ class SqliteStore(Store):
         path: the file; its folder must exist.
         limit: how large it may grow, in bytes.
         random: for the jitter between processes.
+
+    Raises:
+        TypeError, ValueError: the limit is no such number.
     """
 
     def __init__(
@@ -98,10 +102,10 @@ class SqliteStore(Store):
         limit: int = DEFAULT_LIMIT,
         random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
     ) -> None:
+        self._limit = whole("the limit of a store", limit, least=1)
         # As SQLite does with its own files: one store, whatever names lead to it, and the same one
         # while it is open, also if a deploy has a symbolic link lead elsewhere.
         self.path = Path(os.path.realpath(path))
-        self._limit = limit
         self._random = random
         self._hints = Hints()
         self._open: OpenFile | None = None
@@ -175,7 +179,7 @@ class SqliteStore(Store):
         for route in routes:
             for state in states:
                 condition, values = where(query, route, state)
-                page = query.limit + left, skip
+                page = min(query.limit + left, MAX_INT), skip
                 found += self._file.read(f"{_FIND} {condition} {_OLDEST}", (*values, *page))
         found.sort(key=lambda row: row[-2:])
         return [job_from_row(row) for row in found[left : left + query.limit]]
