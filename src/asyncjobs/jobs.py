@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from .current import running_job
 from .engines.local import LocalEngine
 from .errors import (
+    ConfigurationError,
     Conflict,
     HandlerFailed,
     InvalidTransition,
@@ -32,6 +33,7 @@ from .errors import (
     ShuttingDown,
     StoreUnavailable,
 )
+from .given import number, shown, text
 from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response
 from .outcome import Outcome, Unusable
@@ -226,8 +228,13 @@ class Jobs:
         """Have `handler` run the jobs of its route.
 
         Raises:
+            ConfigurationError: the route's name is no text.
             SetupError: the route has a handler already.
         """
+        try:
+            text("the name of a handler", handler.route)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(str(error)) from None
         if handler.route in self.handlers:
             raise SetupError(f"there is a handler called {handler.route!r} already: name this one")
         self.handlers[handler.route] = handler
@@ -237,7 +244,7 @@ class Jobs:
 
         Raises:
             SetupError: no such function is registered.
-            TypeError: the arguments are not JSON.
+            TypeError, ValueError: the arguments are not JSON, which has no nan and no infinity.
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
@@ -249,7 +256,7 @@ class Jobs:
             method="POST",
             path=f"/{route}",
             headers=((b"content-type", b"application/json"),),
-            body=json.dumps({"args": args, "kwargs": kwargs}).encode(),
+            body=_json("the arguments are", {"args": args, "kwargs": kwargs}),
         )
         return await self.accept(route, request)
 
@@ -260,9 +267,12 @@ class Jobs:
 
         Raises:
             SetupError: the route has no handler.
+            TypeError, ValueError: the owner is no text.
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
+        if owner is not None:
+            text("the owner of a job", owner)
         if self._stopping:
             raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")
         handler = self.handlers.get(route)
@@ -311,21 +321,24 @@ class Jobs:
         A job that waits for another one of the same program gives its place back meanwhile, and
         has one again when this returns. It is not answered when we shut down, but stopped.
 
+        Args:
+            timeout: None or infinity for no limit; 0 or less for the job as it is now.
+
         Raises:
             JobNotFound
+            TypeError, ValueError: the timeout is no number.
             RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
+        limit = math.inf if timeout is None else number("timeout", timeout, infinite=True)
         waits = running_job.get(None)
         if waits is None or waits.program is not self:
-            return await self._wait(job_id, timeout, owner, to_the_end=False)
+            return await self._wait(job_id, limit, owner, to_the_end=False)
         async with waits.waiting():
-            return await self._wait(job_id, timeout, owner, to_the_end=True)
+            return await self._wait(job_id, limit, owner, to_the_end=True)
 
-    async def _wait(
-        self, job_id: str, timeout: float | None, owner: Owner, *, to_the_end: bool
-    ) -> Job:
+    async def _wait(self, job_id: str, limit: float, owner: Owner, *, to_the_end: bool) -> Job:
         now = asyncio.get_running_loop().time
-        deadline = math.inf if timeout is None else now() + timeout
+        deadline = now() + limit
         with self._watch.subscribe(job_id) as changed:
             while True:
                 job = await self._store.get(job_id, owner)
@@ -358,6 +371,7 @@ class Jobs:
 
         Raises:
             JobNotFound
+            TypeError, ValueError: the timeout is no number.
             TimeoutError: it has not returned after `timeout` seconds.
             JobFailure: it raised an exception, was cancelled, ran too long…
         """
@@ -427,9 +441,9 @@ class Jobs:
         call = partial(function, *arguments["args"], **arguments["kwargs"])
         result = await (call() if inspect.iscoroutinefunction(function) else self.threads.run(call))
         try:
-            body = json.dumps(result).encode()
+            body = _json("the function's result is", result)
         except (TypeError, ValueError) as error:
-            return Unusable(HandlerFailed(f"the function's result is not JSON: {error}"))
+            return Unusable(HandlerFailed(str(error)))
         if (limit := self.settings.max_response) < len(body):
             return Unusable(
                 ResponseTooLarge(f"the result has {len(body)} bytes, over the limit of {limit}")
@@ -444,7 +458,27 @@ def _open(store: str | Store | None) -> Store:
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+    try:
+        return f"{function.__module__}.{function.__qualname__}"
+    except AttributeError:  # a functools.partial, for one
+        raise SetupError(
+            f"{shown(function)} has no name: register it as jobs.function(name=...)(function), and "
+            "submit that name"
+        ) from None
+
+
+def _json(what: str, value: Any) -> bytes:
+    """`value` as JSON.
+
+    Raises:
+        TypeError, ValueError: it is none; the message begins with `what`.
+    """
+    try:
+        return json.dumps(value, allow_nan=False).encode()
+    except TypeError as error:
+        raise TypeError(f"{what} not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} not JSON: {error}") from error
 
 
 def _failure_types(base: type[JobFailure]) -> dict[str, type[JobFailure]]:

@@ -43,11 +43,11 @@ def words() -> dict[str, int]:
 @app.route("/report")
 @jobs.background
 async def report() -> dict[str, int]:
-    """Go through a few steps, of `pause` seconds each."""
+    """Go through a few steps, of `pause` whole seconds each, or of half a second."""
     steps = "read the ledger", "add it up", "draw the charts", "set the type", "bind the pages"
     for done, step in enumerate(steps):
         current_job.progress(done, len(steps), step)
-        await asyncio.sleep(request.args.get("pause", 0.5, type=float))
+        await asyncio.sleep(request.args.get("pause", 0.5, type=int))
     current_job.progress(len(steps), len(steps), "done")
     return {"steps": len(steps)}
 

@@ -24,6 +24,8 @@ from .headers import ReadyHeaders
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
+#: The most seconds that HTTP knows (RFC 9111, section 1.2.2).
+MAX_DELTA_SECONDS = 2**31
 
 _JSON = ("content-type", "application/json")
 _NO_STORE = ("cache-control", "no-store")
@@ -117,7 +119,7 @@ def retry_after(job: Job, now: float) -> int:
     return max(least, min(most, int((now - job.created) / 10)))
 
 
-def wait_preference(request: Request) -> float | None:
+def wait_preference(request: Request) -> int | None:
     """The N of ``Prefer: wait=N`` (RFC 7240, section 4.3), if the client has that preference."""
     header = request.headers.get("Prefer")
     return None if header is None else _wait_in(header)
@@ -155,9 +157,11 @@ def _response(
 
 
 @lru_cache(maxsize=256)  # a client says the same with each poll
-def _wait_in(prefer: str) -> float | None:
-    wait = parse_dict_header(prefer).get("wait")
-    return float(wait) if wait is not None and wait.isdecimal() else None
+def _wait_in(prefer: str) -> int | None:
+    wait = parse_dict_header(prefer).get("wait") or ""
+    if not (wait.isascii() and wait.isdecimal()):
+        return None
+    return int(min(float(wait), MAX_DELTA_SECONDS))  # an int takes no more than 4,300 digits
 
 
 @lru_cache(maxsize=256)  # few routes have most of the jobs

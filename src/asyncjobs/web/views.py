@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -13,6 +14,7 @@ from quart import Quart, Request, Response
 from werkzeug.exceptions import NotFound
 
 from ..errors import AsyncJobsError, CrossSiteRequest, JobNotFound, SetupError
+from ..given import text
 from ..job import Job
 from ..job import Response as StoredResponse
 from ..jobs import Jobs
@@ -159,7 +161,7 @@ class Views:
     async def _answer_poll(
         self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
     ) -> Response:
-        wait = answers.wait_preference(request)
+        wait: float | None = answers.wait_preference(request)
         if wait is not None:
             wait = min(wait, jobs.settings.max_wait)
             if stored is None:
@@ -171,7 +173,7 @@ class Views:
         else:
             response = answers.result(self.app, job, stored, links)
         if wait is not None:
-            response.headers["Preference-Applied"] = f"wait={wait:g}"
+            response.headers["Preference-Applied"] = f"wait={math.ceil(wait)}"
         return response
 
     async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:
@@ -183,9 +185,7 @@ class Views:
         owner = self._owner_of_request()
         if inspect.isawaitable(owner):
             owner = await owner
-        if not isinstance(owner, (str, type(None))):
-            raise TypeError(f"the owner of a job is a str or None, not {owner!r}")
-        return owner
+        return None if owner is None else text("the owner of a job", owner)
 
     def _links(self, job: Job, request: Request) -> Links:
         return Links(job, request.root_path, self._prefix)
