@@ -109,7 +109,7 @@ def test_text_can_be_stored(value: str) -> None:
 @given(ANY_TEXT.map(lambda text: text * 50), st.none() | st.floats(allow_nan=False, max_value=1e9))
 def test_a_progress_can_be_stored_and_sent(message: str, total: float | None) -> None:
     """A progress that was taken is JSON in UTF-8, with no more of a message than there may be."""
-    job = RunningJob(a_job(), lambda job_id: None, lambda: False)
+    job = a_running_job()
     before = job.latest = Progress(1)
     try:
         job.progress(2, total, message)
@@ -140,7 +140,7 @@ def test_a_progress_can_be_stored_and_sent(message: str, total: float | None) ->
 )
 def test_a_message_is_made_storable(message: str, kept: str) -> None:
     """A message is cut at 1,000 characters, and a lone surrogate in it is replaced."""
-    job = RunningJob(a_job(), lambda job_id: None, lambda: False)
+    job = a_running_job()
     job.progress(1, message=message)
     assert job.latest == Progress(1, None, kept)
 
@@ -200,3 +200,9 @@ def test_when_to_ask_again(jump: float) -> None:
     after = retry_after(a_job(created=NOW), NOW + jump)
     assert type(after) is int
     assert 1 <= after <= 30
+
+
+def a_running_job() -> RunningJob:
+    """A job that runs nowhere: only its own words are of interest."""
+    nowhere: Any = None
+    return RunningJob(a_job(), nowhere, nowhere, lambda job_id: None, lambda: False)

@@ -352,7 +352,7 @@ async def test_an_owner_of_an_app_that_cannot_be_stored(store: str, owner: Any) 
 async def test_what_sqlite_cannot_take_takes_no_other_write_with_it(tmp_path: Path) -> None:
     """Of the writes of one turn, one that no row can hold fails alone, and the store is well."""
     good, late = a_job(), a_job(due=math.nan)
-    late_done = good.fail(NOW, NOW + 60)
+    late_done = good.fail(NOW)
     async with SqliteStore(tmp_path / "jobs.db") as store:
         good_added, late_added = await asyncio.gather(
             store.add(good, REQUEST), store.add(late, REQUEST), return_exceptions=True
@@ -524,7 +524,8 @@ async def test_no_limit_to_anything(tmp_path: Path) -> None:
         job: Job = await jobs.jobs.get((await submitted.get_json())["TaskId"])
         assert job.expires == never
         await asyncio.sleep(0)
-    async with Jobs(store=f"sqlite:///{tmp_path}/jobs.db", gone_after=None) as after:
+    name, store = job.program, f"sqlite:///{tmp_path}/jobs.db"
+    async with Jobs(store=store, name=name, gone_after=None) as after:
         assert (await after.get(job.id)).expires == never
 
 
