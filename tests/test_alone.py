@@ -110,14 +110,15 @@ def test_without_flock_a_killed_process_makes_room(tmp_path: Path) -> None:
 def test_locks_of_threads_are_like_those_of_files(tmp_path: Path) -> None:
     """Without flock a lock excludes another one on the same file, and may be released twice."""
     one, two, other = (_ThreadLock(tmp_path / name) for name in ("a", "a", "b"))
-    assert one.acquire(wait=True)
-    assert one.acquire(wait=True)
-    assert [two.acquire(wait=False), other.acquire(wait=False)] == [False, True]
+    assert one.acquire()
+    assert one.acquire()
+    assert [two.acquire(), other.acquire()] == [False, True]
+    assert [one.is_free(), two.is_free()] == [False, False]
     one.release()
     one.release()
-    assert two.acquire(wait=False)
+    assert two.acquire()
     two.close()
-    assert one.acquire(wait=False)
+    assert one.acquire()
     file_lock, again = FileLock(tmp_path / "c"), FileLock(tmp_path / "c")
     assert [file_lock.try_acquire(), again.try_acquire()] == [True, False]
     for lock in (file_lock, again):

@@ -28,7 +28,7 @@ LAYERS = [
     ["problem", "deadlines", "handler", "current", "watch", "watchdog", "program"],
     ["settings"],
     ["stores"],
-    ["hints"],
+    ["hints", "daemons"],
     ["store"],
     ["outcome"],
     ["job"],

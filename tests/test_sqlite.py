@@ -20,11 +20,11 @@ from asyncjobs.errors import (
     StoreUnavailable,
 )
 from asyncjobs.job import Request, State
-from asyncjobs.store import QUEUED, Query
+from asyncjobs.store import QUEUED, Liveness, Orphan, Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.checkpoints import TRUNCATE_ABOVE
 from asyncjobs.stores.sqlite.peers import Peers
-from asyncjobs.stores.sqlite.queries import select_routes
+from asyncjobs.stores.sqlite.queries import select_routes, select_workers
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 from schemas import JOB_ID, SCHEMAS, make_store
@@ -199,7 +199,7 @@ async def test_a_dead_workers_jobs_are_orphans(path: Path, store: SqliteStore) -
         orphan = await other.add(a_job().start(other.worker, NOW), REQUEST)
         await other.add(a_job(), REQUEST)
         assert await store.orphans() == []
-    assert await store.orphans() == [orphan]
+    assert await store.orphans() == [Orphan(orphan, blamed=True)]
     await store.replace(orphan, orphan.interrupt(NOW), RESPONSE)
     assert await store.orphans() == []
     assert {left.stem for left in Path(f"{path}-procs").iterdir()} == {store.worker}  # buried
@@ -209,14 +209,13 @@ def test_a_peer_is_dead_once_its_lock_is_free(tmp_path: Path) -> None:
     """A peer lives from `join` to `leave`, in the eyes of all; who never joined is dead."""
     one, two = Peers(tmp_path / "procs"), Peers(tmp_path / "procs")
     one.join()
-    assert (one.is_alive(one.name), one.is_alive(two.name)) == (True, False)
+    assert (one.liveness(one.name), one.liveness(two.name)) == (Liveness.ALIVE, Liveness.DEAD)
     two.join()
-    assert (one.is_alive(two.name), two.is_alive(one.name)) == (True, True)
-    assert one.dead() == []
+    assert (one.liveness(two.name), two.liveness(one.name)) == (Liveness.ALIVE, Liveness.ALIVE)
     two.leave()
-    assert one.dead() == [two.name]
+    assert (one.liveness(two.name), one.known()) == (Liveness.DEAD, [two.name])
     one.bury(two.name)
-    assert one.dead() == []
+    assert (one.liveness(two.name), one.known()) == (Liveness.DEAD, [])
     one.leave()
 
 
@@ -236,10 +235,10 @@ def test_a_forked_child_does_not_keep_its_parent_alive(tmp_path: Path) -> None:
     os.read(lives, 1)
     os.close(lives)
     os.close(says_so)
-    assert peer.is_alive(parent.name)
+    assert peer.liveness(parent.name) is Liveness.ALIVE
     parent.leave()
     try:
-        assert not peer.is_alive(parent.name)
+        assert peer.liveness(parent.name) is Liveness.DEAD
     finally:
         os.close(write)
         os.waitpid(child, 0)
@@ -342,7 +341,7 @@ async def test_a_queue_is_found_by_its_index(path: Path, store: SqliteStore) -> 
     ).fetchall()
     connection.close()
     assert [row[3] for row in plan] == [
-        "SEARCH jobs USING INDEX jobs_of_programs (state=? AND route=? AND program=? AND due<?)"
+        "SEARCH jobs USING INDEX jobs_queued (state=? AND route=? AND program=? AND due<?)"
     ]
     assert [job.state for job in await store.find(Query())] == [State.QUEUED]
 
@@ -358,9 +357,27 @@ async def test_routes_are_found_by_the_index(path: Path, store: SqliteStore) -> 
     assert found == [("other",), ("report",)]
     reads = [row[3] for row in plan if "jobs" in row[3]]
     assert reads
-    assert all(
-        "SEARCH jobs USING COVERING INDEX jobs_of_programs (state=?" in read for read in reads
+    assert all("SEARCH jobs USING COVERING INDEX jobs_queued (state=?" in read for read in reads)
+
+
+async def test_workers_are_found_by_the_index(path: Path, store: SqliteStore) -> None:
+    """To find who has running jobs takes a step for each worker, not for each of its jobs, and to
+    find those of one reads no others."""
+    for worker in ("b" * 16, "a" * 16, "b" * 16):
+        await store.add(a_job().start(worker, NOW), REQUEST)
+    await store.add(a_job(), REQUEST)
+    connection = sqlite3.connect(path)
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {select_workers()}").fetchall()
+    found = connection.execute(select_workers()).fetchall()
+    (of_one,) = connection.execute(
+        "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE state = 'running' AND worker IS ?", ("a",)
     )
+    connection.close()
+    assert found == [("a" * 16,), ("b" * 16,)]
+    reads = [row[3] for row in plan if "jobs" in row[3]]
+    assert reads
+    assert all("SEARCH jobs USING COVERING INDEX jobs_running (state=?" in read for read in reads)
+    assert of_one[3] == "SEARCH jobs USING INDEX jobs_running (state=? AND worker=?)"
 
 
 def test_headers_that_would_break_their_line_are_refused() -> None:

@@ -11,7 +11,8 @@
     │       ├── StoreFull
     │       ├── StoreCorrupt                 junk, or another program's file
     │       ├── StoreTooNew                  written by a newer asyncjobs
-    │       └── StoreInUse                   by another process, where they cannot share it
+    │       ├── StoreInUse                   by another process, where they cannot share it
+    │       └── StoreLocked                  by another program, for longer than can be waited
     ├── StoreUnavailable        503  the store cannot take a write just now
     ├── ShuttingDown            503  this process accepts no more jobs
     ├── JobNotFound             404  no such job, or it is not yours
@@ -84,6 +85,10 @@ class StoreTooNew(StoreError):
 
 class StoreInUse(StoreError):
     """Another process has the store open, and this system has no ``flock`` to share it by."""
+
+
+class StoreLocked(StoreError):
+    """Another program has locked the store, and does not let go of it."""
 
 
 class StoreUnavailable(AsyncJobsError):

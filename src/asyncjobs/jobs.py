@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from .current import running_job
@@ -414,6 +415,21 @@ class Jobs:
         removed or renamed by mistake has to be back by then.
         """
         return await self._store.find(unknown_here(self.handlers, limit))
+
+    async def backup(self, path: Path | str) -> None:
+        """Copy the store, with all jobs accepted so far, to a new file that is a store by itself.
+
+        It holds up nobody. Never copy the store's file in any other way from within the program: to
+        open and close it past SQLite drops the locks that the store has on it.
+
+        Args:
+            path: the file, which must not exist yet; its folder must.
+
+        Raises:
+            SetupError: there can be no such file, or the store has none to copy.
+            StoreUnavailable: it could not be read or written; no file is left.
+        """
+        await self._store.backup(path)
 
     async def health(self) -> Health:
         """Whether a new job would be accepted now, and could be run: for a readiness probe."""

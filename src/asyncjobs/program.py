@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import JobNotFound
 from .job import Job, Response
-from .store import ANYONE, Owner, Query, Store, StoreWrapper
+from .store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
 
 
 class ProgramStore(StoreWrapper):
@@ -41,8 +41,8 @@ class ProgramStore(StoreWrapper):
     async def find(self, query: Query) -> list[Job]:
         return await self.inner.find(replace(query, program=self.program))
 
-    async def orphans(self) -> list[Job]:
-        return [job for job in await self.inner.orphans() if self._has(job)]
+    async def orphans(self) -> list[Orphan]:
+        return [orphan for orphan in await self.inner.orphans() if self._has(orphan.job)]
 
     def _check(self, job: Job) -> None:
         if not self._has(job):

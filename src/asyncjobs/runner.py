@@ -229,9 +229,9 @@ class Runner:
     async def rescue_orphans(self) -> int:
         """Decide about the jobs that dead workers have left; how many they were."""
         decided = 0
-        for job in await self._store.orphans():
+        for job, blamed in await self._store.orphans():
             rescued, response = orphaned(
-                job, self._clock(), self._random, blamed=True, max_starts=self._max_starts
+                job, self._clock(), self._random, blamed=blamed, max_starts=self._max_starts
             )
             try:
                 await self._store.replace(job, rescued, response)

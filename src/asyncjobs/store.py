@@ -7,18 +7,24 @@ What every store promises (`testing.StoreContract` proves it):
 * `replace` is the only write to an existing job, and conditional on the version that it was
   decided on: a worker that lost its job can change nothing;
 * `changes` gives hints. They may repeat and may be lost, so they are never the truth: subscribe,
-  *then* read, sleep until a hint or a time-out, read again.
+  *then* read, sleep until a hint or a time-out, read again;
+* a job is an orphan only if it is known that its worker is dead; that nobody could look is no
+  proof.
 """
 
 from __future__ import annotations
 
 import enum
+import os
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
+from .errors import SetupError
 from .given import whole
 from .job import Job, Request, Response, State
 
@@ -83,6 +89,56 @@ class Query:
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
         )
+
+
+class Liveness(enum.Enum):
+    """What is known of a worker: UNKNOWN if nobody could look, which proves nothing."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+# Made anew by a process that imports this; a forked child has it from its parent, but not its id.
+_ORIGIN = secrets.token_hex(8)
+
+
+def this_process() -> str:
+    """A token that all stores of this process have in common, and those of no other."""
+    return f"{os.getpid()}-{_ORIGIN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What a process lets the others of its store know of itself. None stands for: not known.
+
+    Attributes:
+        program: its name.
+        routes: what it has handlers for.
+        stopping: whether it has been told to stop.
+        process: a token that two stores have in common if they are open in one process.
+    """
+
+    program: str | None
+    routes: frozenset[str] | None
+    stopping: bool = False
+    process: str = field(default_factory=this_process)
+
+
+#: A process that does not say anything of itself, as those of earlier versions do not.
+STRANGER: Final = Presence(None, None, process="")
+
+
+class Orphan(NamedTuple):
+    """A job that is running, says the store, but whose worker is dead.
+
+    Attributes:
+        blamed: whether the job may be the reason for that: not if the worker had been told to stop,
+            nor if it is not known to have died at all, as in a store that was restored.
+    """
+
+    job: Job
+    blamed: bool
 
 
 class Store(ABC):
@@ -184,8 +240,44 @@ class Store(ABC):
         """The programs that have jobs here which are still to be done."""
 
     @abstractmethod
-    async def orphans(self) -> list[Job]:
-        """Jobs that are running, says the store, but whose worker is dead."""
+    async def liveness(self, worker: str) -> Liveness:
+        """Whether the process that is called `worker` in this store lives."""
+
+    @abstractmethod
+    async def orphans(self) -> list[Orphan]:
+        """Jobs that are running, says the store, but whose worker is dead or nobody at all.
+
+        None of a worker of whom that is not known. Cheap enough to be asked several times a second;
+        of many it may give some, and the others when it is asked again.
+        """
+
+    @abstractmethod
+    def announce(self, presence: Presence) -> None:
+        """Let the others on this store know this of us, in the place of what they were told before.
+
+        If that cannot be done they know nothing of us, and the log says so.
+        """
+
+    @abstractmethod
+    async def others(self) -> list[Presence]:
+        """What the others say of themselves who have this store open: all but those that are dead.
+
+        One who says nothing, or whom nobody can look at, is a `STRANGER`.
+        """
+
+    async def backup(self, path: Path | str) -> None:
+        """Copy the store, with all that was acknowledged so far, to a new file at `path`.
+
+        The copy is a store of its own. It does not hold up the store, nor the event loop.
+
+        Raises:
+            SetupError: there can be no such file, or this store has none to copy.
+            StoreUnavailable: it could not be read or written; no file is left.
+        """
+        raise SetupError(
+            "this store has no file to copy, as its jobs end with the process: keep them in a "
+            "file, as store='sqlite:///jobs.db' does, to have something to back up"
+        )
 
     async def health(self) -> None:
         """Look whether a new job would be kept now. Writes nothing.
@@ -249,8 +341,20 @@ class StoreWrapper(Store):
     async def programs(self) -> frozenset[str]:
         return await self.inner.programs()
 
-    async def orphans(self) -> list[Job]:
+    async def liveness(self, worker: str) -> Liveness:
+        return await self.inner.liveness(worker)
+
+    async def orphans(self) -> list[Orphan]:
         return await self.inner.orphans()
+
+    def announce(self, presence: Presence) -> None:
+        self.inner.announce(presence)
+
+    async def others(self) -> list[Presence]:
+        return await self.inner.others()
+
+    async def backup(self, path: Path | str) -> None:
+        await self.inner.backup(path)
 
     async def health(self) -> None:
         await self.inner.health()

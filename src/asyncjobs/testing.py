@@ -22,7 +22,7 @@ import pytest
 
 from .errors import Conflict, JobNotFound
 from .job import Job, Progress, Request, Response, State
-from .store import ANYONE, Query, Store
+from .store import ANYONE, Liveness, Orphan, Presence, Query, Store, this_process
 
 #: When the jobs of these tests are made, in seconds since the epoch.
 NOW = 1_700_000_000.0
@@ -383,7 +383,40 @@ class StoreContract:
     async def test_jobs_of_living_workers_are_no_orphans(self, store: Store) -> None:
         """The running jobs of this very process are not taken for orphans."""
         await store.add(a_job().start(store.worker, NOW), REQUEST)
+        assert await store.liveness(store.worker) is Liveness.ALIVE
         assert await store.orphans() == []
+
+    @pytest.mark.parametrize(
+        "worker", ["0" * 16, "worker", "", "../worker", "\N{SNOWMAN}", "w" * 5000, None]
+    )
+    async def test_jobs_of_nobody_are_orphans(self, store: Store, worker: str | None) -> None:
+        """A running job whose worker nobody ever was is an orphan until it is decided about. It is
+        not to blame, as nobody has died of it."""
+        running = a_job(state=State.RUNNING, worker=worker, attempt=1)
+        job = await store.add(running, REQUEST)
+        if worker is not None:
+            assert await store.liveness(worker) is Liveness.DEAD
+        assert await store.orphans() == [Orphan(job, blamed=False)]
+        await store.replace(job, job.release())
+        assert await store.orphans() == []
+
+    async def test_what_does_not_run_is_no_orphan(self, store: Store) -> None:
+        """A job that is queued or final is not an orphan, whoever is named in it."""
+        for state in State:
+            if state is not State.RUNNING:
+                await store.add(a_job(state=state, worker="0" * 16), REQUEST)
+        assert await store.orphans() == []
+
+    async def test_a_store_does_not_count_itself_among_the_others(self, store: Store) -> None:
+        """What is announced is for the others, and may change; here there are none."""
+        assert await store.others() == []
+        for stopping in (False, True, False):
+            store.announce(Presence("app", frozenset({"report", "\ud800"}), stopping))
+            assert await store.others() == []
+
+    def test_a_presence_names_its_process(self) -> None:
+        """Two presences of one process tell that they are."""
+        assert Presence("app", None).process == Presence(None, None).process == this_process()
 
 
 async def _next_of(changes: AsyncIterator[str], job_id: str) -> bool:

@@ -11,6 +11,9 @@ import traceback
 from collections.abc import Callable
 from typing import Self
 
+from .daemons import start_daemon
+from .errors import SetupError
+
 logger = logging.getLogger("asyncjobs")
 
 #: A loop that has not turned for so many seconds is blocked.
@@ -29,12 +32,19 @@ class Watchdog:
         self._closing = threading.Event()
 
     async def __aenter__(self) -> Self:
+        """Begin to look.
+
+        Raises:
+            SetupError: there is no thread to be had.
+        """
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._turn()
-        threading.Thread(
-            target=self._watch, args=[self._turned], name="asyncjobs-watchdog", daemon=True
-        ).start()
+        try:
+            start_daemon("asyncjobs-watchdog", self._watch, self._turned)
+        except SetupError:
+            self._timer.cancel()
+            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

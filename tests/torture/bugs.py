@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..job import Job, Request, Response, State
-from ..store import ANYONE, Query, Store, StoreWrapper
+from ..store import ANYONE, Orphan, Query, Store, StoreWrapper
 from ..stores.sqlite import SqliteStore, checkpoints, file, flusher
 from ..stores.sqlite.schema import connect
 
@@ -128,6 +128,6 @@ class FindsForeignJobs(StoreWrapper):
 class StoppedIsDead(StoreWrapper):
     """Every other process is taken for dead: at once, as its heartbeat would have to be heard."""
 
-    async def orphans(self) -> list[Job]:
+    async def orphans(self) -> list[Orphan]:
         running = await self.inner.find(Query(states=frozenset({State.RUNNING})))
-        return [job for job in running if job.worker != self.worker]
+        return [Orphan(job, blamed=True) for job in running if job.worker != self.worker]

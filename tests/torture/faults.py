@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..errors import StoreUnavailable
 from ..job import Job, Request, Response
-from ..store import ANYONE, Owner, Query, Store, StoreWrapper
+from ..store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class FaultyStore(StoreWrapper):
     async def purge(self, before: float) -> int:
         return await self._call("purge", partial(self.inner.purge, before))
 
-    async def orphans(self) -> list[Job]:
+    async def orphans(self) -> list[Orphan]:
         return await self._call("orphans", self.inner.orphans)
 
     async def _call(self, name: str, call: Callable[[], Awaitable[T]], job: Job | None = None) -> T:

@@ -151,7 +151,7 @@ async def _outcome(store: Store, call: Call) -> Outcome:
     except (Conflict, JobNotFound, StoreUnavailable) as error:
         return type(error)
     # Of the orphans no order is promised.
-    return sorted(result, key=lambda job: job.id) if call.name == "orphans" else result
+    return sorted(result, key=lambda orphan: orphan.job.id) if call.name == "orphans" else result
 
 
 def _told(outcome: Outcome) -> Outcome:

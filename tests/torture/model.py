@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import Conflict, JobNotFound, StoreUnavailable
 from ..job import Job, Request, Response, State
-from ..store import ANYONE, Owner, Query
+from ..store import ANYONE, Orphan, Owner, Query
 from .faults import Fault
 
 
@@ -95,8 +95,9 @@ class World:
 
     def orphans(self) -> tuple[World, Outcome]:
         """By their ids, as their order is not promised."""
-        found = [kept.job for kept in self.kept if self._is_orphan(kept.job)]
-        return self, sorted(found, key=lambda job: job.id)
+        # None of these workers was told to stop.
+        found = [Orphan(kept.job, blamed=True) for kept in self.kept if self._is_orphan(kept.job)]
+        return self, sorted(found, key=lambda orphan: orphan.job.id)
 
     def _kept(self, job_id: str, owner: Owner = ANYONE) -> Kept | None:
         for kept in self.kept:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ..errors import Conflict
 from ..job import Job, Request, Response, State
-from ..store import ANYONE, Owner, Query, Store, StoreWrapper
+from ..store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
 from .bugs import NoVersionCheckOnFinish
 
 #: How long the hasty stores leave a write lying, in seconds.
@@ -98,9 +98,10 @@ class HeartbeatLiveness(StoreWrapper):
         self._beating.cancel()
         await super().__aexit__(exc_type, exc, traceback)
 
-    async def orphans(self) -> list[Job]:
+    async def orphans(self) -> list[Orphan]:
         running = await self.find(Query(states=frozenset({State.RUNNING})))
-        return [job for job in running if job.worker != self.worker and self._is_dead(job.worker)]
+        others = [job for job in running if job.worker != self.worker]
+        return [Orphan(job, blamed=True) for job in others if self._is_dead(job.worker)]
 
     def _is_dead(self, worker: str | None) -> bool:
         try:

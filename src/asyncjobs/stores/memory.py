@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 from ..errors import Conflict, JobNotFound
 from ..hints import Hints
-from ..job import Job, Request, Response
-from ..store import ANYONE, Owner, Query, Store
+from ..job import Job, Request, Response, State
+from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store
 
 
 class MemoryStore(Store):
@@ -19,12 +19,13 @@ class MemoryStore(Store):
         self._jobs: dict[str, Job] = {}
         self._requests: dict[str, Request] = {}
         self._responses: dict[str, Response] = {}
+        self._strays: set[str] = set()
         self._hints = Hints()
 
     async def add(self, job: Job, request: Request) -> Job:
         if job.id in self._jobs:
             raise Conflict(f"there is a job {job.id} already")
-        self._jobs[job.id] = job
+        self._keep(job)
         self._requests[job.id] = request
         self._hints.send([job.id])
         return job
@@ -56,7 +57,7 @@ class MemoryStore(Store):
         stored = self._jobs.get(old.id)
         if stored is None or stored.version != old.version:
             raise Conflict(f"job {old.id} is no longer at version {old.version}")
-        self._jobs[old.id] = new
+        self._keep(new)
         if response is not None:
             self._responses[old.id] = response
         elif not new.state.is_final:
@@ -82,5 +83,22 @@ class MemoryStore(Store):
         to_do = [job for job in self._jobs.values() if not job.state.is_final]
         return frozenset(job.program for job in to_do if job.program is not None)
 
-    async def orphans(self) -> list[Job]:
-        return []  # whoever ran them took this store along
+    async def liveness(self, worker: str) -> Liveness:
+        # Whoever else ran jobs of this store would have taken it along.
+        return Liveness.ALIVE if worker == self.worker else Liveness.DEAD
+
+    async def orphans(self) -> list[Orphan]:
+        return [Orphan(self._jobs[job_id], blamed=False) for job_id in self._strays]
+
+    def announce(self, presence: Presence) -> None:
+        return  # there is nobody to tell
+
+    async def others(self) -> list[Presence]:
+        return []
+
+    def _keep(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        if job.state is State.RUNNING and job.worker != self.worker:
+            self._strays.add(job.id)
+        else:
+            self._strays.discard(job.id)

@@ -6,11 +6,12 @@ import logging
 import os
 import queue
 import sqlite3
-import threading
 from pathlib import Path
 
-from .condition import Condition, is_damage
-from .locks import FileLock, sync_data
+from ...daemons import start_daemon
+from ...errors import StoreError
+from .condition import LOCKED, Condition, is_damage
+from .locks import LOCK_TIMEOUT, FileLock, sync_data
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -32,6 +33,9 @@ class Checkpointer:
         lock: an own handle on the lock of all writers.
         wal: a descriptor of the write-ahead log.
         condition: of the store; a damaged one is left as it is.
+
+    Raises:
+        StoreError: there is no thread to be had.
     """
 
     def __init__(
@@ -49,8 +53,7 @@ class Checkpointer:
         self._condition = condition
         self._written = 0
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="asyncjobs-checkpoints", daemon=True)
-        self._thread.start()
+        self._thread = start_daemon("asyncjobs-checkpoints", self._run, error=StoreError)
 
     def wrote(self, size: int) -> None:
         """Count what goes into the log; called on the loop with an estimate in bytes."""
@@ -82,7 +85,8 @@ class Checkpointer:
     def _checkpoint(self) -> None:
         # Before the lock: a checkpoint syncs the log first, and then has little left to wait for.
         sync_data(self._wal)
-        self._lock.acquire()
+        if not self._lock.acquire(LOCK_TIMEOUT):
+            raise TimeoutError(LOCKED)
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if os.fstat(self._wal).st_size > TRUNCATE_ABOVE:

@@ -18,15 +18,13 @@ from typing import Any
 
 from ...errors import StoreUnavailable
 from ...store import SOMETHING
-from .condition import LOCKED, NO_ROOM, Condition, is_locked, reason_of, wants_room
+from .condition import CANNOT_LOOK, LOCKED, NO_ROOM, Condition, is_locked, reason_of, wants_room
 from .flusher import Flusher
 from .identity import Identity
-from .locks import FileLock
+from .locks import LOCK_TIMEOUT, FileLock
 from .reserve import Reserve
 from .transactions import Operation, Write, refuse, transact
 
-#: How long a write waits for other processes before it fails, in seconds.
-LOCK_TIMEOUT = 5.0
 #: While the store is in trouble, it is tried so often whether that has passed. Seconds.
 TRIAL_INTERVAL = 1.0
 
@@ -104,12 +102,18 @@ class GroupCommit:
         Raises:
             StoreUnavailable: it would not, and why.
         """
-        if not self._condition.is_final:
-            if lost := self._identity.lost():
-                self._files_lost(lost)
-            elif not self._reserve.is_whole():
-                self._lacks_room()
+        if self._are_files_there() and not self._reserve.is_whole():
+            self._lacks_room()
         self._condition.check(can_wait=True)
+
+    def check_files(self) -> None:
+        """Look whether what is in the store is all there to be read.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        if not self._are_files_there():
+            raise StoreUnavailable(str(self._condition.reason))
 
     async def drain(self) -> None:
         """Wait until every write so far is durable or has failed."""
@@ -193,17 +197,25 @@ class GroupCommit:
         lead to, it can be acknowledged."""
         if error is not None:
             self._condition.flush_failed(error)
-        elif lost := self._identity.lost():
-            self._files_lost(lost)
-        else:
+        elif self._are_files_there():
             self._settle(batch)
             return
         self._waiting = batch + self._waiting
         self._fail_all()
 
-    def _files_lost(self, lost: list[str]) -> None:
-        self._condition.files_lost(lost)
-        self._lost(lost)
+    def _are_files_there(self) -> bool:
+        """Whether our paths still lead to the open files; if not, the condition has the reason."""
+        if self._condition.is_final:
+            return False
+        try:
+            lost = self._identity.lost()
+        except OSError as error:
+            self._in_trouble(CANNOT_LOOK, str(error))
+            return False
+        if lost:
+            self._condition.files_lost(lost)
+            self._lost(lost)
+        return not lost
 
     def _fail_all(self) -> None:
         """No write that waits comes through."""
@@ -229,8 +241,8 @@ class GroupCommit:
             self._busy = False
             self._idle.set()
 
-    def _in_trouble(self, reason: str) -> None:
-        self._condition.trouble(reason)
+    def _in_trouble(self, reason: str, details: str = "") -> None:
+        self._condition.trouble(reason, details)
         self._try_until_it_passes()
 
     def _lacks_room(self) -> str:

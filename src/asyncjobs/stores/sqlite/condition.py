@@ -19,6 +19,7 @@ logger = logging.getLogger("asyncjobs.store")
 
 NO_ROOM = "the disk or the size limit of the job store is full"
 LOCKED = "another process keeps the job store locked"
+CANNOT_LOOK = "the files of the job store cannot be looked at"
 
 # As the database and the log tell of it, and as their shared memory does.
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
@@ -83,11 +84,17 @@ class Condition:
 
     def files_lost(self, lost: Sequence[str]) -> None:
         """Paths of the store do not lead to the open files any more."""
-        self._end(
-            "the files of the job store were deleted or replaced",
-            f"deleted, moved or replaced under the running server: {', '.join(lost)}",
-            "put back what belongs there",
-        )
+        details = f"deleted, moved or replaced under the running server: {', '.join(lost)}"
+        advice = "put back what belongs there"
+        # SQLite deletes them itself, after a checkpoint, if it finds no lock on the database.
+        if {f"{self._path}-wal", f"{self._path}-shm"}.issuperset(lost):
+            details += (
+                f". If nobody has deleted it by hand, this program has opened and closed "
+                f"{self._path} past SQLite, for a download or a copy: that drops SQLite's locks, "
+                "and the next process that ends then deletes the log"
+            )
+            advice = "have it use Jobs.backup(path) for copies"
+        self._end("the files of the job store were deleted or replaced", details, advice)
 
     def damaged(self, error: sqlite3.Error) -> None:
         """The database is not what it should be."""

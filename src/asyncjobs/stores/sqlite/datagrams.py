@@ -63,11 +63,12 @@ class Mailbox:
             return None
 
     def others(self) -> list[str]:
-        """Whom a datagram can be sent to. Some of them may be dead."""
-        try:
-            names = os.listdir(self._folder)
-        except OSError:
-            return []
+        """Whom a datagram can be sent to. Some of them may be dead.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        names = os.listdir(self._folder)
         own = f"{self._name}{_SUFFIX}"
         return [
             name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name != own

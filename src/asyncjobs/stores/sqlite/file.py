@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from .alone import alone
+from .backups import back_up
 from .checkpoints import Checkpointer
 from .commits import GroupCommit
 from .condition import Condition
 from .flusher import Flusher
 from .identity import Identity
-from .locks import FileLock
+from .locks import LOCK_TIMEOUT, FileLock, sync_folder
 from .peers import Peers
 from .reserve import Reserve
-from .schema import connect, create_or_check, explained, prepare_path, untouched
+from .schema import connect, create_or_check, explained, locked, prepare_path, untouched
 
 
 class OpenFile:
     """The database file at `path`, opened for one process.
 
     Raises:
-        StoreError: from the constructor, with everything closed again.
+        StoreError: from the constructor, with everything closed again. `StoreLocked`, which may
+            pass, without any wait.
     """
 
     commits: GroupCommit
@@ -48,7 +50,8 @@ class OpenFile:
             prepare_path(path)
             opened.enter_context(alone(path))
             self._lock = _open_lock(path, opened)
-            self._lock.acquire()
+            if not self._lock.try_acquire():
+                raise locked(Path(f"{path}-lock"))
             opened.callback(self._lock.release)
 
             # One for reads and writes, which take turns on the loop: a second one would drop all
@@ -57,20 +60,21 @@ class OpenFile:
             create_or_check(self._connection, path)
             reserve = Reserve(path, self._connection, limit=limit)
             reserve.make()
+            wal = _open_wal(self._connection, path, opened)
 
             self.peers = Peers(Path(f"{path}-procs"))
-            self.peers.join()
             opened.callback(self.peers.leave)
+            self.peers.join()
 
-            wal = _open_wal(self._connection, path, opened)
             flusher = Flusher(wal)
             opened.callback(flusher.close)
             files = [path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-lock"))]
+            self._identity = Identity([*files, self.peers.file])
             self.commits = GroupCommit(
                 self._connection,
                 self._lock,
                 flusher,
-                Identity([*files, self.peers.file]),
+                self._identity,
                 reserve,
                 self._condition,
                 settled=settled,
@@ -92,10 +96,10 @@ class OpenFile:
         self.commits.close()
         self.checkpointer.close()
         # Closing the last connection is a checkpoint too: it must not race another's commit.
-        self._lock.acquire()
+        may_checkpoint = self._lock.acquire(LOCK_TIMEOUT) and not self._condition.is_final
         with ExitStack() as closing:
             # The reader would make the log anew if it is not there, and so cannot be touched.
-            if self._condition.is_final and os.path.exists(self._wal_path):
+            if not may_checkpoint and os.path.exists(self._wal_path):
                 with suppress(sqlite3.Error):  # nothing there can be read
                     closing.enter_context(untouched(self._path))
             self._close()
@@ -131,6 +135,15 @@ class OpenFile:
         ((version,),) = self.read("PRAGMA data_version")
         return int(version)
 
+    async def back_up(self, target: Path) -> None:
+        """Copy the database to a new file.
+
+        Raises:
+            StorePathError, StoreUnavailable
+        """
+        self.commits.check_files()
+        await back_up(self._path, target, self._identity)
+
     def _save_log(self, lost: list[str]) -> None:
         """If it is the log alone that is lost, what was acknowledged is still saved from it: it is
         open here, and nowhere else any more."""
@@ -159,19 +172,5 @@ def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> 
     connection.execute("COMMIT")
     fd = os.open(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
     opened.callback(os.close, fd)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return fd
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names of new files durable as well (fsync(2), NOTES).
-
-    Windows opens no folders.
-    """
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
 from collections.abc import Callable
 
+from ...daemons import start_daemon
+from ...errors import StoreError
 from .locks import sync_data
 
 
@@ -15,6 +16,9 @@ class Flusher:
 
     Args:
         fd: an own descriptor of the write-ahead log.
+
+    Raises:
+        StoreError: there is no thread to be had.
     """
 
     def __init__(self, fd: int) -> None:
@@ -22,8 +26,7 @@ class Flusher:
         self._loop = asyncio.get_running_loop()
         self._orders: queue.SimpleQueue[Callable[[OSError | None], None] | None]
         self._orders = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="asyncjobs-flusher", daemon=True)
-        self._thread.start()
+        self._thread = start_daemon("asyncjobs-flusher", self._run, error=StoreError)
 
     def flush(self, done: Callable[[OSError | None], None]) -> None:
         """Call `done` on the loop once all that was written before this call is on the disk."""

@@ -19,15 +19,19 @@ class Identity:
         self._known = {str(path): _inode(os.stat(path)) for path in paths}
 
     def lost(self) -> list[str]:
-        """The paths that lead elsewhere by now, or nowhere, or where that cannot be told."""
-        lost = []
-        for path, known in self._known.items():
-            try:
-                if _inode(os.stat(path)) != known:
-                    lost.append(path)
-            except OSError:
-                lost.append(path)
-        return lost
+        """The paths that lead elsewhere by now, or nowhere.
+
+        Raises:
+            OSError: that cannot be told just now, as without permission to look.
+        """
+        return [path for path, known in self._known.items() if _look(path) != known]
+
+
+def _look(path: str) -> tuple[int, int] | None:
+    try:
+        return _inode(os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

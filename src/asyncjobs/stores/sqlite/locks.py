@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -16,6 +17,11 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+#: How long anybody waits for other processes before that fails, in seconds.
+LOCK_TIMEOUT = 5.0
+#: Seconds between two tries to get a lock that somebody has.
+_RETRY = 0.002
 
 #: Whether processes can share a store on this system.
 HAS_FLOCK = fcntl is not None
@@ -26,14 +32,34 @@ def sync_data(fd: int) -> None:
     (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(fd)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files durable as well (fsync(2), NOTES).
+
+    Windows opens no folders.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 class FileLock:
-    """An exclusive lock on a file, which is made if it is missing.
+    """An exclusive lock on a file.
 
     Two locks on the same file exclude each other also within one process.
+
+    Args:
+        create: whether the file is made if it is missing.
+
+    Raises:
+        OSError
     """
 
-    def __init__(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
         self._lock: _Flock | _ThreadLock
         if HAS_FLOCK:
             self._lock = _Flock(fd)
@@ -43,11 +69,24 @@ class FileLock:
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it. Never waits."""
-        return self._lock.acquire(wait=False)
+        return self._lock.acquire()
 
-    def acquire(self) -> None:
-        """Wait for the lock: for threads and for start and stop only."""
-        self._lock.acquire(wait=True)
+    def acquire(self, timeout: float) -> bool:
+        """Wait for the lock so many seconds, but no longer: for threads and for the stop only."""
+        deadline = time.monotonic() + timeout
+        while not self._lock.acquire():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_RETRY)
+        return True
+
+    def is_free(self) -> bool:
+        """Whether nobody has it; two who ask at the same time do not take each other for a holder.
+
+        Raises:
+            OSError: the system does not tell.
+        """
+        return self._lock.is_free()
 
     def release(self) -> None:
         self._lock.release()
@@ -61,12 +100,17 @@ class _Flock:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def acquire(self, *, wait: bool) -> bool:
+    def acquire(self) -> bool:
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+            return self._try(fcntl.LOCK_EX)
+        except OSError:
+            return False  # the system has none left: as good as held by another
+
+    def is_free(self) -> bool:
+        free = self._try(fcntl.LOCK_SH)
+        if free:
+            self.release()
+        return free
 
     def release(self) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
@@ -74,15 +118,25 @@ class _Flock:
     def close(self) -> None:
         os.close(self._fd)
 
+    def _try(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
 
 class _ThreadLock:
     def __init__(self, path: Path) -> None:
         self._lock = _thread_locks.setdefault(path, threading.Lock())
         self._held = False
 
-    def acquire(self, *, wait: bool) -> bool:
-        self._held = self._held or self._lock.acquire(wait)
+    def acquire(self) -> bool:
+        self._held = self._held or self._lock.acquire(blocking=False)
         return self._held
+
+    def is_free(self) -> bool:
+        return not self._lock.locked()
 
     def release(self) -> None:
         if self._held:

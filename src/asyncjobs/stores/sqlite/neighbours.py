@@ -133,6 +133,7 @@ class Neighbours:
 
     def _list_others(self) -> list[str]:
         if self._mailbox is not None and self._loop.time() >= self._others_hold:
-            self._others = self._mailbox.others()
+            with suppress(OSError):  # who could not be looked for is not gone
+                self._others = self._mailbox.others()
             self._others_hold = self._loop.time() + _LIST_INTERVAL
         return self._others

@@ -1,19 +1,31 @@
 """Which processes that share a store are alive, without clocks and without process ids.
 
 Each holds the lock on a file of its own for as long as it lives. Who can take that lock knows that
-its owner is dead, at once; a process that is merely stopped or slow is never taken for dead.
+its owner is dead, at once; a process that is merely stopped or slow is never taken for dead, nor is
+one that could not be looked at.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import re
 import secrets
+from contextlib import closing, suppress
 from pathlib import Path
 
+from ...store import STRANGER, Liveness, Presence
 from .datagrams import remove_socket
 from .forks import left_in_forked_child
+from .identity import Identity
 from .locks import FileLock
+from .presences import read_presence, remove_presence, write_presence
+
+logger = logging.getLogger("asyncjobs.store")
 
 _SUFFIX = ".lock"
+_NAME = re.compile("[0-9a-f]{16}")
 
 
 class Peers:
@@ -28,6 +40,7 @@ class Peers:
         self.name = secrets.token_hex(8)
         self.folder = folder
         self._lock: FileLock | None = None
+        self._said: set[int | None] = set()
 
     @property
     def file(self) -> Path:
@@ -38,10 +51,12 @@ class Peers:
         """Be alive, for all to see, until `leave` or until the process ends."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         # Locked under another name first, so that no peer ever sees the file unlocked.
-        unseen = self._path(self.name).with_suffix(".new")
+        unseen = self.file.with_suffix(".new")
         self._lock = FileLock(unseen)
-        self._lock.acquire()
-        unseen.rename(self._path(self.name))
+        if not self._lock.try_acquire():
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        unseen.rename(self.file)
+        self._joined = Identity([self.file])
         # A child has its parent's open file, and would keep it alive for its peers for ever.
         left_in_forked_child(self)
 
@@ -51,30 +66,91 @@ class Peers:
             self._lock.close()
             self._lock = None
 
-    def dead(self) -> list[str]:
-        """The names of those who died and were not buried yet."""
-        names = [path.stem for path in self.folder.glob(f"*{_SUFFIX}")]
-        return [name for name in names if not self.is_alive(name)]
+    def known(self) -> list[str]:
+        """The names of all who have joined and were not buried yet, but for our own.
 
-    def is_alive(self, name: str) -> bool:
+        Raises:
+            OSError: nobody can tell.
+        """
+        files = [Path(file) for file in os.listdir(self.folder)]
+        names = [file.stem for file in files if file.suffix == _SUFFIX]
+        return [name for name in names if name != self.name and _NAME.fullmatch(name)]
+
+    def liveness(self, name: str) -> Liveness:
         """Whether the process called `name` lives."""
-        if name == self.name:
-            return self._lock is not None
-        path = self._path(name)
-        if not path.exists():
-            return False
+        if name == self.name and self._lock is not None:
+            return Liveness.ALIVE
+        if not _NAME.fullmatch(name):
+            return Liveness.DEAD  # it never was one of ours
         try:
-            probe = FileLock(path)
-        except OSError:
+            return self._look_at(name)
+        except OSError as error:
+            self._cannot_look(error)
+            return Liveness.UNKNOWN
+
+    def died_at_work(self, name: str) -> bool:
+        """Whether the dead `name` was there once, and nobody had told it to stop."""
+        if not _NAME.fullmatch(name) or not os.path.lexists(self._path(name)):
             return False
-        free = probe.try_acquire()
-        probe.close()
-        return not free
+        return not self.presence(name).stopping
+
+    def announce(self, presence: Presence) -> None:
+        """Say this to all who ask for our presence."""
+        try:
+            write_presence(self._presence_path(self.name), presence)
+        except OSError as error:
+            logger.warning("the other processes on %s cannot be told of us: %s", self.folder, error)
+
+    def presence(self, name: str) -> Presence:
+        """What the process called `name` said last; a `STRANGER` if it is not known."""
+        return read_presence(self._presence_path(name))
+
+    def others(self) -> list[Presence]:
+        """What all others say that are not dead, as far as that is known."""
+        try:
+            known, may_be_more = self.known(), not self._is_among_them()
+        except OSError as error:
+            self._cannot_look(error)
+            known, may_be_more = [], True
+        living = [name for name in known if self.liveness(name) is not Liveness.DEAD]
+        return [self.presence(name) for name in living] + [STRANGER] * may_be_more
 
     def bury(self, name: str) -> None:
         """Forget the dead `name`, once none of its jobs is left."""
-        remove_socket(self.folder, name)
-        self._path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # in vain, it is done another time: nobody waits for it
+            remove_socket(self.folder, name)
+            remove_presence(self._presence_path(name))
+            self._path(name).unlink(missing_ok=True)
+
+    def _look_at(self, name: str) -> Liveness:
+        try:
+            probe = FileLock(self._path(name), create=False)
+        except FileNotFoundError:
+            return Liveness.DEAD if self._is_among_them() else Liveness.UNKNOWN
+        with closing(probe):
+            return Liveness.DEAD if probe.is_free() else Liveness.ALIVE
+
+    def _is_among_them(self) -> bool:
+        """Whether we are in that folder ourselves: else it is not the one that the others are in.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        return self._lock is not None and not self._joined.lost()
+
+    def _cannot_look(self, error: OSError) -> None:
+        """Say so, once for each kind of trouble: this is tried several times a second."""
+        if error.errno not in self._said:
+            self._said.add(error.errno)
+            logger.error(
+                "it cannot be told which other processes on %s live (%s): the jobs of those that "
+                "may be dead have to wait. If too many files are open, raise RLIMIT_NOFILE "
+                "(ulimit -n, LimitNOFILE in systemd)",
+                *(self.folder, error),
+            )
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{_SUFFIX}"
+
+    def _presence_path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"

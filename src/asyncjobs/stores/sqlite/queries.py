@@ -41,9 +41,14 @@ def select_routes(state: State) -> str:
     return _each("route", f"FROM jobs WHERE state = '{state.value}'")
 
 
-def select_programs(state: State) -> str:
-    """All programs of the jobs in one state and of one route, in the same way."""
-    return _each("program", f"FROM jobs WHERE state = '{state.value}' AND route = :route")
+def select_programs() -> str:
+    """All programs of the queued jobs of one route, in the same way."""
+    return _each("program", "FROM jobs WHERE state = 'queued' AND route = :route")
+
+
+def select_workers() -> str:
+    """All workers that have running jobs, in the same way."""
+    return _each("worker", "FROM jobs WHERE state = 'running'")
 
 
 def _each(column: str, of: str) -> str:

@@ -74,8 +74,10 @@ class Reserve:
     def _size(self) -> int:
         try:
             return os.stat(self._ballast).st_size
-        except OSError:
+        except FileNotFoundError:
             return 0
+        except OSError:
+            return SIZE  # nobody can look: that is other trouble than a want of room
 
     def _free(self) -> int:
         try:

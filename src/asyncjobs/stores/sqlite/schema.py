@@ -13,6 +13,7 @@ from ...errors import (
     StoreCorrupt,
     StoreError,
     StoreFull,
+    StoreLocked,
     StorePathError,
     StoreReadOnly,
     StoreTooNew,
@@ -23,16 +24,15 @@ from ...job import DEFAULT_TTL, SUSPECT_CRASHES
 APPLICATION_ID = 0x414A6F62
 SCHEMA_VERSION = 3
 
-# The jobs that are still to be done only, so that its size does not grow with the results kept;
-# with an IN in the place of its OR, SQLite would not see that a query for one state may use it. As
-# it begins with state and route, it serves the queries of programs of before as well.
-_TO_DO_INDEX = """
-CREATE INDEX jobs_of_programs ON jobs (state, route, program, due)
-    WHERE state = 'queued' OR state = 'running'"""
-# Few or none, so that it costs nothing; they are looked for by themselves.
-_SUSPECTS_INDEX = f"""
-CREATE INDEX jobs_suspect ON jobs (due)
-    WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES}"""
+# Of the jobs that are still to be done only, so that their size does not grow with the results.
+# They have the state in front, or SQLite would not look there for the smallest route or worker; as
+# the first goes on with the route, it serves the queries of programs of before as well. There are
+# few suspects or none, so that the last one costs nothing.
+_INDEXES = f"""
+CREATE INDEX jobs_queued ON jobs (state, route, program, due) WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (state, worker) WHERE state = 'running';
+CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
+"""
 
 # Bodies have tables of their own: a scan of the jobs must not read past them.
 _SCHEMA = f"""
@@ -60,8 +60,7 @@ CREATE TABLE jobs (
     finished REAL,
     expires REAL
 ) STRICT;
-{_TO_DO_INDEX};
-{_SUSPECTS_INDEX};
+{_INDEXES}
 CREATE INDEX jobs_expiry ON jobs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE requests (
     seq INTEGER PRIMARY KEY,
@@ -95,8 +94,7 @@ ALTER TABLE jobs ADD COLUMN program TEXT;
 ALTER TABLE jobs ADD COLUMN ttl REAL NOT NULL DEFAULT {DEFAULT_TTL};
 ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
 DROP INDEX jobs_to_do;
-{_TO_DO_INDEX};
-{_SUSPECTS_INDEX}""",
+{_INDEXES}""",
 }
 
 # Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5
@@ -214,12 +212,23 @@ def explained(path: Path) -> Iterator[None]:
         raise _start_error(error, path) from error
 
 
+def locked(path: Path) -> StoreLocked:
+    """What to raise if somebody has locked the file at `path`."""
+    return StoreLocked(
+        f"another program keeps {path} locked: see who has it open (fuser -v {path}, or lsof "
+        f"{path}) and whether it stands still, as an sqlite3 shell within a transaction, a VACUUM, "
+        "a backup or a stopped process does; have it go on or end, then start again"
+    )
+
+
 def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     name = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", "") or str(error)
     errno = getattr(error, "errno", None)
     # Of the shared memory beside the database, SQLite only says that it could not be made larger.
     if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE") or errno == ENOSPC:
         return StoreFull(f"the disk of the store {path} is full: make room, then start again")
+    if name.startswith("SQLITE_BUSY"):
+        return locked(path)
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return StoreCorrupt(
             f"the store {path} is not an SQLite database, or it is damaged ({error}); nothing in "

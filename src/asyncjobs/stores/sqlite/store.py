@@ -8,18 +8,20 @@ import random
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import Conflict, JobNotFound, StoreUnavailable
+from ...errors import Conflict, JobNotFound, StoreLocked, StoreUnavailable
 from ...given import MAX_INT, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
-from ...store import ANYONE, SOMETHING, Owner, Query, Store
+from ...store import ANYONE, SOMETHING, Liveness, Orphan, Owner, Presence, Query, Store
 from .file import OpenFile
+from .locks import LOCK_TIMEOUT
 from .neighbours import Neighbours
-from .queries import select_programs, select_routes, where
+from .queries import select_programs, select_routes, select_workers, where
 from .rows import (
     CHANGING_JOB_COLUMNS,
     JOB_COLUMNS,
@@ -39,6 +41,8 @@ from .transactions import Operation
 DEFAULT_LIMIT = 64 * 1024**3
 #: Expired jobs are deleted so many to a transaction: that takes well under a millisecond.
 PURGE_CHUNK = 100
+#: So many jobs of each dead worker are given at a time.
+ORPHANS_CHUNK = 100
 # `bytes.fromhex` alone would take capitals and blanks as well.
 _ID = re.compile("[0-9a-f]{32}")
 # What a write puts into the log besides bodies: the pages of a table and its indexes, about.
@@ -75,6 +79,7 @@ _SELECT_RESULT = (
 )
 _FIND = f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE"
 _OLDEST = "ORDER BY due, seq LIMIT ? OFFSET ?"
+_RUN_BY = f"{_FIND} state = 'running' AND worker IS ? {_OLDEST}"
 _SELECT_EXPIRED = "SELECT seq FROM jobs WHERE expires < ? LIMIT ?"
 _DELETE_EXPIRED = f"DELETE FROM jobs WHERE seq IN ({_SELECT_EXPIRED}) RETURNING seq"
 
@@ -83,8 +88,8 @@ class SqliteStore(Store):
     """Jobs in the SQLite file at `path`, which all processes of one machine may share.
 
     The file is made with access for its owner alone. Beside it are SQLite's own ``-wal`` and
-    ``-shm``, the lock file ``-lock`` and the folder ``-procs`` with a lock file and a socket for
-    each living process.
+    ``-shm``, the lock file ``-lock`` and the folder ``-procs``, in which each living process has a
+    lock file, a socket and what it says of itself.
 
     Args:
         path: the file; its folder must exist.
@@ -111,9 +116,7 @@ class SqliteStore(Store):
         self._open: OpenFile | None = None
 
     async def __aenter__(self) -> Self:
-        file = self._open = OpenFile(
-            self.path, limit=self._limit, settled=self._settled, random=self._random
-        )
+        file = self._open = await self._unlocked()
         self.worker = file.peers.name
         self._neighbours = Neighbours(file.peers.folder, self.worker, self._hints, self._version_of)
         self._watching = asyncio.create_task(self._neighbours.watch(file.data_version))
@@ -230,23 +233,39 @@ class SqliteStore(Store):
         return self._hints.listen()
 
     async def programs(self) -> frozenset[str]:
-        return frozenset(
-            program
-            for state in (State.QUEUED, State.RUNNING)
-            for (route,) in self._file.read(select_routes(state))
-            for (program,) in self._file.read(select_programs(state), {"route": route})
-        )
+        read = self._file.read
+        found = read("SELECT DISTINCT program FROM jobs WHERE state = 'running'")
+        for (route,) in read(select_routes(State.QUEUED)):
+            found += read(select_programs(), {"route": route})
+        return frozenset(program for (program,) in found if program is not None)
 
-    async def orphans(self) -> list[Job]:
+    async def liveness(self, worker: str) -> Liveness:
+        return self._file.peers.liveness(worker)
+
+    async def orphans(self) -> list[Orphan]:
         peers = self._file.peers
-        orphans = []
-        for name in peers.dead():
-            query = Query(states=frozenset({State.RUNNING}), worker=name)
-            left = await self.find(query)
-            if not left:
-                peers.bury(name)
-            orphans += left
+        # Before anybody is looked for: who is named here has joined before that.
+        names = {name for (name,) in self._file.read(select_workers())}
+        with suppress(OSError):  # then at least these
+            names.update(peers.known())
+        orphans = [Orphan(job, blamed=False) for job in self._run_by(None)]
+        for name in names:
+            if peers.liveness(name) is Liveness.DEAD:
+                blamed = peers.died_at_work(name)
+                left = [Orphan(job, blamed) for job in self._run_by(name)]
+                if not left:
+                    peers.bury(name)
+                orphans += left
         return orphans
+
+    def announce(self, presence: Presence) -> None:
+        self._file.peers.announce(presence)
+
+    async def others(self) -> list[Presence]:
+        return self._file.peers.others()
+
+    async def backup(self, path: Path | str) -> None:
+        await self._file.back_up(Path(path))
 
     async def health(self) -> None:
         self._file.commits.check()
@@ -256,6 +275,25 @@ class SqliteStore(Store):
         if self._open is None:
             raise RuntimeError("the store is not open: use it within 'async with'")
         return self._open
+
+    async def _unlocked(self) -> OpenFile:
+        """The open file, once nobody else keeps it locked; not after that took too long."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + LOCK_TIMEOUT
+        while True:
+            try:
+                return OpenFile(
+                    self.path, limit=self._limit, settled=self._settled, random=self._random
+                )
+            except StoreLocked:
+                if now() > deadline:
+                    raise
+            # The jitter keeps processes that start together from meeting again and again.
+            await asyncio.sleep(self._random.uniform(0.005, 0.02))
+
+    def _run_by(self, worker: str | None) -> list[Job]:
+        rows = self._file.read(_RUN_BY, (worker, ORPHANS_CHUNK, 0))
+        return [job_from_row(row) for row in rows]
 
     def _routes(self, query: Query) -> list[str] | list[None]:
         if query.not_routes is None:

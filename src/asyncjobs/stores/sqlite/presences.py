@@ -1,0 +1,62 @@
+"""What a process says of itself to the others of its store, as a small JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ...store import STRANGER, Presence
+
+
+def write_presence(path: Path, presence: Presence) -> None:
+    """Put `presence` in the place of what is there, for its own user to read.
+
+    Raises:
+        OSError: it could not be written; nothing is said any more, rather than what was true once.
+    """
+    routes = None if presence.routes is None else sorted(presence.routes)
+    text = json.dumps(
+        {
+            "program": presence.program,
+            "routes": routes,
+            "stopping": presence.stopping,
+            "process": presence.process,
+        }
+    )
+    unseen = path.with_suffix(".tmp")
+    try:
+        fd = os.open(unseen, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(fd, "w", encoding="ascii") as file:
+            file.write(text)
+        unseen.replace(path)
+    except OSError:
+        remove_presence(path)
+        raise
+
+
+def read_presence(path: Path) -> Presence:
+    """What is said there; a `STRANGER` says nothing, or what nobody can read."""
+    try:
+        match json.loads(path.read_bytes()):
+            case {
+                "program": str() | None as program,
+                "routes": list() | None as routes,
+                "stopping": bool(stopping),
+                "process": str(process),
+            } if all(isinstance(route, str) for route in routes or []):
+                known = None if routes is None else frozenset(routes)
+                return Presence(program, known, stopping, process)
+    except (OSError, ValueError, RecursionError):
+        pass
+    return STRANGER
+
+
+def remove_presence(path: Path) -> None:
+    """Say nothing any more.
+
+    Raises:
+        OSError
+    """
+    for file in (path.with_suffix(".tmp"), path):
+        file.unlink(missing_ok=True)
