@@ -269,11 +269,14 @@ def test_a_clock_that_was_set_back_keeps_no_job_waiting(
 
 
 def test_cancelling() -> None:
-    """A queued job is cancelled at once; a running one is asked to stop."""
-    ended, response = cancelled(a_job(), NOW)
+    """A queued job is cancelled at once, and so is one whose process has died; a running one is
+    asked to stop."""
+    ended, response = cancelled(a_job(), NOW, runs=False)
     assert (ended.state, response and response.status) == (State.CANCELLED, 410)
-    asked, response = cancelled(a_job().start("worker", NOW), NOW)
+    asked, response = cancelled(a_job().start("worker", NOW), NOW, runs=True)
     assert (asked.state, asked.cancel_requested, response) == (State.RUNNING, True, None)
+    ended, response = cancelled(a_job().start("worker", NOW), NOW, runs=False)
+    assert (ended.state, response and response.status) == (State.CANCELLED, 410)
 
 
 @given(st.integers(), st.booleans())

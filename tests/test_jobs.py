@@ -726,8 +726,8 @@ async def test_results_expire(store: str) -> None:
             await jobs.get(job.id)
 
 
-async def test_two_programs_on_one_file(tmp_path: Path) -> None:
-    """Programs that share a file see each other's jobs, and take over each other's queue."""
+async def test_two_processes_on_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of one program see each other's jobs, and take over each other's queue."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     go_on = asyncio.Event()
     ran_by: dict[int, str] = {}
@@ -744,7 +744,10 @@ async def test_two_programs_on_one_file(tmp_path: Path) -> None:
 
         return jobs
 
-    async with make("one") as one, make("two") as two:
+    async with make("one") as one:
+        # As if it were another process: of one program none is open twice in one.
+        monkeypatch.setattr("asyncjobs.store._ORIGIN", "another")
+        two = await make("two").__aenter__()
         first = await one.submit("work", 0)
         second = await one.submit("work", 1)
         assert (first.state, second.state) == (State.RUNNING, State.QUEUED)
@@ -753,6 +756,7 @@ async def test_two_programs_on_one_file(tmp_path: Path) -> None:
         await two.cancel(first.id)
         with pytest.raises(JobWasCancelled):
             await one.result(first.id, DEADLINE)
+        await two.__aexit__()
 
 
 async def test_the_jobs_of_a_dead_program_are_rescued(tmp_path: Path) -> None:
@@ -873,7 +877,9 @@ async def test_a_handler_that_has_gone(tmp_path: Path) -> None:
     async with Jobs(store=url) as patient:
         assert [job.id for job in await patient.check()] == [queued.id]
         assert (await patient.get(queued.id)).state is State.QUEUED
-    async with Jobs(store=url, gone_after=0.1) as after:
+    after = Jobs(store=url, gone_after=0.1)
+    after.function(wait, name="another")
+    async with after:
         with pytest.raises(HandlerGone, match="no handler 'renamed' any more"):
             await after.result(queued.id, DEADLINE)
         assert await after.check() == []

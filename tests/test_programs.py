@@ -10,9 +10,10 @@ import pytest
 from quart import Quart
 
 from asyncjobs import Jobs, QuartJobs, Query, State, Store
-from asyncjobs.errors import ConfigurationError, JobNotFound
+from asyncjobs.errors import ConfigurationError, JobNotFound, SetupError
 from asyncjobs.job import Request
 from asyncjobs.program import main_program, program_of
+from asyncjobs.store import Presence
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, a_job
 
@@ -139,3 +140,75 @@ async def test_a_memory_store_that_is_shared(store: str) -> None:
     async with program("admin", kept, ran) as admin:
         await admin.wait(job.id, DEADLINE)
     assert ran == ["admin"]
+
+
+async def test_one_name_is_open_once_in_a_process(store: str) -> None:
+    """Two programs of one name that are open at once in one process, on one store, are refused with
+    the name of the setting; two names are fine, and so is one after the other."""
+    async with program("app", store, []):
+        with pytest.raises(SetupError, match="'name'"):
+            await program("app", store, []).__aenter__()
+        async with program("other", store, []):
+            pass
+    async with program("app", store, []) as again:
+        await again.wait((await again.submit("report")).id, DEADLINE)
+
+
+async def test_two_apps_of_one_factory_need_two_names(tmp_path: Path) -> None:
+    """The same holds for apps, which have the import name of their factory."""
+
+    def make_app(name: str | None = None) -> Quart:
+        app = Quart("factory", root_path=str(tmp_path), instance_path=str(tmp_path))
+        QuartJobs(app, name=name)
+        return app
+
+    async with make_app().test_app():
+        with pytest.raises(Exception, match="'name'"):
+            await make_app().test_app().startup()
+        async with make_app("other").test_app():
+            pass
+
+
+async def test_jobs_of_a_name_that_is_not_there(
+    store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start that finds jobs of a program that does not run says so once, and the way out."""
+    async with SqliteStore(store.removeprefix("sqlite:///")) as file:
+        await file.add(a_job(program="before"), CALL)
+        await file.add(a_job(program="beside"), CALL)
+        await file.add(a_job(program="after"), CALL)
+        await file.add(a_job(), CALL)
+    async with program("beside", store, []):
+        caplog.clear()
+        async with program("after", store, []):
+            pass
+    told = [record.getMessage() for record in caplog.records if "does not run now" in record.msg]
+    assert len(told) == 1
+    assert "set name='before'" in told[0]
+
+
+async def test_who_only_looks_fails_nothing(store: str) -> None:
+    """A process without handlers leaves queued jobs alone, whatever `gone_after` says; so does one
+    that has others, as long as a living process of the store has the handler."""
+    looker = Jobs(store=store, name="app", gone_after=0)
+    async with looker:
+        async with SqliteStore(store.removeprefix("sqlite:///")) as file:
+            job = await file.add(a_job(program="app"), CALL)
+            await sweeps(looker)
+            assert (await looker.get(job.id)).state is State.QUEUED
+
+            file.announce(Presence("app", frozenset({"report"}), process="another"))
+            looker.function(sweeps, name="other")
+            await sweeps(looker)
+            assert (await looker.get(job.id)).state is State.QUEUED
+
+            file.announce(Presence("app", None, process="another"))
+            await sweeps(looker)
+            assert (await looker.get(job.id)).state is State.QUEUED
+        assert (await looker.wait(job.id, DEADLINE)).state is State.FAILED
+
+
+async def sweeps(jobs: Jobs) -> None:
+    """Let the sweeper do its round twice."""
+    for _ in range(2):
+        await jobs._sweeper._sweep()

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -39,12 +39,12 @@ from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response
 from .outcome import Outcome, Unusable
 from .problem import CONTENT_TYPE, problem_type
-from .program import ProgramStore, main_program
+from .program import ProgramStore, introduce, main_program
 from .runner import Runner
 from .settings import Options, make, make_settings
-from .store import ANYONE, Owner, Query, Store
+from .store import ANYONE, Liveness, Owner, Presence, Query, Store
 from .stores import open_url
-from .sweeper import Sweeper, unknown_here
+from .sweeper import Sweeper, unknown_to
 from .threads import Threads, ThreadsInUse
 from .verdict import cancelled
 from .watch import Watch
@@ -131,6 +131,7 @@ class Jobs:
             store = self._store = await stack.enter_async_context(
                 ProgramStore(_open(settings.store), self.name)
             )
+            await introduce(store, self._presence())
             self._watch = await stack.enter_async_context(Watch(store))
             self._runner = await stack.enter_async_context(
                 Runner(
@@ -154,7 +155,7 @@ class Jobs:
                     drain_time=settings.drain_time,
                 )
             )
-            await stack.enter_async_context(
+            self._sweeper = await stack.enter_async_context(
                 Sweeper(
                     store,
                     self._watch,
@@ -181,6 +182,8 @@ class Jobs:
         Waiting readers are answered at once. Jobs and their results can still be read.
         """
         self._stopping = True
+        # If the server is killed before it is done, its jobs are not to blame.
+        self._store.announce(replace(self._presence(), stopping=True))
         self._watch.wake_all()
         await self._engine.drain()
 
@@ -239,6 +242,8 @@ class Jobs:
         if handler.route in self.handlers:
             raise SetupError(f"there is a handler called {handler.route!r} already: name this one")
         self.handlers[handler.route] = handler
+        if not self._stopping:
+            self._store.announce(self._presence())
 
     async def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have a registered function run in the background. Durable when it returns.
@@ -386,10 +391,11 @@ class Jobs:
         return value
 
     async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
-        """Cancel the job: at once if it is queued, else as soon as its handler stops.
+        """Cancel the job: at once if nobody runs it, else as soon as its handler stops.
 
         Raises:
             JobNotFound
+            StoreUnavailable: it runs, and it cannot be told whether its process lives.
             InvalidTransition: it is final already.
         """
         while True:
@@ -398,7 +404,15 @@ class Jobs:
                 raise InvalidTransition(f"the job is {job.state} already and cannot be cancelled")
             if job.cancel_requested:
                 return job
-            new, response = cancelled(job, self._clock())
+            liveness = Liveness.DEAD
+            if job.worker is not None:
+                liveness = await self._store.liveness(job.worker)
+            if liveness is Liveness.UNKNOWN:
+                raise StoreUnavailable(
+                    "it cannot be told whether the process that runs the job lives, and would stop "
+                    "it: try again soon"
+                )
+            new, response = cancelled(job, self._clock(), runs=liveness is Liveness.ALIVE)
             with suppress(Conflict):
                 await self._store.replace(job, new, response)
                 await self._runner.stop_cancelled()
@@ -414,7 +428,7 @@ class Jobs:
         They fail once they have waited for the setting `gone_after`: a handler that a deploy has
         removed or renamed by mistake has to be back by then.
         """
-        return await self._store.find(unknown_here(self.handlers, limit))
+        return await self._store.find(unknown_to(self.handlers, limit))
 
     async def backup(self, path: Path | str) -> None:
         """Copy the store, with all jobs accepted so far, to a new file that is a store by itself.
@@ -443,6 +457,9 @@ class Jobs:
                 reason = str(error)
         runner = self._runner
         return Health(reason is None, reason, runner.running, runner.abandoned, self.threads.in_use)
+
+    def _presence(self) -> Presence:
+        return Presence(self.name, frozenset(self.handlers))
 
     async def _submit_if_added(self, job: Job, request: Request) -> None:
         try:

@@ -6,13 +6,17 @@ two scripts a ``__main__.main``.
 
 from __future__ import annotations
 
+import logging
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from .errors import JobNotFound
+from .errors import JobNotFound, SetupError, StoreUnavailable
 from .job import Job, Response
-from .store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
+from .store import ANYONE, Orphan, Owner, Presence, Query, Store, StoreWrapper
+
+logger = logging.getLogger("asyncjobs")
 
 
 class ProgramStore(StoreWrapper):
@@ -50,6 +54,34 @@ class ProgramStore(StoreWrapper):
 
     def _has(self, job: Job) -> bool:
         return job.program is None or job.program == self.program
+
+
+async def introduce(store: Store, presence: Presence) -> None:
+    """Let the others on `store` know of this process.
+
+    Raises:
+        SetupError: it has the store open already, under the same name.
+    """
+    others = await store.others()
+    if any(
+        (other.process, other.program) == (presence.process, presence.program) for other in others
+    ):
+        raise SetupError(
+            f"two programs called {presence.program!r} are open in this process on one store, and "
+            "would run each other's jobs: give one of them another name, with the setting 'name', "
+            "or a store of its own"
+        )
+    store.announce(presence)
+    to_do: frozenset[str] = frozenset()
+    with suppress(StoreUnavailable):  # of a damaged store, results may still be read
+        to_do = await store.programs()
+    for program in to_do - {other.program for other in others}:
+        if program != presence.program:
+            logger.warning(
+                "the store has jobs of the program %r, which does not run now. If that is what "
+                "%r was called before, set name=%r: they are left alone otherwise",
+                *(program, presence.program, program),
+            )
 
 
 def program_of(module: str) -> str:

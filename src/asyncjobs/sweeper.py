@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Self
 
@@ -100,12 +100,22 @@ class Sweeper:
         await self._store.purge(self._clock())
 
     async def _end_gone(self) -> None:
-        """Fail queued jobs whose handler has gone, once that cannot be a deploy on its way."""
+        """Fail queued jobs whose handler has gone, once that cannot be a deploy on its way.
+
+        Only a process that runs jobs can tell, and where no other one has the handler.
+        """
         uptime = asyncio.get_running_loop().time() - self._started
-        if self._gone_after is None or uptime < self._gone_after:
+        if self._gone_after is None or uptime < self._gone_after or not self._handlers:
             return
+        if not await self._store.find(unknown_to(self._handlers, 1)):
+            return
+        routes = set(self._handlers)
+        for other in await self._store.others():
+            if other.routes is None:
+                return  # it does not say what it has
+            routes |= other.routes
         now = self._clock()
-        for job in await self._store.find(unknown_here(self._handlers, GONE_CHUNK)):
+        for job in await self._store.find(unknown_to(routes, GONE_CHUNK)):
             if job.due <= now - self._gone_after:
                 logger.error("job %s fails: there is no handler %r any more", job.id, job.route)
                 with suppress(Conflict):
@@ -127,6 +137,6 @@ class Sweeper:
                     await self._runner.stop_cancelled()
 
 
-def unknown_here(handlers: Mapping[str, Handler], limit: int) -> Query:
-    """The queued jobs that none of these handlers can run."""
-    return Query(states=frozenset({State.QUEUED}), not_routes=frozenset(handlers), limit=limit)
+def unknown_to(routes: Iterable[str], limit: int) -> Query:
+    """The queued jobs of all other routes."""
+    return Query(states=frozenset({State.QUEUED}), not_routes=frozenset(routes), limit=limit)

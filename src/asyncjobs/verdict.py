@@ -59,10 +59,16 @@ def concluded(
             return job.fail(at), problem(reason)
 
 
-def cancelled(job: Job, at: float) -> Verdict:
-    """A job that somebody wants cancelled: one that is queued ends, a running one is asked to."""
-    if job.worker is not None:
+def cancelled(job: Job, at: float, *, runs: bool) -> Verdict:
+    """A job that somebody wants cancelled: it ends, or is asked to.
+
+    Args:
+        runs: whether a living process runs it.
+    """
+    if runs:
         return job.ask_to_cancel(), None
+    if job.worker is not None:
+        return _cancelled(job, "while it ran, and its process died", at)
     return _cancelled(job, "before it started", at)
 
 
