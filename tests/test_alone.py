@@ -104,7 +104,7 @@ def test_without_flock_a_killed_process_makes_room(tmp_path: Path) -> None:
         first.wait(DEADLINE)
     with process(tmp_path / "jobs.db", hung) as second:
         assert says(second, 1) == ["interrupted"]
-        until(lambda: len(list((tmp_path / "jobs.db-procs").iterdir())) == 1, "the burial")
+        until(lambda: len(list((tmp_path / "jobs.db-procs").glob("*.lock"))) == 1, "the burial")
 
 
 def test_locks_of_threads_are_like_those_of_files(tmp_path: Path) -> None:

@@ -76,13 +76,13 @@ def test_the_next_start_takes_over(serve: Serve, signals: Signals, name: str) ->
 
 
 def test_a_job_that_kills_its_process(serve: Serve, signals: Signals, name: str) -> None:
-    """A job whose process dies under it three times is taken to be the reason, and set aside."""
+    """A job whose process dies under it five times is taken to be the reason, and set aside."""
     server = serve("apps.deploys:app")
     with server.client() as client:
         poll = submit(client, "GET", f"/poison/{name}")
     signals.send(f"{name}-go-on")
     signals.wait(f"{name}-started-1")
-    for attempt in (2, 3):
+    for attempt in (2, 3, 4, 5):
         server.kill()
         server.start()
         signals.wait(f"{name}-started-{attempt}")
@@ -90,10 +90,10 @@ def test_a_job_that_kills_its_process(serve: Serve, signals: Signals, name: str)
     with server, server.client() as client:
         answer = result(client, poll)
         assert answer.headers["Job-State"] == "interrupted"
-        assert "died 3 times" in answer.json()["detail"]
+        assert "died 5 times" in answer.json()["detail"]
         # The others do not suffer from it.
         signals.send(f"{name}-fine-go-on")
         assert result(client, submit(client, "POST", f"/work/{name}-fine")).status_code == 200
     with closing(sqlite3.connect(server.store)) as connection:
         (row,) = connection.execute("SELECT attempt, crashes FROM jobs WHERE crashes > 0")
-    assert row == (3, 3)
+    assert row == (5, 5)
