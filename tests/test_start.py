@@ -1,0 +1,276 @@
+"""A start that cannot be: nobody waits for ever, the error says what to do, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from asyncjobs import Jobs
+from asyncjobs.errors import SetupError, StoreError, StoreLocked
+from asyncjobs.stores import SqliteStore
+from asyncjobs.stores.sqlite import checkpoints, file, store
+from asyncjobs.stores.sqlite.locks import FileLock
+from asyncjobs.testing import REQUEST, a_job
+from server import DEADLINE
+
+HAS_PROC = Path("/proc/self/fd").is_dir()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (store, file, checkpoints):
+        monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.1)
+
+
+# Who has it locked.
+
+
+_SHELL = """
+import sqlite3, sys
+from pathlib import Path
+from asyncjobs.stores.sqlite.locks import FileLock
+
+path, *statements = sys.argv[1:]
+if statements:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+else:
+    assert FileLock(Path(path + "-lock")).try_acquire()
+print("holds", flush=True)
+sys.stdin.read()
+"""
+
+#: What a program runs that has the store locked; one of ours that stands still runs none.
+HOLDERS = {
+    "BEGIN IMMEDIATE": ["BEGIN IMMEDIATE"],
+    "BEGIN EXCLUSIVE": ["BEGIN EXCLUSIVE"],
+    "nobody may read": ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE"],
+    "a process of ours": [],
+}
+
+
+@contextmanager
+def held(path: Path, statements: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Another program has the store locked."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _SHELL, str(path), *statements],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "holds\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(params=HOLDERS)
+def holder(request: pytest.FixtureRequest) -> Sequence[str]:
+    return HOLDERS[request.param]
+
+
+@pytest.fixture(params=["old", "new"])
+async def at(request: pytest.FixtureRequest, path: Path) -> Path:
+    """Where a store is, or shall be."""
+    if request.param == "old":
+        async with SqliteStore(path) as store:
+            await store.add(a_job(), REQUEST)
+    return path
+
+
+async def test_a_start_waits_for_who_has_locked_the_store(at: Path, holder: Sequence[str]) -> None:
+    """A store that another program has locked is opened as soon as it lets go, and the event loop
+    turns meanwhile."""
+    jobs = Jobs(store=f"sqlite:///{at}")
+    with held(at, holder):
+        starting = asyncio.create_task(jobs.__aenter__())
+        await asyncio.wait({starting}, timeout=0.1)
+        assert not starting.done()
+    async with asyncio.timeout(DEADLINE):
+        await starting
+    await jobs.__aexit__()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_start_does_not_wait_for_ever(at: Path, holder: Sequence[str]) -> None:
+    """If the store stays locked, the error says how to find out by whom, and what it may be. The
+    start leaves nothing behind: no lock, no descriptor, no thread; the next one succeeds."""
+    before = left_by_starts()
+    with held(at, holder):
+        beside = left_by_starts()
+        with pytest.raises(StoreLocked, match=rf"fuser -v {at}.*lsof {at}.*sqlite3 shell.*backup"):
+            await Jobs(store=f"sqlite:///{at}").__aenter__()
+        await eventually(lambda: left_by_starts() == beside)
+    await eventually(lambda: left_by_starts() == before)
+    async with Jobs(store=f"sqlite:///{at}"):
+        pass
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_start_that_fails_keeps_no_other_from_the_store(path: Path) -> None:
+    """While one start waits for a lock of SQLite, a process that has the store open can use its own
+    lock, and takes jobs at once when SQLite's is free."""
+    async with SqliteStore(path) as running:
+        with held(path, ["BEGIN IMMEDIATE"]):
+            with pytest.raises(StoreLocked):
+                await SqliteStore(path).__aenter__()
+            lock = FileLock(Path(f"{path}-lock"))
+            assert lock.try_acquire()
+            lock.close()
+        await running.add(a_job(), REQUEST)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_stop_does_not_wait_for_ever(path: Path) -> None:
+    """A store whose lock another process keeps is closed all the same, and what is in it is kept
+    for the next to open it: the log stays, as nobody may checkpoint it without the lock."""
+    async with SqliteStore(path) as store:
+        job = await store.add(a_job(), REQUEST)
+        store._file.checkpointer.start()
+        lock = FileLock(Path(f"{path}-lock"))
+        while not lock.try_acquire():
+            await asyncio.sleep(0.001)
+        store._file.checkpointer.start()
+    assert Path(f"{path}-wal").exists()
+    lock.close()
+    async with SqliteStore(path) as store:
+        assert await store.get(job.id) == job
+
+
+async def test_a_stopped_process_that_holds_the_lock(path: Path) -> None:
+    """A process that stands still with the lock of all holds up a start until it is continued or
+    killed, which ends its lock."""
+    with held(path, []) as process:
+        process.send_signal(signal.SIGSTOP)
+        starting = asyncio.create_task(SqliteStore(path).__aenter__())
+        await asyncio.wait({starting}, timeout=0.1)
+        assert not starting.done()
+        process.kill()
+        async with asyncio.timeout(DEADLINE):
+            store = await starting
+    await store.__aexit__(None, None, None)
+
+
+# No thread.
+
+_NO_THREADS = """
+import asyncio, logging, os, resource, sys, threading
+from asyncjobs import Jobs
+from asyncjobs.errors import SetupError
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+async def start(url):
+    async with Jobs(store=url) as jobs:
+        return (await jobs.health()).accepting
+
+async def main(url, uid):
+    os.setuid(uid)
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    before = open_files()
+    for threads in (0, 1, 2):
+        resource.setrlimit(resource.RLIMIT_NPROC, (1 + threads, hard))
+        try:
+            await start(url)
+        except SetupError as error:
+            print(type(error).__name__, error)
+        for thread in set(threading.enumerate()) - {threading.main_thread()}:
+            thread.join(10)
+        print(open_files() - before, threading.active_count())
+    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+    print(await start(url))
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@pytest.mark.skipif(
+    not HAS_PROC or os.geteuid() != 0, reason="RLIMIT_NPROC binds nobody here, or not us"
+)
+def test_a_start_without_threads() -> None:
+    """If the system gives us no thread at the start (a real ``RLIMIT_NPROC``), for the first, the
+    second or the third that we need, the error names the limits. What was open is closed again,
+    and once there are threads a start succeeds."""
+    # A user of whom there is no other process, and a folder of its own: pytest's is closed to it.
+    uid = 40_000 + os.getpid() % 20_000
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, uid, uid)
+        told = subprocess.run(
+            [sys.executable, "-c", _NO_THREADS, f"sqlite:///{folder}/jobs.db", str(uid)],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    lines = told.stdout.splitlines()
+    assert len(lines) == 7, told.stderr
+    for error, counts in zip(lines[0:6:2], lines[1:6:2], strict=True):
+        assert "ulimit -u" in error
+        assert "TasksMax" in error
+        assert counts == "0 1"
+    assert [line.split()[0] for line in lines[0:6:2]] == ["SetupError", "StoreError", "StoreError"]
+    assert [line.split()[3] for line in lines[0:6:2]] == [
+        *("asyncjobs-watchdog", "asyncjobs-flusher", "asyncjobs-checkpoints")
+    ]
+    assert lines[6] == "True"
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+async def test_a_start_that_gets_no_thread(
+    path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever thread cannot be started, what the start has opened so far is closed again, and
+    no timer of it goes on."""
+    start = threading.Thread.start
+    started = 0
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal started
+        started += 1
+        if started > number:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = left_by_starts()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(SetupError, match="ulimit -u") as raised:
+            await Jobs(store=f"sqlite:///{path}").__aenter__()
+    assert isinstance(raised.value, StoreError) == (number > 0)
+    await eventually(lambda: left_by_starts() == before)
+    timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert not [timer for timer in timers if not timer.cancelled() and "_turn" in repr(timer)]
+    async with Jobs(store=f"sqlite:///{path}") as jobs:
+        assert (await jobs.health()).accepting
+
+
+def left_by_starts() -> tuple[int, int]:
+    """How many descriptors are open in this process, and how many threads of ours there are."""
+    threads = [thread for thread in threading.enumerate() if "asyncjobs" in thread.name]
+    return len(os.listdir("/proc/self/fd")) if HAS_PROC else 0, len(threads)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for a thread that has been told to end."""
+    async with asyncio.timeout(DEADLINE):
+        while not condition():
+            await asyncio.sleep(0.005)
