@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import asyncjobs.errors
-from asyncjobs.job import Job, Request
+from asyncjobs.job import Job, Request, State
 from asyncjobs.settings import Settings
 from asyncjobs.stores import SqliteStore
 from asyncjobs.torture.cli import torture
@@ -115,11 +115,12 @@ def test_the_embedded_example(folder: Path) -> None:
 
 
 async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
-    """The app with a readiness probe answers it as shown; the other one lists what nobody runs."""
+    """The app with a readiness probe answers it as shown, another one lists what nobody runs, and
+    the last one copies its store, with the very job that does."""
     page = docs("operations")
     apps = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL))
     (shown,) = re.findall(r"```console\n\$ curl \S+/health\n(.*?)```", page, re.DOTALL)
-    assert sorted(apps) == ["checked", "probed"]
+    assert sorted(apps) == ["backed_up", "checked", "probed"]
     assert page.count("```") == 2 * (len(apps) + 1)
     for name, code in apps.items():
         (tmp_path / f"{name}.py").write_text(code)
@@ -131,6 +132,11 @@ async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
         await store.add(gone, Request("GET", "/gone"))
     with Server("checked:app", tmp_path) as server, server.client() as client:
         assert client.get("/gone").json() == [[gone.id, "gone_view"]]
+    with Server("backed_up:app", tmp_path) as server, server.client() as client:
+        poll = submit(client, "POST", "/backup")
+        copy = tmp_path / result(client, poll).json()["file"]
+    async with SqliteStore(copy) as store:
+        assert (await store.get(poll.rpartition("/")[2])).state is State.RUNNING
 
 
 def test_the_example_in_the_docstring_of_jobs(tmp_path: Path) -> None:
