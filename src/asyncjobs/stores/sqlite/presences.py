@@ -27,8 +27,8 @@ def write_presence(path: Path, presence: Presence) -> None:
     unseen = path.with_suffix(".tmp")
     try:
         fd = os.open(unseen, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(fd, "w", encoding="ascii") as file:
-            file.write(text)
+        with open(fd, "wb") as file:
+            file.write(text.encode())
         unseen.replace(path)
     except OSError:
         remove_presence(path)
