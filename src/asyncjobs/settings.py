@@ -126,6 +126,7 @@ class Settings:
         "how often a job is started at most, whatever the reasons: one that comes to no end by "
         "then is `interrupted`",
         1,
+        MAX_COUNT,
     )
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import Conflict, JobNotFound, StoreLocked, StoreUnavailable
-from ...given import MAX_INT, whole
+from ...given import MAX_INT, is_storable, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
 from ...store import ANYONE, SOMETHING, Liveness, Orphan, Owner, Presence, Query, Store
@@ -309,7 +309,7 @@ class SqliteStore(Store):
         if (key := _key(job_id)) is not None:
             if owner is ANYONE:
                 row = self._file.read_one(select, (key,))
-            else:
+            elif owner is None or is_storable(owner):
                 row = self._file.read_one(f"{select} AND owner IS ?", (key, owner))
         if row is None:
             raise JobNotFound(f"no job {job_id}")
