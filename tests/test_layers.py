@@ -25,7 +25,7 @@ LAYERS = [
     ["doubts"],
     ["verdict"],
     ["threads"],
-    ["problem", "deadlines", "handler", "current", "watch", "watchdog", "program"],
+    ["problem", "deadlines", "handler", "current", "watch", "watchdog", "program", "exits"],
     ["settings"],
     ["stores"],
     ["hints", "daemons"],

@@ -34,6 +34,7 @@ from .errors import (
     ShuttingDown,
     StoreUnavailable,
 )
+from .exits import watch_exit
 from .given import number, shown, text
 from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response
@@ -175,6 +176,7 @@ class Jobs:
         """Accept no more jobs, let the running ones end within the drain time, and close."""
         await self.drain()
         await self._stack.aclose()
+        watch_exit()
 
     async def drain(self) -> None:
         """Accept no more jobs, let the running ones end within the drain time, give back the rest.
