@@ -8,6 +8,12 @@ from typing import Any
 
 from .errors import SetupError
 
+#: What is used up where no thread can be started, and how there are more.
+THREAD_LIMIT = (
+    "this user or this container has as many processes and threads as it may. End some, or raise "
+    "the limit: RLIMIT_NPROC (ulimit -u), TasksMax in systemd, pids.max of the control group"
+)
+
 
 def start_daemon(
     name: str,
@@ -24,9 +30,5 @@ def start_daemon(
     try:
         thread.start()
     except RuntimeError as refused:
-        raise error(
-            f"the thread {name} cannot be started ({refused}): this user or this container has as "
-            "many processes and threads as it may. End some, or raise the limit: RLIMIT_NPROC "
-            "(ulimit -u), TasksMax in systemd, pids.max of the control group"
-        ) from refused
+        raise error(f"the thread {name} cannot be started ({refused}): {THREAD_LIMIT}") from refused
     return thread

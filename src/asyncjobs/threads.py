@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .current import RunningJob, running_job
+from .daemons import THREAD_LIMIT
 
 T = TypeVar("T")
 
@@ -24,12 +25,6 @@ logger = logging.getLogger("asyncjobs")
 
 #: Seconds until it is tried again to start a thread, where the system gave none.
 START_RETRY = 0.5
-
-#: What is used up where no thread can be started, and how there are more.
-THREAD_LIMIT = (
-    "the limit on threads is reached: raise it (ulimit -u, TasksMax in systemd, --pids-limit of a "
-    "container), or the one on memory"
-)
 
 
 @dataclass(frozen=True, slots=True)
