@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +89,27 @@ async def test_the_store_goes_on_beside_what_it_cannot_keep(store: str) -> None:
         results = [await jobs.result(job.id, DEADLINE) for job in submitted]
         assert results == list(range(20))
         assert (await jobs.health()).accepting
+
+
+async def test_a_job_that_is_given_back_again_and_again_comes_to_an_end(store: str) -> None:
+    """A job that never ends in time is given back by each program that stops, and is interrupted
+    once it was started `max_starts` times; its result says why."""
+    for start in range(1, 4):
+        jobs = Jobs(store=store, name="app", drain_time=0, max_starts=3)
+        begun = asyncio.Event()
+
+        @jobs.function(name="endless", idempotent=True)
+        async def endless(begun: asyncio.Event = begun) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async with jobs:
+            if start == 1:
+                job_id = (await jobs.submit("endless")).id
+            async with asyncio.timeout(DEADLINE):
+                await begun.wait()
+            assert (await jobs.get(job_id)).attempt == start
+    async with Jobs(store=store, name="app") as after:
+        ended = await after.get(job_id)
+        assert (ended.state, ended.attempt, ended.crashes) == (State.INTERRUPTED, 3, 0)
+        assert b"'max_starts'" in (await after.response(job_id)).body
