@@ -24,6 +24,8 @@ import asyncjobs
 T = TypeVar("T")
 
 TESTS = Path(__file__).parent
+#: Where the tests import `asyncjobs` from.
+SOURCE = Path(asyncjobs.__path__[0]).parent
 #: Nothing here takes a second on an idle machine. So long may it take on a busy one.
 DEADLINE = 30.0
 
@@ -57,6 +59,7 @@ class Server:
         workers: hypercorn's ``--workers``.
         options: more arguments for hypercorn.
         launcher: a command that starts the command given to it as its arguments.
+        source: the folder to import `asyncjobs` from, if not from where the tests have it.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Server:
         workers: int = 1,
         options: Sequence[str] = (),
         launcher: Sequence[str] = (),
+        source: Path | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.store = folder / "jobs.db"
         self._config = {"QUART_JOBS_STORE": f"sqlite:///{self.store}", **(config or {})}
+        self._source = source or SOURCE
         self._command = [
             *launcher,
             *(sys.executable, "-m", "hypercorn", app),
@@ -107,7 +112,7 @@ class Server:
         self._before = self.log() if self._log.exists() else ""
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(TESTS), str(Path(asyncjobs.__path__[0]).parent)]),
+            "PYTHONPATH": os.pathsep.join([str(TESTS), str(self._source)]),
             "PYTHONUNBUFFERED": "1",
             "APP_CONFIG": json.dumps(self._config),
         }

@@ -25,16 +25,16 @@ APPLICATION_ID = 0x414A6F62
 SCHEMA_VERSION = 3
 
 # Of the jobs that are still to be done only, so that their size does not grow with the results.
-# They have the state in front, or SQLite would not look there for the smallest route or worker; as
-# the first goes on with the route, it serves the queries of programs of before as well. There are
-# few suspects or none, so that the last one costs nothing.
+# They have the state in front, or SQLite would not look there for the smallest route or worker.
+# There are few suspects or none, so that the last one costs nothing.
 _INDEXES = f"""
 CREATE INDEX jobs_queued ON jobs (state, route, program, due) WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (state, worker) WHERE state = 'running';
 CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
 """
 
-# Bodies have tables of their own: a scan of the jobs must not read past them.
+# Bodies have tables of their own: a scan of the jobs must not read past them. The index `jobs_to_do`
+# is for programs of before: beside a newer one they would have to sort the queue at each look.
 _SCHEMA = f"""
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY,
@@ -51,7 +51,7 @@ CREATE TABLE jobs (
     attempt INTEGER NOT NULL,
     earlier_attempts INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL,
-    errors INTEGER NOT NULL,
+    errors INTEGER NOT NULL DEFAULT 0,
     worker TEXT,
     cancel_requested INTEGER NOT NULL,
     progress TEXT,
@@ -60,6 +60,7 @@ CREATE TABLE jobs (
     finished REAL,
     expires REAL
 ) STRICT;
+CREATE INDEX jobs_to_do ON jobs (state, route, due) WHERE state = 'queued' OR state = 'running';
 {_INDEXES}
 CREATE INDEX jobs_expiry ON jobs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE requests (
@@ -85,15 +86,15 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-#: What leads from each earlier schema to the next one. Columns and tables are only added, with
-#: defaults: in a rolling deploy, programs that have the store open still write the rows of before.
+#: What leads from each earlier schema to the next one. Columns, tables and indexes are only added,
+#: columns with defaults, and nothing is dropped, renamed or retyped: in a rolling deploy, programs
+#: that have the store open go on with the tables of before.
 _MIGRATIONS = {
     1: "ALTER TABLE jobs ADD COLUMN errors INTEGER NOT NULL DEFAULT 0",
     2: f"""
 ALTER TABLE jobs ADD COLUMN program TEXT;
 ALTER TABLE jobs ADD COLUMN ttl REAL NOT NULL DEFAULT {DEFAULT_TTL};
 ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
-DROP INDEX jobs_to_do;
 {_INDEXES}""",
 }
 

@@ -1,0 +1,63 @@
+"""An app that two releases serve beside each other, each from its own source.
+
+It uses of asyncjobs only what the older one has as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+from quart import Quart
+
+import asyncjobs
+from asyncjobs import QuartJobs, current_job
+
+from . import configuration
+from .signals import Signals
+
+logging.basicConfig(level=logging.INFO)
+app = Quart(__name__)
+app.config.update(configuration())
+jobs = QuartJobs(app)
+signals = Signals(app.config["SIGNALS"])
+RELEASE = app.config["RELEASE"]
+
+if app.config["HINTS_ONLY"]:  # what looks now and then makes up for hints that are not understood
+    asyncjobs.jobs.REREAD_INTERVAL = 3600
+    asyncjobs.sweeper.SWEEP_INTERVAL = 3600
+    asyncjobs.stores.sqlite.neighbours.NET_INTERVAL = 3600
+
+
+@app.get("/source")
+async def source() -> str:
+    return os.path.dirname(asyncjobs.__path__[0])
+
+
+@app.route("/work", methods=["GET", "POST"])
+@jobs.background
+async def work() -> dict[str, Any]:
+    note()
+    await asyncio.sleep(0.01)
+    return {"release": RELEASE}
+
+
+@app.route("/hold/<name>", methods=["GET", "POST"])
+@jobs.background
+async def hold(name: str) -> dict[str, Any]:
+    note()
+    signals.send(f"{name}-started-{current_job.attempt}")
+    try:
+        await signals.arrive(f"{name}-go")
+    except asyncio.CancelledError:
+        signals.send(f"{name}-cancelled")
+        raise
+    return {"release": RELEASE, "attempt": current_job.attempt}
+
+
+def note() -> None:
+    """Write down that this job was started, and by which release."""
+    with open(signals.folder / "ledger", "a") as ledger:
+        ledger.write(f"{current_job.id} {RELEASE}\n")
