@@ -11,11 +11,13 @@ import asyncio
 import json
 import sqlite3
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from apps.signals import DEADLINE, Signals
 from asyncjobs import Jobs, Query
+from asyncjobs.errors import JobNotFound
 from asyncjobs.stores.sqlite import file
 
 COUNT = 100
@@ -47,12 +49,21 @@ async def main() -> None:
         await jobs.submit(hold)
         signals.send(f"{NAME}-is-open")
         await signals.arrive("start")
-        await jobs.cancel((await jobs.submit(endless)).id)
+        cancelled = await jobs.cancel((await jobs.submit(endless)).id)
         submitted = [await jobs.submit(work, number) for number in range(COUNT)]
         tell([await jobs.result(job.id, DEADLINE) for job in submitted])
+        await forgotten(cancelled.id)
         await signals.arrive("let-go")
         held = await jobs.find(Query(routes=frozenset({"hold"})))
         tell([await jobs.result(job.id, DEADLINE) for job in held])
+
+
+async def forgotten(job_id: str) -> None:
+    """Return once a sweep has removed the job."""
+    with suppress(JobNotFound):
+        async with asyncio.timeout(DEADLINE):
+            while await jobs.get(job_id):
+                await asyncio.sleep(0.01)
 
 
 def tell(results: list[Any]) -> None:
