@@ -1,18 +1,21 @@
-"""What differs between Quart 0.22 and 0.23: some methods take the context now."""
+"""What differs between Quart 0.22 and 0.23, where methods take the context; and a look inside."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import quart
 from quart import Quart, Request
 from quart.typing import ResponseReturnValue
+from quart.utils import run_sync_iterable
 from quart.wrappers.request import Body
 from werkzeug.exceptions import HTTPException
 
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
+_RUN_SYNC_ITERABLE = getattr(run_sync_iterable(iter(())), "ag_code", None)
 
 
 def current_request() -> Request:
@@ -45,6 +48,19 @@ def is_complete(body: Body) -> bool:
     """Whether all of a request's body has arrived; False also where Quart does not tell."""
     complete: asyncio.Event | None = getattr(body, "_complete", None)
     return complete is not None and complete.is_set()
+
+
+def sync_iterator_of(iterator: AsyncIterator[Any]) -> Iterator[Any] | None:
+    """What Quart has wrapped into this `iterator`, to be read in asyncio's own threads.
+
+    None if it has wrapped nothing, or if it cannot be told.
+    """
+    wrapper: Any = iterator
+    if _RUN_SYNC_ITERABLE is None or getattr(wrapper, "ag_code", None) is not _RUN_SYNC_ITERABLE:
+        return None
+    frame = wrapper.ag_frame  # None once it has been read to its end
+    wrapped: Iterator[Any] | None = None if frame is None else frame.f_locals.get("iterable")
+    return wrapped
 
 
 def log_exception(app: Quart, error: BaseException) -> None:

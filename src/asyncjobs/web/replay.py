@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -15,7 +14,6 @@ from quart import Quart
 from quart.signals import got_request_exception
 from quart.typing import ResponseTypes
 from quart.utils import encode_headers
-from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
@@ -24,8 +22,9 @@ from ..errors import HandlerGone, ResponseTooLarge
 from ..job import Request, Response
 from ..outcome import Outcome, Raised, Unusable
 from ..threads import Threads
-from .body import LimitedBytes, OverLimit, keep_body
+from .body import OverLimit, keep_body
 from .compat import handle_user_exception, log_exception
+from .draining import drain
 from .headers import (
     ReadyHeaders,
     storable_request_headers,
@@ -169,20 +168,12 @@ class Replay:
             result = call()
         if inspect.isawaitable(result):
             result = await result
-        return await self._drain(result)
-
-    async def _drain(self, result: Any) -> Any:
-        """A sync generator is run in our threads; Quart would do it in asyncio's own."""
-        body, *rest = result if isinstance(result, tuple) else (result,)
-        if not inspect.isgenerator(body):
-            return result
-        drained = await self.threads.run(partial(_collect, body, self.max_response))
-        return (drained, *rest) if rest else drained
+        return result
 
     async def _capture(self, response: ResponseTypes) -> Response:
+        body = await drain(response, self.max_response, self.threads, threaded=self.threaded)
         if not 200 <= response.status_code <= 599:
             raise ValueError(f"{response.status_code} is not the status of a result")
-        body = await _body_of(response, self.max_response)
         headers = storable_response_headers(encode_headers(response.headers))
         return Response(response.status_code, headers, body)
 
@@ -215,30 +206,6 @@ class Replay:
         except Exception as in_handler:
             log_exception(self.app, in_handler)
             return server_error
-
-
-def _collect(generator: Any, limit: int) -> bytes:
-    collected = LimitedBytes(limit)
-    for item in generator:
-        collected.add(item.encode() if isinstance(item, str) else item)
-    return collected.joined()
-
-
-async def _body_of(response: ResponseTypes, limit: int) -> bytes:
-    if isinstance(response, quart.Response) and isinstance(response.response, DataBody):
-        body = response.response  # nearly every response has one, and needs no loop
-        if body.end - body.begin > limit:
-            raise OverLimit
-        return body.data[body.begin : body.end]
-    collected = LimitedBytes(limit)
-    if isinstance(response, quart.Response):
-        async for chunk in response.iter_encode():
-            collected.add(chunk)
-    else:  # werkzeug's own, such as that of an HTTPException
-        with closing(response):
-            for chunk in response.iter_encoded():
-                collected.add(chunk)
-    return collected.joined()
 
 
 async def _no_push(path: str, headers: Headers) -> None:
