@@ -33,8 +33,8 @@ CREATE INDEX jobs_running ON jobs (state, worker) WHERE state = 'running';
 CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
 """
 
-# Bodies have tables of their own: a scan of the jobs must not read past them. The index `jobs_to_do`
-# is for programs of before: beside a newer one they would have to sort the queue at each look.
+# Bodies have tables of their own: a scan of the jobs must not read past them. The index
+# `jobs_to_do` is for programs of before: they would have to sort the queue at each look.
 _SCHEMA = f"""
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY,
