@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from quart import Quart
 
-from asyncjobs import Jobs, QuartJobs, State
+from asyncjobs import Jobs, QuartJobs, State, current_job
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.store import Liveness
 from asyncjobs.stores import SqliteStore
@@ -97,3 +97,28 @@ async def test_a_job_of_this_process_is_stopped(path: Path, memory: bool) -> Non
         job = await jobs.submit(wait)
         assert (await jobs.cancel(job.id)).cancel_requested
         assert (await jobs.wait(job.id, DEADLINE)).state is State.CANCELLED
+
+
+async def test_a_handler_that_cleans_up_is_not_cancelled_once_more() -> None:
+    """A handler that has seen that it shall stop, or was cancelled, can await what it has to do."""
+    jobs = Jobs(store="memory:")
+    begun, cleaned_up = asyncio.Event(), asyncio.Event()
+
+    @jobs.function
+    async def look() -> None:
+        begun.set()
+        try:
+            while True:
+                current_job.check_cancelled()
+                await asyncio.sleep(0)
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            cleaned_up.set()
+
+    async with jobs:
+        job = await jobs.submit(look)
+        await begun.wait()
+        await jobs.cancel(job.id)
+        assert (await jobs.wait(job.id, DEADLINE)).state is State.CANCELLED
+    assert cleaned_up.is_set()

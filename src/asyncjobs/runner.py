@@ -201,11 +201,14 @@ class Runner:
         run.stopped = Stopped(reason)
         run.current.stop()
         if run.handler.threaded:
+            # A thread cannot be cancelled. It is left the time to see for itself that it shall stop.
             run.current.stop_waits()
-        # A thread cannot be cancelled. It is left the time to see for itself that it shall stop.
-        cancel_after = STOP_GRACE if run.handler.threaded else 0.0
-        run.loop.call_later(cancel_after, self._cancel, run)
-        run.loop.call_later(cancel_after + STOP_GRACE, self._abandon, run, run.stopped)
+            run.loop.call_later(STOP_GRACE, self._cancel, run)
+            run.loop.call_later(2 * STOP_GRACE, self._abandon, run, run.stopped)
+        else:
+            # Now, and not a moment later, when it may have seen it and be cleaning up.
+            self._cancel(run)
+            run.loop.call_later(STOP_GRACE, self._abandon, run, run.stopped)
 
     def stop_all(self, reason: JobFailure) -> None:
         """Stop every handler that runs here."""
