@@ -44,6 +44,16 @@ def reach_after(reach: int, taken: list[bool]) -> int:
     return max(reach - 1, 1)
 
 
+def starting_order(suspects: list[Job], healthy: list[Job], random: random.Random) -> list[Job]:
+    """The queued jobs to start, as far as there are slots, out of all that may be started now.
+
+    Of the suspects it is one: when that takes the process down, it takes no other suspect with it,
+    which would be convicted for what it has not done. Which one is left to chance, as the first in
+    the queue might be the first for ever. It goes before the healthy: they never let it in.
+    """
+    return [*([random.choice(suspects)] if suspects else []), *healthy]
+
+
 class LocalEngine(Engine):
     """Runs as many jobs at a time as there are slots; the others wait in the store.
 
@@ -202,8 +212,9 @@ class LocalEngine(Engine):
         if not ready:
             return
         claims = []
-        suspect = await self._find_suspect(ready)
-        for job in [*suspect, *await self._find_due(ready, sum(free.values()))]:
+        suspects = await self._find_suspects(ready)
+        healthy = await self._find_due(ready, sum(free.values()))
+        for job in starting_order(suspects, healthy, self._random):
             handler = self._handlers[job.route]
             if (slot := self._slots.take(handler, suspect=job.is_suspect)) is not None:
                 claims.append(self._claim(job, slot))
@@ -213,20 +224,14 @@ class LocalEngine(Engine):
         taken = await asyncio.gather(*claims)
         self._reach = reach_after(self._reach, taken)
 
-    async def _find_suspect(self, routes: frozenset[str]) -> list[Job]:
-        """The queued job that may take this process down, if one may be run now.
-
-        Only one at a time, so that when it does, it takes no other suspect with it: those would be
-        convicted for what they have not done. Which one is left to chance, as the first in the
-        queue might be the first for ever. It goes before all others: they never let it in.
-        """
+    async def _find_suspects(self, routes: frozenset[str]) -> list[Job]:
+        """The queued jobs of these routes that may take this process down; none while one runs."""
         if self._slots.has_suspect:
             return []
         query = Query(
             states=frozenset({State.QUEUED}), routes=routes, suspects=True, limit=SUSPECTS
         )
-        due = self._due(await self._store.find(query))
-        return [self._random.choice(due)] if due else []
+        return self._due(await self._store.find(query))
 
     async def _find_due(self, routes: frozenset[str], limit: int) -> list[Job]:
         """Queued jobs of these routes, without suspects.

@@ -49,8 +49,11 @@ class Slots:
         return max(self._room(handler) - returning, 0)
 
     def take(self, handler: Handler, *, suspect: bool = False) -> Slot | None:
-        """A slot for a job, if there is one: with a thread that is there, where it takes one."""
-        if not self.free(handler):
+        """A slot for a job, if there is one: with a thread that is there, where it takes one.
+
+        There is none for a suspect beside another one, which may just have come back from a wait.
+        """
+        if not self.free(handler) or (suspect and self.has_suspect):
             return None
         if handler.threaded and not self.threads.reserve(self._threaded):
             return None
