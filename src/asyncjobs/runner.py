@@ -201,7 +201,7 @@ class Runner:
         run.stopped = Stopped(reason)
         run.current.stop()
         if run.handler.threaded:
-            # A thread cannot be cancelled. It is left the time to see for itself that it shall stop.
+            # A thread cannot be cancelled. It is left time to see for itself that it shall stop.
             run.current.stop_waits()
             run.loop.call_later(STOP_GRACE, self._cancel, run)
             run.loop.call_later(2 * STOP_GRACE, self._abandon, run, run.stopped)
