@@ -18,8 +18,9 @@ import enum
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
@@ -40,12 +41,24 @@ class _Anyone(enum.Enum):
 ANYONE: Final = _Anyone.ANYONE
 Owner = str | None | Literal[_Anyone.ANYONE]
 
+#: A store deals its jobs into so many shares at most.
+MAX_SHARES = 256
+
 #: The hint that something changed, but it is not known what.
 SOMETHING: Final = ""
 #: The hint that another process has queued jobs, which may be started here.
 QUEUED: Final = "queued"
 #: The hint that another process has changed a job that is run here: to have it stop, for one.
 OVERRULED: Final = "overruled"
+
+
+def share_of(number: int, shares: int) -> int:
+    """Which of so many shares the job is in that came as this one into its store.
+
+    A hash (Knuth, The Art of Computer Programming 3, 6.4): dealt in turn, the jobs of a route that
+    is every other one's would all be in every other share.
+    """
+    return (number * 40503 & 0xFFFF) * shares >> 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +68,15 @@ class Query:
     Attributes:
         program: the jobs of this program, and those that belong to anybody.
         suspects: whether they may be the reason why their processes died; see `Job.is_suspect`.
+        share: of as many shares as `shares` says, into which a store deals the jobs by chance, but
+            always alike, so that processes which take different ones do not meet.
         limit: so many are found at most.
+        limits: so many of each of these routes are found at most; the older ones, and before any
+            are left out by `skip`.
         skip: so many of the oldest are left out.
 
     Raises:
-        TypeError, ValueError: limit or skip is no such number.
+        TypeError, ValueError: a limit, a share or skip is no such number.
     """
 
     states: frozenset[State] | None = None
@@ -70,15 +87,22 @@ class Query:
     owner: Owner = ANYONE
     worker: str | None = None
     cancel_requested: bool | None = None
+    share: int = 0
+    shares: int = 1
     limit: int = 100
+    limits: Mapping[str, int] | None = None
     skip: int = 0
 
     def __post_init__(self) -> None:
+        whole("shares", self.shares, least=1, most=MAX_SHARES)
+        whole("share", self.share, least=0, most=self.shares - 1)
         whole("limit", self.limit, least=0)
         whole("skip", self.skip, least=0)
+        for route, limit in (self.limits or {}).items():
+            whole(f"the limit of {route}", limit, least=0)
 
     def matches(self, job: Job) -> bool:
-        """Whether `job` is one of those asked for, `limit` and `skip` aside."""
+        """Whether `job` is one of those asked for; limits, `share` and `skip` aside."""
         return (
             (self.states is None or job.state in self.states)
             and (self.routes is None or job.route in self.routes)
@@ -89,6 +113,22 @@ class Query:
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
         )
+
+    def cut(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those of the jobs, which are in order, that `limit`, `limits` and `skip` leave."""
+        if self.limits is not None:
+            jobs = _at_most(self.limits, jobs)
+        return list(islice(islice(jobs, self.skip, None), self.limit))
+
+
+def _at_most(limits: Mapping[str, int], jobs: Iterable[Job]) -> Iterator[Job]:
+    left = dict(limits)
+    for job in jobs:
+        if job.route in left:
+            if not left[job.route]:
+                continue
+            left[job.route] -= 1
+        yield job
 
 
 class Liveness(enum.Enum):

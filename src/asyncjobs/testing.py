@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -311,6 +312,66 @@ class StoreContract:
             assert await store.find(query) == all_found[1:]
             assert await store.find(replace(query, limit=2)) == all_found[1:3]
 
+    async def test_find_no_more_of_a_route_than_its_limit(self, store: Store) -> None:
+        """Where a route has a limit, its oldest jobs are found and then those of others, whosever
+        they are; none is left out by it that would have been found without the surplus."""
+        queued = [
+            await store.add(
+                a_job(created=NOW + number, route=route, program=program, crashes=crashes), REQUEST
+            )
+            for number, (route, program, crashes) in enumerate(
+                [
+                    *[("report", "ours", 0), ("report", None, 0), ("report", "theirs", 0)],
+                    *[("report", "ours", 2), ("other", "ours", 0), ("report", None, 2)],
+                    *[("other", None, 0), ("other", "ours", 0), ("third", "ours", 0)],
+                ]
+            )
+        ]
+        ours = [job for job in queued if job.program != "theirs"]
+        running = await store.add(
+            a_job(created=NOW + 9, program="ours").start(store.worker, NOW), REQUEST
+        )
+
+        async def found(**fields: Any) -> list[Job]:
+            return await store.find(Query(**fields))
+
+        states = frozenset({State.QUEUED})
+        for fields, expected in (
+            ({"states": states, "program": "ours"}, ours),
+            ({"states": states}, queued),
+            ({"program": "ours"}, [*ours, running]),
+            ({}, [*queued, running]),
+        ):
+            for limits in ({"report": 1}, {"report": 2, "other": 1}, {"report": 0}, {"x": 1}, {}):
+                left = dict(limits)
+                most = [job for job in expected if _takes_one(left, job.route)]
+                assert await found(**fields, limits=limits) == most
+                assert await found(**fields, limits=limits, limit=2) == most[:2]
+                assert await found(**fields, limits=limits, limit=1, skip=2) == most[2:3]
+        some = frozenset({"report", "third"})
+        limited = {"routes": some, "limits": {"report": 1, "other": 1}, "suspects": False}
+        assert await found(states=states, program="ours", **limited) == [queued[0], queued[8]]
+
+    async def test_shares_of_what_is_found(self, store: Store) -> None:
+        """Each job is in one share, in the same whenever it is asked, and no share has nearly all
+        of many; so also of a route whose jobs have come in turn with those of others."""
+        jobs = [
+            await store.add(a_job(route=f"route {n % 4}", created=NOW - n % 9), REQUEST)
+            for n in range(400)
+        ]
+        query = Query(states=frozenset({State.QUEUED}), program="ours", limit=1000)
+        for asked, expected in ((query, 400), (replace(query, routes=frozenset({"route 1"})), 100)):
+            all_found = await store.find(asked)
+            shares = [await store.find(replace(asked, share=n, shares=4)) for n in range(4)]
+            assert shares == [
+                [job for job in all_found if job in share] for share in map(frozenset, shares)
+            ]
+            assert sorted(chain(*shares)) == sorted(all_found)
+            assert len(all_found) == expected
+            assert max(map(len, shares)) < expected / 2
+            assert await store.find(replace(asked, share=3, shares=4, limit=7)) == shares[3][:7]
+        assert len(await store.find(Query(limit=1000))) == len(jobs)
+
     async def test_purge(self, store: Store) -> None:
         """Final jobs that have expired are forgotten with their bodies; all others stay."""
         finished = []
@@ -417,6 +478,12 @@ class StoreContract:
     def test_a_presence_names_its_process(self) -> None:
         """Two presences of one process tell that they are."""
         assert Presence("app", None).process == Presence(None, None).process == this_process()
+
+
+def _takes_one(left: dict[str, int], route: str) -> bool:
+    """Whether there is one left of this route; then it is taken."""
+    left[route] = left.get(route, 1000) - 1
+    return left[route] >= 0
 
 
 async def _next_of(changes: AsyncIterator[str], job_id: str) -> bool:

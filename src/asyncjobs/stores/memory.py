@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import secrets
+from bisect import bisect_left, insort
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from heapq import merge
+from itertools import count
+from typing import NamedTuple
 
 from ..errors import Conflict, JobNotFound
 from ..hints import Hints
 from ..job import Job, Request, Response, State
-from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store
+from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store, share_of
+
+
+class _Shelf(NamedTuple):
+    """Where a job is found: the jobs of a shelf are in order, so that none has to be looked for."""
+
+    state: State
+    route: str
+    program: str | None
+    is_suspect: bool
+
+
+class _Place(NamedTuple):
+    """What the jobs of a shelf are ordered by: those that are due alike, as they came."""
+
+    due: float
+    number: int
+    id: str
 
 
 class MemoryStore(Store):
@@ -17,6 +39,9 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self.worker = secrets.token_hex(8)
         self._jobs: dict[str, Job] = {}
+        self._numbers: dict[str, int] = {}
+        self._next_number = count()
+        self._shelves: dict[_Shelf, list[_Place]] = {}
         self._requests: dict[str, Request] = {}
         self._responses: dict[str, Response] = {}
         self._strays: set[str] = set()
@@ -49,9 +74,16 @@ class MemoryStore(Store):
             raise JobNotFound(f"no response of a job {job_id}") from None
 
     async def find(self, query: Query) -> list[Job]:
-        found = [job for job in self._jobs.values() if query.matches(job)]
-        found.sort(key=lambda job: job.due)  # stable: first come, first found
-        return found[query.skip : query.skip + query.limit]
+        asked = replace(query, owner=ANYONE, worker=None, cancel_requested=None)
+        # All of a shelf agree in what is asked there.
+        shelves = [
+            shelf for shelf in self._shelves.values() if asked.matches(self._jobs[shelf[0].id])
+        ]
+        places = merge(*shelves)  # no more of it is looked at than is taken
+        share = (
+            self._jobs[at.id] for at in places if share_of(at.number, query.shares) == query.share
+        )
+        return query.cut(filter(query.matches, share))
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         stored = self._jobs.get(old.id)
@@ -66,22 +98,28 @@ class MemoryStore(Store):
 
     async def purge(self, before: float) -> int:
         expired = [
-            job.id
-            for job in self._jobs.values()
-            if job.state.is_final and job.expires is not None and job.expires < before
+            job
+            for shelf, places in self._shelves.items()
+            if shelf.state.is_final
+            for job in (self._jobs[at.id] for at in places)
+            if job.expires is not None and job.expires < before
         ]
-        for job_id in expired:
-            del self._jobs[job_id]
-            self._requests.pop(job_id, None)
-            self._responses.pop(job_id, None)
+        for job in expired:
+            self._take_from_shelf(self._jobs.pop(job.id))
+            del self._numbers[job.id]
+            self._requests.pop(job.id, None)
+            self._responses.pop(job.id, None)
         return len(expired)
 
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
 
     async def programs(self) -> frozenset[str]:
-        to_do = [job for job in self._jobs.values() if not job.state.is_final]
-        return frozenset(job.program for job in to_do if job.program is not None)
+        return frozenset(
+            shelf.program
+            for shelf in self._shelves
+            if shelf.program is not None and not shelf.state.is_final
+        )
 
     async def liveness(self, worker: str) -> Liveness:
         # Whoever else ran jobs of this store would have taken it along.
@@ -97,8 +135,26 @@ class MemoryStore(Store):
         return []
 
     def _keep(self, job: Job) -> None:
+        if job.id in self._jobs:
+            self._take_from_shelf(self._jobs[job.id])
+        else:
+            self._numbers[job.id] = next(self._next_number)
         self._jobs[job.id] = job
+        insort(self._shelves.setdefault(_shelf_of(job), []), self._place_of(job))
         if job.state is State.RUNNING and job.worker != self.worker:
             self._strays.add(job.id)
         else:
             self._strays.discard(job.id)
+
+    def _take_from_shelf(self, job: Job) -> None:
+        shelf = self._shelves[_shelf_of(job)]
+        del shelf[bisect_left(shelf, self._place_of(job))]
+        if not shelf:
+            del self._shelves[_shelf_of(job)]
+
+    def _place_of(self, job: Job) -> _Place:
+        return _Place(job.due, self._numbers[job.id], job.id)
+
+
+def _shelf_of(job: Job) -> _Shelf:
+    return _Shelf(job.state, job.route, job.program, job.is_suspect)

@@ -2,43 +2,104 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
+from ...given import MAX_INT
 from ...job import SUSPECT_CRASHES, State
 from ...store import ANYONE, Query
+from .rows import JOB_COLUMNS
+
+# Whether there is any suspect at all: mostly there is none. In the words of its index, which SQLite
+# would not choose.
+_ANY_SUSPECT = (
+    "EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_suspect"
+    f" WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES})"
+)
+# `share_of` in SQL.
+_IN_SHARE = "(seq * 40503 & 65535) * :shares >> 16 = :share"
 
 
-def where(query: Query, route: str | None, state: State | None) -> tuple[str, list[Any]]:
-    """The condition, with its values, for those in one state and of one route; None for any."""
-    conditions = ["TRUE"]
-    values: list[Any] = []
-    if state is not None:
-        # In words: SQLite uses a partial index only where it sees that its condition holds.
-        conditions.append(f"state = '{state.value}'")
-    if route is not None:
-        conditions.append("route = ?")
-        values.append(route)
+def select(query: Query, state: State | None, limit: int, skip: int) -> tuple[str, dict[str, Any]]:
+    """The jobs in this state, or in any, oldest due first; `limits` aside.
+
+    The rows end with what they are ordered by. Reads all that match, but for what indexes leave
+    out.
+    """
+    conditions, values = _where(query, state)
+    if query.routes is not None:
+        conditions.append("route IN (SELECT value FROM json_each(:routes))")
+        values["routes"] = json.dumps(sorted(query.routes))
+    if query.not_routes is not None:
+        conditions.append("route NOT IN (SELECT value FROM json_each(:not_routes))")
+        values["not_routes"] = json.dumps(sorted(query.not_routes))
     if query.program is not None:
-        conditions.append("(program = ? OR program IS NULL)")
-        values.append(query.program)
+        conditions.append("(program = :program OR program IS NULL)")
+        values["program"] = query.program
     if query.suspects is not None:
-        # In words, for the index of the suspects.
         conditions.append(f"crashes {'>=' if query.suspects else '<'} {SUSPECT_CRASHES}")
-    if query.owner is not ANYONE:
-        conditions.append("owner IS ?")
-        values.append(query.owner)
-    if query.worker is not None:
-        conditions.append("worker = ?")
-        values.append(query.worker)
-    if query.cancel_requested is not None:
-        conditions.append("cancel_requested = ?")
-        values.append(query.cancel_requested)
-    return " AND ".join(conditions), values
+    sql = (
+        f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE {' AND '.join(conditions)}"
+        " ORDER BY due, seq LIMIT :limit OFFSET :skip"
+    )
+    return sql, values | _page(limit, skip)
+
+
+def select_heads(
+    query: Query, state: State, routes: Mapping[str, int], limit: int, skip: int
+) -> tuple[str, dict[str, Any]]:
+    """The same, where an index has the jobs of each queue in order: reads no more than it gives.
+
+    A queue is what one route has of one program, or of nobody's, suspects apart. The queues are
+    merged: `merged` has the head of each, of which SQLite takes the oldest out, one at a time, and
+    puts in what is behind it in its queue.
+
+    Args:
+        routes: how many are wanted of each queue of these routes at most.
+    """
+    conditions, values = _where(query, state)
+    conditions += ["route = at.route", f"(crashes >= {SUSPECT_CRASHES}) = at.suspect"]
+    if query.program is not None:
+        conditions.append("program IS at.program")
+    of_queue = f"SELECT seq FROM jobs WHERE {' AND '.join(conditions)}"
+    sql = f"""
+WITH RECURSIVE
+queue (route, room, program, suspect) AS (
+    SELECT routes.key, routes.value, programs.value, suspects.value
+    FROM json_each(:programs) AS programs
+    CROSS JOIN json_each(:suspects) AS suspects
+    CROSS JOIN json_each(:routes) AS routes
+    WHERE {_ANY_SUSPECT if state is State.QUEUED and query.suspects else "TRUE"}
+),
+merged (due, seq, route, room, program, suspect) AS (
+    SELECT jobs.due, jobs.seq, at.*
+    FROM queue AS at CROSS JOIN jobs
+    ON jobs.seq = ({of_queue} ORDER BY due, seq LIMIT 1)
+    UNION ALL
+    SELECT jobs.due, jobs.seq, at.route, at.room - 1, at.program, at.suspect
+    FROM merged AS at CROSS JOIN jobs
+    ON jobs.seq = coalesce(
+        ({of_queue} AND due = at.due AND seq > at.seq ORDER BY seq LIMIT 1),
+        ({of_queue} AND due > at.due ORDER BY due, seq LIMIT 1)
+    )
+    WHERE at.room > 1
+    ORDER BY 1, 2 LIMIT :limit OFFSET :skip
+)
+SELECT {", ".join(f"jobs.{column}" for column in JOB_COLUMNS.split(", "))}, jobs.due, jobs.seq
+FROM merged CROSS JOIN jobs USING (seq)"""
+    values |= {
+        "routes": json.dumps({route: min(room, MAX_INT) for route, room in routes.items() if room}),
+        "programs": json.dumps([None] if query.program is None else [query.program, None]),
+        "suspects": json.dumps([0, 1] if query.suspects is None else [int(query.suspects)]),
+    }
+    return sql, values | _page(limit, skip)
 
 
 def select_routes(state: State) -> str:
-    """All routes of the jobs in one state, by one step through the index for each."""
-    return _each("route", f"FROM jobs WHERE state = '{state.value}'")
+    """All routes but `others` of the jobs in one state, by one step through the index for each."""
+    routes = _each("route", f"FROM jobs WHERE state = '{state.value}'")
+    return f"{routes} AND value NOT IN (SELECT value FROM json_each(:others))"
 
 
 def select_programs() -> str:
@@ -62,3 +123,29 @@ def _each(column: str, of: str) -> str:
         " FROM found WHERE value IS NOT NULL)"
         " SELECT value FROM found WHERE value IS NOT NULL"
     )
+
+
+def _where(query: Query, state: State | None) -> tuple[list[str], dict[str, Any]]:
+    """The conditions, with their values, that say nothing of routes, programs and suspects."""
+    conditions = ["TRUE"]
+    values: dict[str, Any] = {}
+    if state is not None:
+        # In words: SQLite uses a partial index only where it sees that its condition holds.
+        conditions.append(f"state = '{state.value}'")
+    if query.owner is not ANYONE:
+        conditions.append("owner IS :owner")
+        values["owner"] = query.owner
+    if query.worker is not None:
+        conditions.append("worker = :worker")
+        values["worker"] = query.worker
+    if query.cancel_requested is not None:
+        conditions.append("cancel_requested = :cancel_requested")
+        values["cancel_requested"] = query.cancel_requested
+    if query.shares > 1:
+        conditions.append(_IN_SHARE)
+        values |= {"share": query.share, "shares": query.shares}
+    return conditions, values
+
+
+def _page(limit: int, skip: int) -> dict[str, int]:
+    return {"limit": min(limit, MAX_INT), "skip": skip}

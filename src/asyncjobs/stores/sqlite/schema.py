@@ -28,7 +28,8 @@ SCHEMA_VERSION = 3
 # They have the state in front, or SQLite would not look there for the smallest route or worker.
 # There are few suspects or none, so that the last one costs nothing.
 _INDEXES = f"""
-CREATE INDEX jobs_queued ON jobs (state, route, program, due) WHERE state = 'queued';
+CREATE INDEX jobs_queued ON jobs (state, route, program, (crashes >= {SUSPECT_CRASHES}), due)
+    WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (state, worker) WHERE state = 'running';
 CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -14,14 +15,20 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import Conflict, JobNotFound, StoreLocked, StoreUnavailable
-from ...given import MAX_INT, is_storable, whole
+from ...given import is_storable, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
 from ...store import ANYONE, SOMETHING, Liveness, Orphan, Owner, Presence, Query, Store
 from .file import OpenFile
 from .locks import LOCK_TIMEOUT
 from .neighbours import Neighbours
-from .queries import select_programs, select_routes, select_workers, where
+from .queries import (
+    select,
+    select_heads,
+    select_programs,
+    select_routes,
+    select_workers,
+)
 from .rows import (
     CHANGING_JOB_COLUMNS,
     JOB_COLUMNS,
@@ -172,20 +179,22 @@ class SqliteStore(Store):
         return job, response_from_row(response) if job.state.is_final else None
 
     async def find(self, query: Query) -> list[Job]:
-        # Each route by itself: the index then gives its oldest jobs at once, however many queue.
-        routes = self._routes(query)
-        states = [None] if query.states is None else sorted(query.states)
-        # To skip within the index costs next to nothing, but it takes that all are in one place.
-        skip = query.skip if len(routes) == len(states) == 1 else 0
-        left = query.skip - skip
-        found: list[tuple[Any, ...]] = []
-        for route in routes:
-            for state in states:
-                condition, values = where(query, route, state)
-                page = min(query.limit + left, MAX_INT), skip
-                found += self._file.read(f"{_FIND} {condition} {_OLDEST}", (*values, *page))
-        found.sort(key=lambda row: row[-2:])
-        return [job_from_row(row) for row in found[left : left + query.limit]]
+        states: list[State] | list[None] = [None]
+        if query.states is not None or query.limits is not None:
+            states = sorted(State if query.states is None else query.states)
+        if len(states) == 1 and query.limits is None:
+            # To skip within the index costs next to nothing, but it takes that all are in one.
+            rows = self._oldest(query, states[0], query.limit, query.skip)
+            return [job_from_row(row) for row in rows]
+        wanted = query.skip + query.limit
+        while True:
+            rows = [row for state in states for row in self._oldest(query, state, wanted)]
+            rows.sort(key=lambda row: row[-2:])
+            found = query.cut(map(job_from_row, rows))
+            if len(found) == query.limit or len(rows) < wanted:
+                return found
+            # A route's limit holds for each of its queues, and there was more than one.
+            wanted *= 2
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         key = bytes.fromhex(old.id)
@@ -235,7 +244,7 @@ class SqliteStore(Store):
     async def programs(self) -> frozenset[str]:
         read = self._file.read
         found = read("SELECT DISTINCT program FROM jobs WHERE state = 'running'")
-        for (route,) in read(select_routes(State.QUEUED)):
+        for (route,) in read(select_routes(State.QUEUED), {"others": "[]"}):
             found += read(select_programs(), {"route": route})
         return frozenset(program for (program,) in found if program is not None)
 
@@ -295,12 +304,25 @@ class SqliteStore(Store):
         rows = self._file.read(_RUN_BY, (worker, ORPHANS_CHUNK, 0))
         return [job_from_row(row) for row in rows]
 
-    def _routes(self, query: Query) -> list[str] | list[None]:
-        if query.not_routes is None:
-            return [None] if query.routes is None else sorted(query.routes)
-        states = sorted(State if query.states is None else query.states)
-        found = {row[0] for state in states for row in self._file.read(select_routes(state))}
-        return sorted((found if query.routes is None else query.routes) - query.not_routes)
+    def _oldest(
+        self, query: Query, state: State | None, limit: int, skip: int = 0
+    ) -> list[tuple[Any, ...]]:
+        """The rows of the oldest jobs in a state, or in any; limits are for each queue."""
+        read = self._file.read
+        in_order = state is State.QUEUED and query.program is not None  # in the index
+        if state is None or not (in_order or query.limits is not None):
+            return read(*select(query, state, limit, skip))
+        limits = query.limits or {}
+        routes = {route: limits.get(route, limit + skip) for route in self._routes(query, state)}
+        rows = read(*select_heads(query, state, routes, limit, skip))
+        return sorted(rows, key=lambda row: row[-2:])  # they are already, but SQL promises nothing
+
+    def _routes(self, query: Query, state: State) -> frozenset[str]:
+        if query.routes is not None:
+            return query.routes - (query.not_routes or frozenset())
+        others = json.dumps(sorted(query.not_routes or ()))
+        found = self._file.read(select_routes(state), {"others": others})
+        return frozenset(route for (route,) in found)
 
     async def _read_job(self, select: str, job_id: str, owner: Owner) -> tuple[Any, ...]:
         if (write := self._file.commits.unsettled(job_id)) is not None:
