@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -208,12 +209,19 @@ class LocalEngine(Engine):
     async def _start_queued(self) -> None:
         """Claim and start what the slots allow, oldest first."""
         free = {route: self._slots.free(self._handlers[route]) for route in self._queued}
-        ready = frozenset(route for route, slots in free.items() if slots)
+        ready = {route: slots for route, slots in free.items() if slots}
         if not ready:
             return
+        suspects = await self._find_suspect(frozenset(ready))
+        healthy = []
+        # Tasks and threads apart, so that no more is read than can start.
+        for threaded in (False, True):
+            limits = {route: ready[route] for route in ready if self._runs(route, threaded)}
+            taken = sum(self._runs(job.route, threaded) for job in suspects)
+            limit = self._slots.free_in_all(threaded=threaded) - taken
+            if limits and limit > 0:
+                healthy += await self._find_due(limits, limit)
         claims = []
-        suspects = await self._find_suspects(ready)
-        healthy = await self._find_due(ready, sum(free.values()))
         for job in starting_order(suspects, healthy, self._random):
             handler = self._handlers[job.route]
             if (slot := self._slots.take(handler, suspect=job.is_suspect)) is not None:
@@ -221,33 +229,56 @@ class LocalEngine(Engine):
             else:
                 self._queued.add(job.route)
         # Together, so that all the claims are one transaction.
-        taken = await asyncio.gather(*claims)
-        self._reach = reach_after(self._reach, taken)
+        self._reach = reach_after(self._reach, await asyncio.gather(*claims))
 
-    async def _find_suspects(self, routes: frozenset[str]) -> list[Job]:
-        """The queued jobs of these routes that may take this process down; none while one runs."""
+    def _runs(self, route: str, threaded: bool) -> bool:
+        return self._handlers[route].threaded == threaded
+
+    async def _find_suspect(self, routes: frozenset[str]) -> list[Job]:
+        """A queued job of these routes that may take this process down; none while one runs.
+
+        It is chosen by chance, as for `starting_order`, but where the others need not be read.
+        """
         if self._slots.has_suspect:
             return []
-        query = Query(
-            states=frozenset({State.QUEUED}), routes=routes, suspects=True, limit=SUSPECTS
-        )
-        return self._due(await self._store.find(query))
+        query = Query(states=frozenset({State.QUEUED}), routes=routes, suspects=True, limit=1)
+        oldest = self._due(await self._store.find(query))
+        # Each of those that are due is as likely as any other: where there is none, there is none
+        # further on either, and it is tried again among those before.
+        among = SUSPECTS
+        while oldest and (place := self._random.randrange(among)) > 0:
+            if due := self._due(await self._store.find(replace(query, skip=place))):
+                return due
+            among = place
+        return oldest
 
-    async def _find_due(self, routes: frozenset[str], limit: int) -> list[Job]:
+    async def _find_due(self, limits: Mapping[str, int], limit: int) -> list[Job]:
         """Queued jobs of these routes, without suspects.
 
         They are the oldest, unless other processes take the oldest as well.
+
+        Args:
+            limits: how many of each route can start, and so none that cannot.
+            limit: how many can start of all of them together.
         """
-        self._queued -= routes  # before the read: what is added meanwhile is looked for again
-        query = Query(states=frozenset({State.QUEUED}), routes=routes, suspects=False, limit=limit)
-        if (share := self._random.randrange(self._reach)) > 0:
-            queued = await self._store.find(replace(query, skip=share * limit))
-            if len(queued) == limit and is_due(queued[-1], self._clock()):
-                self._queued |= routes
-                return queued
+        # Before the read: what is added meanwhile is looked for again.
+        self._queued -= limits.keys()
+        query = Query(
+            states=frozenset({State.QUEUED}),
+            routes=frozenset(limits),
+            suspects=False,
+            limits=limits,
+            limit=limit,
+        )
+        if self._reach > 1:
+            share = replace(query, share=self._random.randrange(self._reach), shares=self._reach)
+            if due := self._due(await self._store.find(share)):
+                self.look(limits)  # for the other shares
+                return due
         due = self._due(await self._store.find(query))
-        if len(due) == limit:
-            self._queued |= routes
+        found = Counter(job.route for job in due)
+        left = (route for route in limits if len(due) == limit or found[route] == limits[route])
+        self._queued.update(left)
         return due
 
     def _due(self, queued: list[Job]) -> list[Job]:

@@ -45,8 +45,11 @@ class Slots:
 
     def free(self, handler: Handler) -> int:
         """How many jobs of this handler could start now, after those that want to go on."""
-        returning = sum(slot.handler.threaded == handler.threaded for slot in self._returning)
-        return max(self._room(handler) - returning, 0)
+        return max(self._room(handler) - self._returning_to(handler.threaded), 0)
+
+    def free_in_all(self, *, threaded: bool) -> int:
+        """How many jobs could start now, in threads or as tasks, of all handlers together."""
+        return max(self._room_in_all(threaded) - self._returning_to(threaded), 0)
 
     def take(self, handler: Handler, *, suspect: bool = False) -> Slot | None:
         """A slot for a job, if there is one: with a thread that is there, where it takes one.
@@ -87,11 +90,16 @@ class Slots:
     def _admits(self, slot: Slot) -> bool:
         return self._room(slot.handler) > 0 and not (slot.suspect and self.has_suspect)
 
+    def _returning_to(self, threaded: bool) -> int:
+        return sum(slot.handler.threaded == threaded for slot in self._returning)
+
+    def _room_in_all(self, threaded: bool) -> int:
+        if threaded:
+            return self.threads.free(self._threaded)
+        return self._concurrency - self._tasks
+
     def _room(self, handler: Handler) -> int:
-        if handler.threaded:
-            room = self.threads.free(self._threaded)
-        else:
-            room = self._concurrency - self._tasks
+        room = self._room_in_all(handler.threaded)
         if handler.concurrency is not None:
             room = min(room, handler.concurrency - self._taken[handler.route])
         return room
