@@ -16,11 +16,13 @@ from functools import partial
 from itertools import count
 
 from asyncjobs.engines import local
+from asyncjobs.engines.awaited import Awaited
 from asyncjobs.engines.slots import Slot, Slots
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Request, State
 from asyncjobs.outcome import Outcome
 from asyncjobs.store import Query
+from asyncjobs.stores import MemoryStore
 from asyncjobs.threads import Threads
 from asyncjobs.verdict import is_due, orphaned
 
@@ -265,7 +267,11 @@ class _World:
         return process.alive and started.id in process.running
 
     def _started(self) -> Process:
-        return Process(Slots({ROUTE: HANDLER}, self.plan.slots, Threads(1), lambda: None))
+        return Process(
+            Slots(
+                {ROUTE: HANDLER}, self.plan.slots, Threads(1), Awaited(MemoryStore(), lambda: None)
+            )
+        )
 
     def _in(self, most: float, happen: Callable[[], None]) -> None:
         self._in_exactly(self.random.uniform(0.0, most), happen)

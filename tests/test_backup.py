@@ -49,7 +49,7 @@ async def test_a_copy_is_a_store_by_itself(store: SqliteStore, copy: Path) -> No
     its user alone can read; it opens as any store, and the store that it is of goes on."""
     queued = await store.add(a_job(), REQUEST)
     job = await store.add(a_job(), REQUEST)
-    final = job.fail(NOW, NOW + 60)
+    final = job.fail(NOW)
     await store.replace(job, final, RESPONSE)
     await store.backup(copy)
     later = await store.add(a_job(), REQUEST)

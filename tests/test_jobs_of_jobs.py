@@ -119,6 +119,41 @@ async def test_jobs_that_wait_for_jobs_never_wait_for_ever(
         await assert_limits_hold(jobs)
 
 
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_what_is_waited_for_goes_first(store: str, threaded: bool) -> None:
+    """A child that is waited for does not queue behind all the parents: of many of these, no more
+    have begun at a time than there are places, and one more for each that goes on."""
+    jobs = Jobs(store=store, concurrency=2, threads=2)
+    begun, ended, most = [0], [0], [0]
+
+    def count(change: list[int]) -> None:
+        change[0] += 1
+        most[0] = max(most[0], begun[0] - ended[0])
+
+    @jobs.function(name="child")
+    async def child() -> None:
+        await asyncio.sleep(0)
+
+    @jobs.function(name="parent")
+    async def parent() -> None:
+        count(begun)
+        await jobs.result((await jobs.submit("child")).id)
+        count(ended)
+
+    @jobs.function(name="parent in a thread")
+    def parent_in_thread() -> None:
+        count(begun)
+        in_thread(jobs, current_job.submit("child").id)
+        count(ended)
+
+    async with jobs, asyncio.timeout(DEADLINE):
+        name = "parent in a thread" if threaded else "parent"
+        for parent_job in [await jobs.submit(name) for _ in range(60)]:
+            await jobs.wait(parent_job.id)
+        assert ended == [60]
+        assert most[0] <= 8
+
+
 async def test_the_places_are_right_after_parents_were_stopped(store: str) -> None:
     """Parents that are cancelled or timed out while they wait leave as many places as there were,
     in whatever part of the wait it hits them."""
@@ -259,27 +294,23 @@ async def test_submit_from_a_sync_handler_only(store: str) -> None:
 async def test_a_drain_stops_who_waits_for_what_will_not_start(store: str) -> None:
     """A job that waits for one that is still queued when the server stops is not answered with
     half a result: it is given back, as any other that did not end in time."""
-    jobs = Jobs(store=store, concurrency=1, drain_time=0.05)
-    waiting, release = asyncio.Event(), asyncio.Event()
+    jobs = Jobs(store=store, drain_time=0.05)
+    blocked = asyncio.Event()
 
-    @jobs.function(name="blocker")
-    async def blocker() -> None:
-        waiting.set()
-        await release.wait()
-
-    @jobs.function(name="child", idempotent=True)
+    @jobs.function(name="child", concurrency=1)
     async def child() -> None:
-        """Never runs."""
+        blocked.set()
+        await asyncio.Event().wait()
 
     @jobs.function(name="parent", idempotent=True)
     async def parent() -> None:
-        await jobs.submit("blocker")
+        await jobs.submit("child")
         job = await jobs.submit("child")
         await jobs.result(job.id)
 
     async with jobs, asyncio.timeout(DEADLINE):
         job = await jobs.submit("parent")
-        await waiting.wait()
+        await blocked.wait()
         await jobs.drain()
         assert (await jobs.get(job.id)).state is State.QUEUED
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from asyncjobs import Jobs, State, current_job
 from asyncjobs.engines import local
+from asyncjobs.engines.awaited import Awaited
 from asyncjobs.engines.slots import Slots
 from asyncjobs.job import Job, Request
 from asyncjobs.store import Store
@@ -169,7 +170,7 @@ def test_each_suspect_has_its_turn() -> None:
 
 def test_two_suspects_never_have_a_slot_each() -> None:
     """A suspect gets no slot while another one has its own, however many are free."""
-    slots = Slots({ROUTE: HANDLER}, 10, Threads(1), lambda: None)
+    slots = Slots({ROUTE: HANDLER}, 10, Threads(1), Awaited(MemoryStore(), lambda: None))
     first = slots.take(HANDLER, suspect=True)
     assert first is not None
     assert slots.take(HANDLER, suspect=True) is None

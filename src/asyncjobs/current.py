@@ -33,9 +33,9 @@ class Program(Protocol):
 class Place(Protocol):
     """A job's place among those that run here; see `engines.slots.Slot`."""
 
-    def pause(self) -> None: ...
+    def pause(self, job_id: str) -> None: ...
 
-    async def resume(self, *, go_on: bool) -> None: ...
+    async def resume(self, job_id: str, *, go_on: bool) -> None: ...
 
 
 class RunningJob:
@@ -167,8 +167,8 @@ class RunningJob:
         return asyncio.run_coroutine_threadsafe(submission, self.program.loop).result()
 
     @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[None]:
-        """Within this the job waits for another one, and its place is given back.
+    async def waiting(self, job_id: str) -> AsyncIterator[None]:
+        """Within this the job waits for the one with that id, and its place is given back.
 
         Raises:
             JobCancelled: it shall stop.
@@ -176,13 +176,13 @@ class RunningJob:
         """
         self.check_cancelled()
         task = asyncio.current_task()
-        self._place.pause()
+        self._place.pause(job_id)
         self._waits.add(task)
         try:
             yield
         finally:
             try:
-                await self._place.resume(go_on=not self.is_cancelled)
+                await self._place.resume(job_id, go_on=not self.is_cancelled)
             finally:
                 self._waits.discard(task)
 

@@ -341,7 +341,7 @@ class Jobs:
         waits = running_job.get(None)
         if waits is None or waits.program is not self:
             return await self._wait(job_id, limit, owner, to_the_end=False)
-        async with waits.waiting():
+        async with waits.waiting(job_id):
             return await self._wait(job_id, limit, owner, to_the_end=True)
 
     async def _wait(self, job_id: str, limit: float, owner: Owner, *, to_the_end: bool) -> Job:

@@ -21,6 +21,7 @@ from ..runner import STOP_GRACE, Runner
 from ..store import Query, Store
 from ..threads import Threads
 from ..verdict import is_due
+from .awaited import Awaited
 from .slots import Slot, Slots
 
 logger = logging.getLogger("asyncjobs")
@@ -83,7 +84,8 @@ class LocalEngine(Engine):
         self._clock = clock
         self._random = random
         self._drain_time = drain_time
-        self._slots = Slots(handlers, concurrency, threads, self._ring_if_queued)
+        self._awaited = Awaited(store, self._ring_if_queued)
+        self._slots = Slots(concurrency, threads, self._awaited)
         self._running: set[asyncio.Task[Job]] = set()
         # The routes that may have jobs in the queue.
         self._queued: set[str] = set()
@@ -213,11 +215,11 @@ class LocalEngine(Engine):
         if not ready:
             return
         suspects = await self._find_suspect(frozenset(ready))
-        healthy = []
+        healthy = await self._find_awaited(ready)
         # Tasks and threads apart, so that no more is read than can start.
         for threaded in (False, True):
             limits = {route: ready[route] for route in ready if self._runs(route, threaded)}
-            taken = sum(self._runs(job.route, threaded) for job in suspects)
+            taken = sum(self._runs(job.route, threaded) for job in [*suspects, *healthy])
             limit = self._slots.free_in_all(threaded=threaded) - taken
             if limits and limit > 0:
                 healthy += await self._find_due(limits, limit)
@@ -233,6 +235,11 @@ class LocalEngine(Engine):
 
     def _runs(self, route: str, threaded: bool) -> bool:
         return self._handlers[route].threaded == threaded
+
+    async def _find_awaited(self, routes: Mapping[str, int]) -> list[Job]:
+        """Queued jobs that running ones wait for, as many as there may be slots for."""
+        awaited = self._due(await self._awaited.find(max(routes.values())))
+        return [job for job in awaited if job.route in routes and not job.is_suspect]
 
     async def _find_suspect(self, routes: frozenset[str]) -> list[Job]:
         """A queued job of these routes that may take this process down; none while one runs.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
 
 from ..handler import Handler
 from ..threads import Threads
+from .awaited import Awaited
 
 
 class Slots:
@@ -17,18 +17,11 @@ class Slots:
     `Job.is_suspect`), of which one runs at a time.
 
     Args:
-        paused: called when a slot has become free because its job waits for another one.
+        awaited: is told of the jobs that others wait for, for which they have given up a slot.
     """
 
-    def __init__(
-        self,
-        handlers: Mapping[str, Handler],
-        concurrency: int,
-        threads: Threads,
-        paused: Callable[[], None],
-    ) -> None:
-        self.paused = paused
-        self._handlers = handlers
+    def __init__(self, concurrency: int, threads: Threads, awaited: Awaited) -> None:
+        self.awaited = awaited
         self._concurrency = concurrency
         self.threads = threads
         self._taken: Counter[str] = Counter()
@@ -137,8 +130,8 @@ class Slot:
         self._over = True
         self._free()
 
-    def pause(self) -> None:
-        """The job begins to wait for another one; it may wait for several at a time.
+    def pause(self, job_id: str) -> None:
+        """The job begins to wait for this other one; it may wait for several at a time.
 
         Raises:
             RuntimeError: it is in a thread, and there is none to be had that could take its place.
@@ -148,15 +141,17 @@ class Slot:
                 self._threads.lend()
                 self._lent = True
             self._free()
-            self._slots.paused()
         self._waits += 1
+        self._slots.awaited.add(job_id)
 
-    async def resume(self, *, go_on: bool) -> None:
-        """The wait is over. If it was the last one, the job has its slot again when this returns.
+    async def resume(self, job_id: str, *, go_on: bool) -> None:
+        """The wait for that job is over. If it was the last one, the job has its slot again when
+        this returns.
 
         Args:
             go_on: whether it needs the slot: a job that shall stop does not.
         """
+        self._slots.awaited.discard(job_id)
         self._waits -= 1
         if self._waits:
             return
