@@ -267,11 +267,7 @@ class _World:
         return process.alive and started.id in process.running
 
     def _started(self) -> Process:
-        return Process(
-            Slots(
-                {ROUTE: HANDLER}, self.plan.slots, Threads(1), Awaited(MemoryStore(), lambda: None)
-            )
-        )
+        return Process(Slots(self.plan.slots, Threads(1), Awaited(MemoryStore(), lambda: None)))
 
     def _in(self, most: float, happen: Callable[[], None]) -> None:
         self._in_exactly(self.random.uniform(0.0, most), happen)

@@ -170,7 +170,7 @@ def test_each_suspect_has_its_turn() -> None:
 
 def test_two_suspects_never_have_a_slot_each() -> None:
     """A suspect gets no slot while another one has its own, however many are free."""
-    slots = Slots({ROUTE: HANDLER}, 10, Threads(1), Awaited(MemoryStore(), lambda: None))
+    slots = Slots(10, Threads(1), Awaited(MemoryStore(), lambda: None))
     first = slots.take(HANDLER, suspect=True)
     assert first is not None
     assert slots.take(HANDLER, suspect=True) is None
