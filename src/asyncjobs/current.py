@@ -23,7 +23,8 @@ MESSAGE_LIMIT = 1000
 class Program(Protocol):
     """What a job's handler may want of the program that runs it."""
 
-    loop: asyncio.AbstractEventLoop
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
 
     async def submit(
         self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
@@ -163,8 +164,9 @@ class RunningJob:
             raise TypeError(
                 "current_job.submit is for sync handlers: in an async one, await jobs.submit(...)"
             )
+        loop = self.program.loop
         submission = self.program.submit(function, *args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(submission, self.program.loop).result()
+        return asyncio.run_coroutine_threadsafe(submission, loop).result()
 
     @asynccontextmanager
     async def waiting(self, job_id: str) -> AsyncIterator[None]:

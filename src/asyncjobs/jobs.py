@@ -7,10 +7,14 @@ arguments as JSON, and its result is a JSON response. Nothing below this module 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import inspect
 import json
+import logging
 import math
+import os
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -53,6 +57,8 @@ from .watchdog import Watchdog
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+logger = logging.getLogger("asyncjobs")
+
 #: A waiting reader reads again that often in any case: hints may be lost. Seconds.
 REREAD_INTERVAL = 1.0
 
@@ -78,7 +84,12 @@ class Health:
 
 
 class Jobs:
-    """Durable background jobs for one asyncio program. An async context manager.
+    """Durable background jobs for one asyncio program. An async context manager, time and again.
+
+    Coroutines of it are for the event loop that it was entered in; elsewhere they raise a
+    RuntimeError. From any thread, have them run there::
+
+        asyncio.run_coroutine_threadsafe(jobs.submit(add, 1, b=2), jobs.loop).result()
 
     ::
 
@@ -117,18 +128,53 @@ class Jobs:
         self._random = random
         self._outliving: set[asyncio.Task[None]] = set()
         self._stopping = True
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the jobs run in.
+
+        Raises:
+            RuntimeError: they are not open.
+        """
+        if self._loop is None or self._loop.is_closed():
+            raise RuntimeError("these jobs are not open: use them within 'async with jobs'")
+        return self._loop
 
     async def __aenter__(self) -> Self:
         """Open the store and begin to run jobs, those of earlier processes included.
 
         Raises:
+            SetupError: they are open already.
             StoreError: the message says what is wrong with the store.
         """
-        self.loop = asyncio.get_running_loop()
+        await self.open()
+        try:
+            await self.begin()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def open(self) -> None:
+        """The first half of ``async with``: open the store, and accept jobs that `begin` will run.
+
+        Raises:
+            SetupError: they are open already.
+            StoreError: the message says what is wrong with the store.
+        """
+        _abandon_lost()
+        if self._loop is not None:
+            raise SetupError(
+                "these jobs are open already: use them as they are, or make a second `Jobs`, with "
+                "a name or a store of its own"
+            )
         settings, clock, random = self.settings, self._clock, self._random
         async with AsyncExitStack() as stack:
+            self._loop = asyncio.get_running_loop()
+            stack.callback(self._closed)
             await stack.enter_async_context(Watchdog())
-            stack.callback(self.threads.close)
             store = self._store = await stack.enter_async_context(
                 ProgramStore(_open(settings.store), self.name)
             )
@@ -144,33 +190,37 @@ class Jobs:
                     max_starts=settings.max_starts,
                 )
             )
-            self._engine = await stack.enter_async_context(
-                LocalEngine(
-                    store,
-                    self._runner,
-                    self.handlers,
-                    self.threads,
-                    clock=clock,
-                    random=random,
-                    concurrency=settings.concurrency,
-                    drain_time=settings.drain_time,
-                )
-            )
-            self._sweeper = await stack.enter_async_context(
-                Sweeper(
-                    store,
-                    self._watch,
-                    self._runner,
-                    self.handlers,
-                    self._engine.look,
-                    gone_after=settings.gone_after,
-                    clock=clock,
-                    random=random,
-                )
+            self._engine = LocalEngine(
+                store,
+                self._runner,
+                self.handlers,
+                self.threads,
+                clock=clock,
+                random=random,
+                concurrency=settings.concurrency,
+                drain_time=settings.drain_time,
             )
             self._stack = stack.pop_all()
+        self._process = os.getpid()
+        _opened.add(self)
         self._stopping = False
-        return self
+
+    async def begin(self) -> None:
+        """The second half: run jobs, those of earlier processes included. To be called once."""
+        self._check_loop("begin")
+        await self._stack.enter_async_context(self._engine)
+        self._sweeper = await self._stack.enter_async_context(
+            Sweeper(
+                self._store,
+                self._watch,
+                self._runner,
+                self.handlers,
+                self._engine.look,
+                gone_after=self.settings.gone_after,
+                clock=self._clock,
+                random=self._random,
+            )
+        )
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Accept no more jobs, let the running ones end within the drain time, and close."""
@@ -183,11 +233,25 @@ class Jobs:
 
         Waiting readers are answered at once. Jobs and their results can still be read.
         """
+        self._check_loop("drain")
         self._stopping = True
         # If the server is killed before it is done, its jobs are not to blame.
         self._store.announce(replace(self._presence(), stopping=True))
         self._watch.wake_all()
         await self._engine.drain()
+
+    def abandon(self) -> None:
+        """Close without waiting, as the event loop that the jobs were open in was closed.
+
+        What still ran is for the next one on the store to rescue. It happens by itself when the
+        next `Jobs` of this process are opened, and when the process ends.
+        """
+        try:
+            # No job is to blame for that.
+            self._store.announce(replace(self._presence(), stopping=True))
+            self._store.abandon()
+        finally:
+            self._closed()
 
     @overload
     def function(self, function: F, /) -> F: ...
@@ -256,6 +320,7 @@ class Jobs:
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
+        self._check_loop("submit")
         if isinstance(function, str):
             route = function
         else:
@@ -279,6 +344,7 @@ class Jobs:
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
+        self._check_loop("accept")
         if owner is not None:
             text("the owner of a job", owner)
         if self._stopping:
@@ -319,6 +385,7 @@ class Jobs:
         Raises:
             JobNotFound: there is none with this id, or it is not `owner`'s.
         """
+        self._check_loop("get")
         return await self._store.get(job_id, owner)
 
     async def wait(
@@ -337,6 +404,7 @@ class Jobs:
             TypeError, ValueError: the timeout is no number.
             RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
+        self._check_loop("wait")
         limit = math.inf if timeout is None else number("timeout", timeout, infinite=True)
         waits = running_job.get(None)
         if waits is None or waits.program is not self:
@@ -364,6 +432,7 @@ class Jobs:
         Raises:
             JobNotFound: there is none with this id, or it is not `owner`'s.
         """
+        self._check_loop("poll")
         return await self._store.result(job_id, owner)
 
     async def response(self, job_id: str) -> Response:
@@ -372,6 +441,7 @@ class Jobs:
         Raises:
             JobNotFound: there is no such job, or it is not final.
         """
+        self._check_loop("response")
         return await self._store.response(job_id)
 
     async def result(self, job_id: str, timeout: float | None = None) -> Any:
@@ -383,6 +453,7 @@ class Jobs:
             TimeoutError: it has not returned after `timeout` seconds.
             JobFailure: it raised an exception, was cancelled, ran too long…
         """
+        self._check_loop("result")
         job = await self.wait(job_id, timeout)
         if not job.state.is_final:
             raise TimeoutError(f"job {job_id} is still {job.state}")
@@ -400,6 +471,7 @@ class Jobs:
             StoreUnavailable: it runs, and it cannot be told whether its process lives.
             InvalidTransition: it is final already.
         """
+        self._check_loop("cancel")
         while True:
             job = await self._store.get(job_id, owner)
             if job.state.is_final:
@@ -422,6 +494,7 @@ class Jobs:
 
     async def find(self, query: Query) -> list[Job]:
         """The jobs that `query` asks for, oldest due first."""
+        self._check_loop("find")
         return await self._store.find(query)
 
     async def check(self, limit: int = 100) -> list[Job]:
@@ -430,6 +503,7 @@ class Jobs:
         They fail once they have waited for the setting `gone_after`: a handler that a deploy has
         removed or renamed by mistake has to be back by then.
         """
+        self._check_loop("check")
         return await self._store.find(unknown_to(self.handlers, limit))
 
     async def backup(self, path: Path | str) -> None:
@@ -445,10 +519,12 @@ class Jobs:
             SetupError: there can be no such file, or the store has none to copy.
             StoreUnavailable: it could not be read or written; no file is left.
         """
+        self._check_loop("backup")
         await self._store.backup(path)
 
     async def health(self) -> Health:
         """Whether a new job would be accepted now, and could be run: for a readiness probe."""
+        self._check_loop("health")
         reason = self.threads.trouble
         if self._stopping:
             reason = "the server is stopping"
@@ -459,6 +535,27 @@ class Jobs:
                 reason = str(error)
         runner = self._runner
         return Health(reason is None, reason, runner.running, runner.abandoned, self.threads.in_use)
+
+    def _check_loop(self, method: str) -> None:
+        """Only the loop that the jobs run in may go on: the store is used in no other, and what
+        is waited for comes to pass there.
+
+        Raises:
+            RuntimeError
+        """
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError(
+                f"jobs.{method}() was called in another event loop than the one that the jobs run "
+                f"in. asyncio.run_coroutine_threadsafe(jobs.{method}(...), jobs.loop).result() "
+                "works in any thread, also in that of a sync handler"
+            )
+
+    def _closed(self) -> None:
+        self.threads.close()
+        self.threads = Threads(self.settings.threads)  # a pool that was closed stays so
+        self._stopping = True
+        self._loop = None
+        _opened.discard(self)
 
     def _presence(self) -> Presence:
         return Presence(self.name, frozenset(self.handlers))
@@ -484,6 +581,29 @@ class Jobs:
                 ResponseTooLarge(f"the result has {len(body)} bytes, over the limit of {limit}")
             )
         return Response(200, ((b"content-type", b"application/json"),), body)
+
+
+#: All that are open in this process. They are kept alive here: whoever has lost them can no longer
+#: close them, and what they hold (locks, connections) is no garbage that one may just drop.
+_opened: set[Jobs] = set()
+_abandoning = threading.Lock()
+
+
+def _abandon_lost() -> None:
+    """Give up those that nobody has closed, and nobody can close, before their event loop was.
+
+    A test client without its app's lifespan leaves some in each loop that it is used in.
+    """
+    with _abandoning:
+        for jobs in list(_opened):
+            if jobs._loop is not None and jobs._loop.is_closed() and jobs._process == os.getpid():
+                try:
+                    jobs.abandon()
+                except Exception:
+                    logger.exception("jobs that were left open cannot be closed")
+
+
+atexit.register(_abandon_lost)
 
 
 def _open(store: str | Store | None) -> Store:

@@ -43,6 +43,8 @@ Owner = str | None | Literal[_Anyone.ANYONE]
 
 #: A store deals its jobs into so many shares at most.
 MAX_SHARES = 256
+#: So many seconds a store is waited for when its program ends, in case that it never answers.
+ANSWER_DEADLINE: Final = 10.0
 
 #: The hint that something changed, but it is not known what.
 SOMETHING: Final = ""
@@ -191,6 +193,7 @@ class Store(ABC):
         """Open the store.
 
         Raises:
+            SetupError: it is open already.
             StoreError: it cannot be opened; the message says why and what to do.
         """
         return self
@@ -202,6 +205,13 @@ class Store(ABC):
         traceback: TracebackType | None,
     ) -> None:
         """Write what is still to be written, and close."""
+        return
+
+    def abandon(self) -> None:
+        """Close without waiting, as the event loop that the store was open in was closed.
+
+        What was acknowledged is kept. What this process ran has no worker any more.
+        """
         return
 
     @abstractmethod
@@ -350,6 +360,9 @@ class StoreWrapper(Store):
         traceback: TracebackType | None,
     ) -> None:
         await self.inner.__aexit__(exc_type, exc, traceback)
+
+    def abandon(self) -> None:
+        self.inner.abandon()
 
     async def add(self, job: Job, request: Request) -> Job:
         return await self.inner.add(job, request)

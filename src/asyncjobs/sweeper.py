@@ -13,7 +13,7 @@ from .errors import Conflict, StoreUnavailable
 from .handler import Handler
 from .job import State
 from .runner import Runner
-from .store import OVERRULED, QUEUED, Query, Store
+from .store import ANSWER_DEADLINE, OVERRULED, QUEUED, Query, Store
 from .verdict import gone
 from .watch import Watch
 
@@ -74,7 +74,9 @@ class Sweeper:
     async def __aexit__(self, *exc_info: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        _, pending = await asyncio.wait(self._tasks, timeout=ANSWER_DEADLINE)
+        if pending:
+            logger.error("the store does not answer: it is closed in the middle of a sweep")
 
     async def _repeat(self, chore: Callable[[], Awaitable[None]], interval: float) -> None:
         while True:

@@ -18,7 +18,7 @@ from ..errors import JobInterrupted, StoreUnavailable
 from ..handler import Handler
 from ..job import Job, Request, State
 from ..runner import STOP_GRACE, Runner
-from ..store import Query, Store
+from ..store import ANSWER_DEADLINE, Query, Store
 from ..threads import Threads
 from ..verdict import is_due
 from .awaited import Awaited
@@ -98,7 +98,10 @@ class LocalEngine(Engine):
         self._admitted: dict[str, Slot] = {}
         self._none_admitted = asyncio.Event()
         self._none_admitted.set()
+        self._looking: asyncio.Task[None] | None = None
         self._stopping = False
+        # Whether nothing that comes back from the store is started any more.
+        self._too_late = False
 
     async def __aenter__(self) -> Self:
         # What earlier processes have left goes before the first new job.
@@ -109,9 +112,7 @@ class LocalEngine(Engine):
     async def drain(self) -> None:
         self._stopping = True
         self._doorbell.set()
-        # Not cancelled: a job that it is just claiming would be left running, and by nobody.
-        await asyncio.wait([self._looking])
-        await self._none_admitted.wait()
+        await self._hear_from_store()
         if self._running:
             logger.info("%d running jobs have %g s to end", len(self._running), self._drain_time)
         await self._ended(self._drain_time)
@@ -127,7 +128,7 @@ class LocalEngine(Engine):
     def admit(self, job: Job) -> Job:
         handler = self._handlers[job.route]
         # Nobody overtakes a queue.
-        if self._stopping or job.route in self._queued:
+        if self._looking is None or self._stopping or job.route in self._queued:
             return job
         slot = self._slots.take(handler)
         if slot is None:
@@ -142,7 +143,9 @@ class LocalEngine(Engine):
             self._give_back(self._take_admitted(job))
 
     async def submit(self, job: Job, request: Request) -> None:
-        if job.state is State.RUNNING:
+        if job.state is State.RUNNING and self._too_late:
+            self.dismiss(job)
+        elif job.state is State.RUNNING:
             self._start(job, self._take_admitted(job), request)
         elif job.state is State.QUEUED:
             self.look({job.route})
@@ -311,6 +314,30 @@ class LocalEngine(Engine):
             return False
         self._start(claimed, slot)
         return True
+
+    async def _hear_from_store(self) -> None:
+        """Wait for the jobs that are being claimed or added as started, if the store ever answers.
+
+        If it does not, they are left to those who rescue what this process leaves.
+        """
+        if self._too_late:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE):
+                if self._looking is not None:
+                    # Not cancelled: a job that it is just claiming would be left running, and by
+                    # nobody.
+                    await asyncio.wait([self._looking])
+                await self._none_admitted.wait()
+        except TimeoutError:
+            logger.error(
+                "the store does not answer: what was to be started is left to other processes, and "
+                "to the next start (%d new jobs, and any that were being claimed)",
+                len(self._admitted),
+            )
+            if self._looking is not None:
+                self._looking.cancel()
+        self._too_late = True
 
     async def _ended(self, seconds: float) -> None:
         """Wait for the running jobs, but not longer than that."""

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from heapq import merge
 from itertools import count
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
-from ..errors import Conflict, JobNotFound
+from ..errors import Conflict, JobNotFound, SetupError
 from ..hints import Hints
 from ..job import Job, Request, Response, State
 from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store, share_of
@@ -46,6 +47,29 @@ class MemoryStore(Store):
         self._responses: dict[str, Response] = {}
         self._strays: set[str] = set()
         self._hints = Hints()
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise SetupError("this store is open already: give each `Jobs` a store of its own")
+        self._is_open = True
+        # What was left running when it was open before has nobody who runs it.
+        self.worker = secrets.token_hex(8)
+        for job in self._jobs.values():
+            self._keep(job)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_open = False
+
+    def abandon(self) -> None:
+        self._is_open = False
+        self._hints = Hints()  # those who listen do so in the loop that was closed
 
     async def add(self, job: Job, request: Request) -> Job:
         if job.id in self._jobs:

@@ -57,7 +57,11 @@ class AppJobs:
         self.views.install()
         use_our_threads(app)
         PollRoutes(app, inner, self.views.poll_route, self._found).install()
-        app.before_serving(self._start_with_app)
+        # The store is open before the first of the app's own functions is called, and nothing runs
+        # before the last one has been, however late that was registered.
+        app.before_serving_funcs.insert(0, self._open_with_app)
+        self._startup = app.startup
+        app.startup = self._start_with_app  # type: ignore[method-assign]
 
     @property
     def jobs(self) -> Jobs:
@@ -88,12 +92,31 @@ class AppJobs:
         return self._jobs
 
     async def _start_with_app(self) -> None:
-        self._starting = asyncio.create_task(self._start())
-        jobs = await self._starting
+        """In the place of `Quart.startup`."""
+        try:
+            await self._startup()
+            await self.jobs.begin()
+        except BaseException:
+            await self._close_in_this_loop()
+            raise
         # Quart waits for its background tasks before it closes what the handlers may be using.
-        self._app.add_background_task(self._stop_with_app, jobs, Server(self._app))
+        self._app.add_background_task(self._stop_with_app, self.jobs, Server(self._app))
+
+    async def _open_with_app(self) -> None:
+        await self._close_in_this_loop()  # what a test client has opened before
+        self._starting = asyncio.create_task(self._open())
+        await self._starting
 
     async def _start(self) -> Jobs:
+        jobs = await self._open()
+        try:
+            await jobs.begin()
+        except BaseException:
+            await self._close(jobs)
+            raise
+        return jobs
+
+    async def _open(self) -> Jobs:
         options = self._configured()
         if options["store"] is None:
             options["store"] = f"sqlite:///{_instance_folder(self._app) / 'jobs.db'}"
@@ -102,7 +125,8 @@ class AppJobs:
         jobs = Jobs(**options)
         for endpoint, background in self._backgrounds.items():
             jobs.register(self._handler(jobs, endpoint, background))
-        self._jobs = await jobs.__aenter__()
+        await jobs.open()
+        self._jobs = jobs
         self._loop = asyncio.get_running_loop()
         return jobs
 
@@ -114,7 +138,15 @@ class AppJobs:
             # and what users close after it, their handlers may still be using.
             await _to_the_end(jobs.drain())
             await server.stopped()
-        self._jobs = None
+        await self._close(jobs)
+
+    async def _close_in_this_loop(self) -> None:
+        if self._jobs is not None and self._loop is asyncio.get_running_loop():
+            await self._close(self._jobs)
+
+    async def _close(self, jobs: Jobs) -> None:
+        if jobs is self._jobs:
+            self._jobs = None
         await _to_the_end(jobs.__aexit__())
 
     def _configured(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Mailbox:
         """Close and remove the socket, unless this is a forked child, which has none."""
         if self._socket.fileno() < 0:
             return
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError, RuntimeError):  # it is closed, and reads nothing
             self._loop.remove_reader(self._socket)
         with suppress(OSError):
             os.unlink(self._address(self._name))

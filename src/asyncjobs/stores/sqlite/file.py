@@ -22,6 +22,9 @@ from .peers import Peers
 from .reserve import Reserve
 from .schema import connect, create_or_check, explained, locked, prepare_path, untouched
 
+# What must not be closed, which a connection is that nobody has any more.
+_left: list[OpenFile] = []
+
 
 class OpenFile:
     """The database file at `path`, opened for one process.
@@ -93,7 +96,6 @@ class OpenFile:
 
     def close(self) -> None:
         """Close the file, and checkpoint it if nobody else has it open and nothing is wrong."""
-        self.commits.close()
         self.checkpointer.close()
         # Closing the last connection is a checkpoint too: it must not race another's commit.
         may_checkpoint = self._lock.acquire(LOCK_TIMEOUT) and not self._condition.is_final
@@ -103,6 +105,11 @@ class OpenFile:
                 with suppress(sqlite3.Error):  # nothing there can be read
                     closing.enter_context(untouched(self._path))
             self._close()
+
+    def leave(self) -> None:
+        """Be gone as if the process had died: to close anything could wait for the disk."""
+        self.peers.leave()
+        _left.append(self)
 
     def read(
         self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()

@@ -107,6 +107,11 @@ class Neighbours:
         if self._mailbox is not None:
             self._mailbox.close()
 
+    def abandon(self) -> None:
+        """Hear no more, and say nothing, as the event loop was closed."""
+        if self._mailbox is not None:
+            self._mailbox.close()
+
     def _received(self, data: bytes) -> None:
         match decode(data):
             case Ask(name, known):

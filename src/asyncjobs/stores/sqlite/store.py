@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import re
@@ -14,11 +15,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import Conflict, JobNotFound, StoreLocked, StoreUnavailable
+from ...errors import Conflict, JobNotFound, SetupError, StoreLocked, StoreUnavailable
 from ...given import is_storable, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
-from ...store import ANYONE, SOMETHING, Liveness, Orphan, Owner, Presence, Query, Store
+from ...store import (
+    ANSWER_DEADLINE,
+    ANYONE,
+    SOMETHING,
+    Liveness,
+    Orphan,
+    Owner,
+    Presence,
+    Query,
+    Store,
+)
 from .file import OpenFile
 from .locks import LOCK_TIMEOUT
 from .neighbours import Neighbours
@@ -43,6 +54,8 @@ from .rows import (
     response_to_row,
 )
 from .transactions import Operation
+
+logger = logging.getLogger("asyncjobs.store")
 
 #: The store's file may grow to this many bytes unless told otherwise; writes fail beyond it.
 DEFAULT_LIMIT = 64 * 1024**3
@@ -123,6 +136,10 @@ class SqliteStore(Store):
         self._open: OpenFile | None = None
 
     async def __aenter__(self) -> Self:
+        if self._open is not None:
+            raise SetupError(
+                f"the store {self.path} is open already: give each `Jobs` a store of its own"
+            )
         file = self._open = await self._unlocked()
         self.worker = file.peers.name
         self._neighbours = Neighbours(file.peers.folder, self.worker, self._hints, self._version_of)
@@ -137,9 +154,25 @@ class SqliteStore(Store):
     ) -> None:
         file = self._file
         self._watching.cancel()
-        await file.commits.drain()
+        close = file.close
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE):
+                await file.commits.drain()
+        except TimeoutError:
+            logger.error(
+                "the disk of the store %s does not answer: it is not waited for", self.path
+            )
+            close = file.leave
+        file.commits.close()
         self._neighbours.close()
         self._open = None
+        close()
+
+    def abandon(self) -> None:
+        file = self._file
+        self._open = None
+        self._hints = Hints()  # those who listen do so in the loop that was closed
+        self._neighbours.abandon()
         file.close()
 
     async def add(self, job: Job, request: Request) -> Job:
