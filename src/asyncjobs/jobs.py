@@ -84,12 +84,11 @@ class Health:
 
 
 class Jobs:
-    """Durable background jobs for one asyncio program. An async context manager, time and again.
+    """Durable background jobs for one asyncio program.
 
-    Coroutines of it are for the event loop that it was entered in; elsewhere they raise a
-    RuntimeError. From any thread, have them run there::
-
-        asyncio.run_coroutine_threadsafe(jobs.submit(add, 1, b=2), jobs.loop).result()
+    An async context manager, which may be entered again once it was left. Its coroutines are for
+    the event loop that it was entered in, and raise a RuntimeError in any other; a thread has them
+    run there by ``asyncio.run_coroutine_threadsafe(jobs.submit(...), jobs.loop).result()``.
 
     ::
 
