@@ -75,6 +75,24 @@ def test_the_next_start_takes_over(serve: Serve, signals: Signals, name: str) ->
     assert attempts == [2, 1, 1]
 
 
+def test_a_worker_that_is_told_to_stop_while_it_starts(
+    serve: Serve, signals: Signals, name: str
+) -> None:
+    """A worker takes up the jobs of its predecessor only when a SIGTERM does not kill it any more:
+    whenever it comes, they come to their end, and nobody is to blame."""
+    server = serve("apps.deploys:app", config={"QUART_JOBS_CONCURRENCY": 1})
+    with server.client() as client:
+        submit(client, "GET", f"/work/{name}")
+        poll = submit(client, "GET", f"/told/{name}")  # which waits for the other one
+    signals.wait(f"{name}-started-1")
+    server.kill()
+    signals.send(f"{name}-go-on")
+    server.start()
+    server.wait()
+    with server, server.client() as client:
+        assert result(client, poll).json() == {"attempt": 1}
+
+
 def test_a_job_that_kills_its_process(serve: Serve, signals: Signals, name: str) -> None:
     """A job whose process dies under it five times is taken to be the reason, and set aside."""
     server = serve("apps.deploys:app")

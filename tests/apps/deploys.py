@@ -63,6 +63,14 @@ async def poison(name: str) -> NoReturn:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.route("/told/<name>")
+@jobs.background
+async def told(name: str) -> dict[str, int]:
+    """In its first moment the process is told to stop."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return {"attempt": current_job.attempt}
+
+
 @app.route("/sworn/<name>", methods=["GET", "POST"])
 @jobs.background(idempotent=True)
 async def sworn(name: str) -> dict[str, int]:

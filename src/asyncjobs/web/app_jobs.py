@@ -95,12 +95,14 @@ class AppJobs:
         """In the place of `Quart.startup`."""
         try:
             await self._startup()
+            server = Server(self._app)
+            server.survive_sigterm()  # before there is a job that a SIGTERM would take along
             await self.jobs.begin()
         except BaseException:
             await self._close_in_this_loop()
             raise
         # Quart waits for its background tasks before it closes what the handlers may be using.
-        self._app.add_background_task(self._stop_with_app, self.jobs, Server(self._app))
+        self._app.add_background_task(self._stop_with_app, self.jobs, server)
 
     async def _open_with_app(self) -> None:
         await self._close_in_this_loop()  # what a test client has opened before
@@ -131,7 +133,6 @@ class AppJobs:
         return jobs
 
     async def _stop_with_app(self, jobs: Jobs, server: Server) -> None:
-        server.survive_sigterm()
         with suppress(asyncio.CancelledError):
             await server.about_to_stop()
             # Quart cancels its background tasks after a while. The drain has a limit of its own,
