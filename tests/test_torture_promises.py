@@ -13,6 +13,7 @@ from asyncjobs.job import Job, Response, State
 from asyncjobs.torture import promises
 from asyncjobs.torture.facts import Facts, Stored
 from asyncjobs.torture.ledger import (
+    STOPPING,
     Ack,
     Answer,
     Effect,
@@ -35,18 +36,23 @@ def a_result(attempt: int, pid: int) -> Response:
     return Response(200, (), json.dumps({"id": ID, "attempt": attempt, "pid": pid}).encode())
 
 
-def a_job(state: State, *, version: int, attempt: int, repeatable: bool = True) -> Job:
+def a_job(
+    state: State, *, version: int, attempt: int, crashes: int = 0, repeatable: bool = True
+) -> Job:
     return Job(
         *(ID, "again", "/again", 0.0, None, repeatable),
         state=state,
         version=version,
         attempt=attempt,
+        crashes=crashes,
     )
 
 
-def written(version: int, state: State, attempt: int, pid: int, at: float) -> Written:
+def written(
+    version: int, state: State, attempt: int, pid: int, at: float, *, crashes: int = 0
+) -> Written:
     worker = WORKERS[pid] if state is State.RUNNING else None
-    return Written(ID, version, state.value, attempt, worker, pid, at)
+    return Written(ID, version, state.value, attempt, crashes, worker, pid, at)
 
 
 def effect(what: str, attempt: int, pid: int, at: float, *, once: bool = False) -> Effect:
@@ -67,7 +73,9 @@ RERUN = Records(
     joined=[Joined(WORKERS[P], P, 0.0), Joined(WORKERS[Q], Q, 0.0)],
     signals=[Signalled(P, "in-handler", 2.0)],
 )
-RERUN_JOB = Stored(a_job(State.SUCCEEDED, version=5, attempt=2), a_result(2, Q))
+RERUN_JOB = Stored(a_job(State.SUCCEEDED, version=5, attempt=2, crashes=1), a_result(2, Q))
+#: The same where P has given the job back.
+GIVEN_BACK_JOB = Stored(RERUN_JOB.job._replace(crashes=0), RERUN_JOB.response)
 
 #: The same with a job that must not be repeated.
 INTERRUPTED = replace(
@@ -77,7 +85,7 @@ INTERRUPTED = replace(
     history=[written(2, State.RUNNING, 1, P, 1.0), written(3, State.INTERRUPTED, 1, Q, 2.5)],
 )
 INTERRUPTED_JOB = Stored(
-    a_job(State.INTERRUPTED, version=3, attempt=1, repeatable=False),
+    a_job(State.INTERRUPTED, version=3, attempt=1, crashes=1, repeatable=False),
     Response(500, (), b"interrupted"),
 )
 
@@ -117,7 +125,7 @@ def test_a_process_that_was_asked_to_end_may_give_its_jobs_back() -> None:
         history=[RERUN.history[0], written(3, State.QUEUED, 1, P, 2.5), *RERUN.history[2:]],
         signals=[Signalled(P, "term", 2.0)],
     )
-    assert not found(records, RERUN_JOB)
+    assert not found(records, GIVEN_BACK_JOB)
 
 
 def test_an_acknowledged_job_that_is_gone_is_found() -> None:
@@ -127,7 +135,7 @@ def test_an_acknowledged_job_that_is_gone_is_found() -> None:
 
 def test_an_acknowledged_job_that_does_not_end_is_found() -> None:
     """An acknowledged job must be final in the end."""
-    stored = Stored(a_job(State.QUEUED, version=6, attempt=2), None)
+    stored = Stored(a_job(State.QUEUED, version=6, attempt=2, crashes=1), None)
     assert found(RERUN, stored) == {promises.no_ack_is_lost}
 
 
@@ -231,7 +239,7 @@ def test_a_handler_that_is_cut_is_found(end: list[Effect]) -> None:
         history=[RERUN.history[0], written(3, State.QUEUED, 1, P, 2.5), *RERUN.history[2:]],
         signals=[Signalled(P, "term", 2.0), Signalled(P, "gone", 2.9)],
     )
-    assert found(records, RERUN_JOB) == {promises.only_the_dead_cut_handlers}
+    assert found(records, GIVEN_BACK_JOB) == {promises.only_the_dead_cut_handlers}
 
 
 def test_a_job_given_back_without_a_reason_is_found() -> None:
@@ -242,7 +250,8 @@ def test_a_job_given_back_without_a_reason_is_found() -> None:
         effects=[],
         signals=[],
     )
-    assert found(records, INTERRUPTED_JOB) == {promises.only_the_dead_lose_jobs}
+    stored = Stored(INTERRUPTED_JOB.job._replace(crashes=0), INTERRUPTED_JOB.response)
+    assert found(records, stored) == {promises.only_the_dead_lose_jobs}
 
 
 @pytest.mark.parametrize("response", [a_result(1, P), a_result(2, P), a_result(3, Q)])
@@ -260,10 +269,90 @@ def test_a_failure_of_ours_is_found() -> None:
 
 
 def test_a_job_that_is_given_up_too_soon_is_found() -> None:
-    """What may be repeated is, until it has crashed three times."""
+    """What may be repeated is, until it has crashed five times."""
     job = INTERRUPTED_JOB.job._replace(repeatable=True)
     stored = Stored(job, INTERRUPTED_JOB.response)
     assert found(INTERRUPTED, stored) == {promises.rerun_before_interrupted}
+
+
+@pytest.mark.parametrize("crashes", [0, 2])
+def test_a_crash_that_is_not_counted_or_twice_is_found(crashes: int) -> None:
+    """The death of a process that nobody has told to stop is one crash of what ran in it."""
+    stored = Stored(RERUN_JOB.job._replace(crashes=crashes), RERUN_JOB.response)
+    assert found(RERUN, stored) == {promises.crashes_are_counted}
+
+
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_who_was_told_to_stop_and_is_killed_may_not_have_noticed(crashes: int) -> None:
+    """A crash may count or not where a process dies in the moment in which it is told to stop."""
+    records = replace(RERUN, signals=[Signalled(P, "term", 1.9), *RERUN.signals])
+    assert not found(records, Stored(RERUN_JOB.job._replace(crashes=crashes), RERUN_JOB.response))
+
+
+def test_a_crash_that_counts_after_the_process_was_told_to_stop_is_found() -> None:
+    """Once a process has let the others know that it stops, nobody is to blame for its death."""
+    told = [Signalled(P, "term", 1.8), Signalled(P, STOPPING, 1.9)]
+    records = replace(RERUN, signals=[*told, *RERUN.signals])
+    assert not found(records, GIVEN_BACK_JOB)
+    assert found(records, RERUN_JOB) == {promises.crashes_are_counted}
+
+
+OTHER = "07" * 16
+
+
+@pytest.mark.parametrize(("crashes", "beside"), [(2, True), (2, False), (1, True)])
+def test_suspects_side_by_side_are_found(crashes: int, beside: bool) -> None:
+    """Two jobs with two crashes each must not run in one process at the same time."""
+    suspects = [
+        entry._replace(id=job_id, crashes=most)
+        for job_id, most in ((ID, 2), (OTHER, crashes))
+        for entry in RERUN.history
+    ]
+    effects = [
+        effect("begin", 2, Q, 3.1),
+        effect("end", 2, Q, 3.2),
+        effect("begin", 2, Q, 3.15 if beside else 3.25)._replace(id=OTHER),
+        effect("end", 2, Q, 3.3)._replace(id=OTHER),
+    ]
+    is_found = promises.suspects_run_alone in found(
+        replace(RERUN, history=suspects, effects=effects), RERUN_JOB
+    )
+    assert is_found == (crashes == 2 and beside)
+
+
+@pytest.mark.parametrize(
+    ("state", "crashes", "broken"),
+    [
+        (State.INTERRUPTED, 5, False),
+        (State.CANCELLED, 2, False),
+        (State.INTERRUPTED, 4, True),
+        (State.SUCCEEDED, 5, True),
+        (State.QUEUED, 2, True),
+    ],
+)
+def test_a_poison_job_that_is_not_convicted_is_found(
+    state: State, crashes: int, broken: bool
+) -> None:
+    """A job that takes its processes down has to end, for that reason, after five crashes."""
+    job = a_job(state, version=9, attempt=5, crashes=crashes)._replace(path="/poison/loop/kill")
+    facts = Facts(RERUN, {ID: Stored(job, None)}, "ok")
+    assert bool(list(promises.poison_is_convicted(facts))) == broken
+
+
+@pytest.mark.parametrize(
+    ("death", "poison", "broken"),
+    [("poison: kill", 2, True), ("poison: kill", 3, False), ("kill all", 2, False)],
+)
+def test_an_innocent_that_is_lost_is_found(death: str, poison: int, broken: bool) -> None:
+    """Only three poison jobs or more, or kills from outside, may take an innocent job along."""
+    innocent = a_job(State.INTERRUPTED, version=11, attempt=5, crashes=5)
+    stored = {
+        str(number): Stored(innocent._replace(path="/poison/thread/exit"), Response(500))
+        for number in range(poison)
+    }
+    stored[ID] = Stored(innocent, Response(500))
+    facts = Facts(replace(RERUN, signals=[Signalled(P, death, 2.0)]), stored, "ok")
+    assert bool(list(promises.innocents_survive(facts))) == broken
 
 
 def test_a_damaged_file_is_found() -> None:

@@ -17,9 +17,11 @@ from ..current import current_job
 from ..store import Store
 from ..stores import SqliteStore
 from ..web import QuartJobs
+from .deaths import DEATHS, KIND, PATH
 from .failpoints import IN_HANDLER, Failpoint, FailpointStore
 from .history import HistoryStore
 from .ledger import Effect, Ledger
+from .poison_bugs import POISON_BUGS
 from .server_bugs import SERVER_BUGS
 
 STORE = "jobs.db"
@@ -33,8 +35,12 @@ SUBMISSIONS = (
     ("PUT", "/again/slow"),
     ("POST", "/once/thread"),
 )
-#: A job that takes each process down that runs it.
-POISON = ("PUT", "/poison")
+#: Jobs of which each takes every process down that runs it.
+POISON = tuple(
+    ("PUT", f"{PATH}/{where}/{how}") for where in ("loop", "thread") for how in sorted(DEATHS)
+)
+#: Seconds that such a job runs before, at most.
+FUSE = 0.3
 
 # So few that jobs queue, and are taken from the queue by other processes.
 CONCURRENCY, THREADS = 5, 2
@@ -43,7 +49,8 @@ CONCURRENCY, THREADS = 5, 2
 def from_environment() -> Quart:
     """The app for a server that is started by its command line."""
     folder = Path(os.environ["TORTURE_FOLDER"])
-    return make_app(folder, Failpoint(folder), os.environ.get("TORTURE_BUG"))
+    failpoint = Failpoint(folder, linked=True)
+    return make_app(folder, failpoint, os.environ.get("TORTURE_BUG"))
 
 
 def make_app(folder: Path, failpoint: Failpoint, bug: str | None = None) -> Quart:
@@ -51,11 +58,11 @@ def make_app(folder: Path, failpoint: Failpoint, bug: str | None = None) -> Quar
 
     Args:
         failpoint: where the process is to die.
-        bug: one of `SERVER_BUGS`, to be planted.
+        bug: one of `SERVER_BUGS` or `POISON_BUGS`, to be planted.
     """
     store: Store = SqliteStore(folder / STORE)
     if bug is not None:
-        store = SERVER_BUGS[bug](store, folder)
+        store = {**SERVER_BUGS, **POISON_BUGS}[bug](store, folder)
     store = FailpointStore(HistoryStore(store, folder), failpoint)
     app = Quart("torture")
     jobs = QuartJobs(app, store=store, concurrency=CONCURRENCY, threads=THREADS)
@@ -88,11 +95,27 @@ def make_app(folder: Path, failpoint: Failpoint, bug: str | None = None) -> Quar
             time.sleep(random.uniform(0.0, 0.05))
         return work.result()
 
-    @app.put("/poison")
+    @app.put("/again/thread")
     @jobs.background
-    async def poison() -> dict[str, Any]:
+    def again_thread() -> dict[str, Any]:
         with work.effect(once=False):
-            failpoint.kill("poison")
+            time.sleep(random.uniform(0.0, 0.3))
+        return work.result()
+
+    @app.put(f"{PATH}/loop/<how>")
+    @jobs.background
+    async def poison(how: str) -> dict[str, Any]:
+        with work.effect(once=False):
+            await asyncio.sleep(random.uniform(0.0, FUSE))
+            work.die(how)
+        return work.result()
+
+    @app.put(f"{PATH}/thread/<how>")
+    @jobs.background
+    def poison_thread(how: str) -> dict[str, Any]:
+        with work.effect(once=False):
+            time.sleep(random.uniform(0.0, FUSE))
+            work.die(how)
         return work.result()
 
     return app
@@ -121,6 +144,11 @@ class Work:
             self._write("cut", once)
             raise
         self._write("end", once)
+
+    def die(self, how: str) -> None:
+        """Take the process down."""
+        self._failpoint.about_to_die(f"{KIND}{how}")
+        DEATHS[how]()
 
     def result(self) -> dict[str, Any]:
         return {"id": current_job.id, "attempt": current_job.attempt, "pid": os.getpid()}

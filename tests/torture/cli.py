@@ -6,6 +6,7 @@ import click
 
 from .cycles import hypercorn
 from .kill import kill
+from .poison import poison
 from .power import power
 from .stateful import stateful
 
@@ -17,5 +18,6 @@ def torture() -> None:
 
 torture.add_command(hypercorn)
 torture.add_command(kill)
+torture.add_command(poison)
 torture.add_command(power)
 torture.add_command(stateful)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,8 +30,9 @@ class Clients:
     Args:
         folder: of the ledgers.
         url: of a server to send the next request to; all have the same store.
-        random: says what is submitted.
-        poison: how much of it takes the process down that runs it.
+        submissions: what is submitted, each by one of them: method and path.
+        cancel_rate: how much of it is cancelled.
+        patience: seconds that a client waits for an answer before it turns to another server.
     """
 
     def __init__(
@@ -41,22 +42,27 @@ class Clients:
         random: random.Random,
         *,
         crowd: int,
-        poison: float = 0.0,
+        submissions: Iterable[tuple[str, str]],
+        cancel_rate: float = CANCEL_RATE,
+        patience: float = PATIENCE,
     ) -> None:
         self._url = url
         self._random = random
         self._crowd = crowd
-        self._poison = poison
+        self._submissions = iter(submissions)
+        self._cancel_rate = cancel_rate
+        self._patience = patience
         self._acknowledged = 0
         self._acks = Ledger(folder, Ack, sync=True)
         self._answers = Ledger(folder, Answer)
         self._enough = asyncio.Event()
 
     async def run(self) -> None:
-        """Go on until `enough` was said and every acknowledged job has shown its result."""
+        """Go on until `enough` was said, or there is nothing more to submit, and every acknowledged
+        job has shown its result."""
         # There is nothing to verify, and to load the certificates takes long.
         async with (
-            httpx.AsyncClient(timeout=PATIENCE, verify=False, trust_env=False) as http,
+            httpx.AsyncClient(timeout=self._patience, verify=False, trust_env=False) as http,
             asyncio.TaskGroup() as group,
         ):
             for _ in range(self._crowd):
@@ -75,20 +81,28 @@ class Clients:
                     await asyncio.sleep(0.005)
 
     async def _use(self, http: httpx.AsyncClient) -> None:
+        for method, path in self._submissions:
+            job_id = await self._submit(http, method, path)
+            if job_id is None:
+                return
+            if self._random.random() < self._cancel_rate:
+                await self._send(http, "DELETE", f"{path}/{job_id}")
+            await self._follow(http, job_id, f"{path}/{job_id}")
+
+    async def _submit(self, http: httpx.AsyncClient, method: str, path: str) -> str | None:
+        """The id of the job, once a server has promised to run it; None if it is enough."""
         while not self._enough.is_set():
-            method, path = self._choice()
             answer = await self._send(http, method, path)
             if answer is None or answer.status_code == 503:
                 continue  # nothing was promised
             if answer.status_code != 202:
                 self._note("", answer)
                 continue
-            job_id = answer.json()["TaskId"]
+            job_id: str = answer.json()["TaskId"]
             self._acks.write(Ack(job_id, method, path, time.monotonic()))
             self._acknowledged += 1
-            if self._random.random() < CANCEL_RATE:
-                await self._send(http, "DELETE", f"{path}/{job_id}")
-            await self._follow(http, job_id, f"{path}/{job_id}")
+            return job_id
+        return None
 
     async def _follow(self, http: httpx.AsyncClient, job_id: str, path: str) -> None:
         """Poll until there is a result, and have another server say the same."""
@@ -119,5 +133,12 @@ class Clients:
         await asyncio.sleep(self._random.uniform(0.0, 0.05))
         return None
 
-    def _choice(self) -> tuple[str, str]:
-        return POISON if self._random.random() < self._poison else self._random.choice(SUBMISSIONS)
+
+def endless(random: random.Random, poison: float = 0.0) -> Iterator[tuple[str, str]]:
+    """Whatever there is to submit, in any order.
+
+    Args:
+        poison: how much of it takes the process down that runs it.
+    """
+    while True:
+        yield random.choice(POISON if random.random() < poison else SUBMISSIONS)

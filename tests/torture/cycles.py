@@ -22,7 +22,7 @@ from pathlib import Path
 
 import click
 
-from .clients import Clients
+from .clients import Clients, endless
 from .command import COUNT, bug_option, conclude, folder_option, seed_option
 from .finale import settled
 from .hypercorn_command import HypercornCommand
@@ -126,7 +126,13 @@ class Life:
 
     async def run(self, random: random.Random) -> Report:
         begun = time.monotonic()
-        clients = Clients(self._folder, lambda: self._server.url, random, crowd=CROWD)
+        clients = Clients(
+            self._folder,
+            lambda: self._server.url,
+            random,
+            crowd=CROWD,
+            submissions=endless(random),
+        )
         try:
             await self._server.start()
             async with asyncio.TaskGroup() as group:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..job import Job, Response, State
-from .ledger import GONE, HARMLESS, REQUESTS, Effect, Records, Signalled, Written
+from .ledger import GONE, HARMLESS, REQUESTS, STOPPING, Effect, Records, Signalled, Written
 
 
 class Stored(NamedTuple):
@@ -61,7 +61,7 @@ class Facts:
     def killed(self, pid: int) -> Signalled | None:
         """What the process died of, if we have killed it."""
         for signalled in self._signals[pid]:
-            if signalled.kind not in HARMLESS | REQUESTS | {GONE}:
+            if signalled.kind not in HARMLESS | REQUESTS | {STOPPING, GONE}:
                 return signalled
         return None
 
@@ -75,6 +75,12 @@ class Facts:
         return any(
             signalled.kind not in HARMLESS and signalled.at <= at
             for signalled in self._signals[pid]
+        )
+
+    def was_stopping(self, pid: int, at: float) -> bool:
+        """Whether the process had let others know by then that it was told to stop."""
+        return any(
+            signalled.kind == STOPPING and signalled.at <= at for signalled in self._signals[pid]
         )
 
     def stood_still(self, pid: int, since: float, until: float) -> bool:
@@ -101,6 +107,37 @@ class Facts:
                 return effect
         return None
 
+    def crashes(self, job: Job) -> tuple[int, int]:
+        """How many crashes the job must have, and how many it may have.
+
+        Of some deaths it is not known whether it is to blame for them: where the process was told
+        to stop in the same moment, or where nobody knows which one ran it.
+        """
+        blamed = [self._is_blamed(job, attempt) for attempt in range(1, job.attempt + 1)]
+        return blamed.count(True), blamed.count(True) + blamed.count(None)
+
+    def _is_blamed(self, job: Job, attempt: int) -> bool | None:
+        """Whether this attempt has come to a crash that counts; None if it may have or not."""
+        if attempt == job.attempt and job.state not in (State.QUEUED, State.INTERRUPTED):
+            return False
+        runner = self._runner_of(job.id, attempt)
+        if runner is not None and self._has_let_go(runner, job.id, attempt):
+            return False
+        death = None if runner is None else self.killed(runner)
+        if death is None:
+            return None
+        known = {told.kind for told in self._signals[death.pid] if told.at <= death.at}
+        if STOPPING in known:
+            return False
+        return None if known & REQUESTS else True
+
+    def _has_let_go(self, runner: int, job_id: str, attempt: int) -> bool:
+        """Whether the process itself has said that it does not run this attempt any more."""
+        return any(
+            (entry.pid, entry.attempt) == (runner, attempt) and entry.state != State.RUNNING
+            for entry in self.history[job_id]
+        )
+
     def takes(self) -> Iterator[Take]:
         """Whenever a running job was given back or ended without a result of its handler's."""
         for entries in self.history.values():
@@ -116,9 +153,15 @@ class Facts:
     def _runner(self, entry: Written, before: Written | None) -> int | None:
         if before is not None and before.worker is not None:
             return self._pid_of.get(before.worker)
-        for begun in self.begins(entry.id):
-            if begun.attempt == entry.attempt:
+        return self._runner_of(entry.id, entry.attempt)
+
+    def _runner_of(self, job_id: str, attempt: int) -> int | None:
+        for begun in self.begins(job_id):
+            if begun.attempt == attempt:
                 return begun.pid
+        for entry in self.history[job_id]:
+            if entry.attempt == attempt and entry.worker is not None:
+                return self._pid_of.get(entry.worker)
         return None
 
 

@@ -30,12 +30,17 @@ class Failpoint:
     Args:
         folder: of the ledgers, which are told before.
         name: one of `FAILPOINTS`, or None to let the process live.
+        linked: whether the process is one of several workers, of which all others are told to stop
+            when one has died.
     """
 
-    def __init__(self, folder: Path, name: str | None = None, nth: int = 1) -> None:
+    def __init__(
+        self, folder: Path, name: str | None = None, nth: int = 1, *, linked: bool = False
+    ) -> None:
         self._folder = folder
         self._name = name
         self._left = nth
+        self._linked = linked
 
     def passing(self, name: str) -> None:
         """The process is at the point `name`."""
@@ -46,8 +51,14 @@ class Failpoint:
 
     def kill(self, kind: str) -> None:
         """End this process as kill -9 does."""
-        Ledger(self._folder, Signalled).write(Signalled(os.getpid(), kind, time.monotonic()))
+        self.about_to_die(kind)
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def about_to_die(self, kind: str) -> None:
+        """Write down that this process is going to die of `kind`, and what follows from that."""
+        now = time.monotonic()
+        told = [Signalled(pid, "term", now) for pid in _siblings()] if self._linked else []
+        Ledger(self._folder, Signalled).write(Signalled(os.getpid(), kind, now), *told)
 
 
 class FailpointStore(StoreWrapper):
@@ -74,3 +85,10 @@ class FailpointStore(StoreWrapper):
             self._failpoint.passing(AFTER_FINISH)
         elif new.state is State.RUNNING and old.state is State.QUEUED:
             self._failpoint.passing(AFTER_CLAIM)
+
+
+def _siblings() -> list[int]:
+    """The other processes that our parent has started, also those that have only just begun."""
+    parent = os.getppid()
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if int(child) != os.getpid()]

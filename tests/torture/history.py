@@ -39,5 +39,7 @@ class HistoryStore(StoreWrapper):
     def _wrote(self, job: Job) -> None:
         pid, now = os.getpid(), time.monotonic()
         self._history.write(
-            Written(job.id, job.version, job.state.value, job.attempt, job.worker, pid, now)
+            Written(
+                job.id, job.version, job.state.value, job.attempt, job.crashes, job.worker, pid, now
+            )
         )

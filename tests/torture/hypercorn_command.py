@@ -40,11 +40,19 @@ class HypercornCommand:
         if bug is not None:
             self._environment["TORTURE_BUG"] = bug
         self._process: asyncio.subprocess.Process | None = None
+        self._begun = 0.0
         self.pids: list[int] = []
 
-    async def start(self) -> None:
-        """Start it, and wait for its workers."""
-        begun = time.monotonic()
+    async def start(self, *, mortal: bool = False) -> None:
+        """Start it, and wait for its workers.
+
+        Args:
+            mortal: whether it may have ended before all of them are there.
+
+        Raises:
+            ServerFailed: they are not there after a long while.
+        """
+        self._begun = time.monotonic()
         fd = self._listener.fileno()
         with (self._folder / LOG).open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -58,17 +66,17 @@ class HypercornCommand:
                 pass_fds=[fd],
                 start_new_session=True,
             )
-        await self._started(begun)
+        await self._started(mortal=mortal)
 
     async def reloaded(self) -> None:
         """Tell the master to let its workers end, and wait for the new ones."""
-        now = time.monotonic()
+        self._begun = time.monotonic()
         self.send(signal.SIGHUP, "hup")
         old = self.pids
-        await self._started(now)
+        await self._started()
         self._note(GONE, old)
 
-    async def _started(self, since: float) -> None:
+    async def _started(self, *, mortal: bool = False) -> None:
         """Wait for as many workers as there shall be, of those that have begun since then.
 
         Raises:
@@ -76,26 +84,39 @@ class HypercornCommand:
         """
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            joined = read_ledger(self._folder, Joined)
-            self.pids = [worker.pid for worker in joined if worker.at >= since]
-            if len(self.pids) == self._workers:
+            self._find_workers()
+            if len(self.pids) == self._workers or (mortal and self.has_ended):
                 return
             await asyncio.sleep(0.05)
         raise ServerFailed(f"{len(self.pids)} of {self._workers} workers run; see {self._log}")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started once, and has ended."""
+        return self._process is not None and self._process.returncode is not None
+
     async def ended(self) -> None:
-        """Wait until the server has ended by itself, with all of its workers.
+        """Wait until the server has ended, with all of its workers.
 
         Raises:
             ServerFailed: it has not, after a long while.
         """
-        assert self._process is not None
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._process.wait()
+                await self.end()
         except TimeoutError:
             raise ServerFailed(f"the server does not end; see {self._log}") from None
+
+    async def end(self) -> None:
+        """Wait until the server has ended, however long it works."""
+        assert self._process is not None
+        await self._process.wait()
+        self._find_workers()
         self._note(GONE, self.pids)
+
+    def _find_workers(self) -> None:
+        joined = read_ledger(self._folder, Joined)
+        self.pids = [worker.pid for worker in joined if worker.at >= self._begun]
 
     def send(self, number: signal.Signals, kind: str, *, group: bool = False) -> None:
         """Send the master, or all its processes, a signal that concerns all workers."""

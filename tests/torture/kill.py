@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from .clients import Clients
+from .clients import Clients, endless
 from .command import COUNT, bug_option, conclude, folder_option, seed_option
 from .failpoints import FAILPOINTS
 from .finale import settled
@@ -80,7 +80,9 @@ class Epoch:
         self._kills_left = kills
         self._random = random
         self._servers = [Server(folder, plan.bug) for _ in range(plan.servers)]
-        self._clients = Clients(folder, self._url, random, crowd=CROWD, poison=POISON)
+        self._clients = Clients(
+            folder, self._url, random, crowd=CROWD, submissions=endless(random, POISON)
+        )
         self._calm = asyncio.Event()
 
     async def run(self) -> Report:

@@ -65,6 +65,7 @@ class Written(NamedTuple):
     version: int
     state: str
     attempt: int
+    crashes: int
     worker: str | None
     pid: int
     at: float
@@ -82,7 +83,8 @@ class Signalled(NamedTuple):
     """The harness is about to do something to a process: written before it is done.
 
     Attributes:
-        kind: one of `HARMLESS` or `REQUESTS`, or `GONE`, or else what the process dies of.
+        kind: one of `HARMLESS` or `REQUESTS`, `STOPPING` or `GONE`, or else what the process dies
+            of.
     """
 
     pid: int
@@ -94,6 +96,8 @@ class Signalled(NamedTuple):
 HARMLESS = frozenset({"stop", "cont"})
 #: These ask a process to come to its end; it may still run what it has.
 REQUESTS = frozenset({"term", "int", "hup"})
+#: The process has let the others know that it was told to stop.
+STOPPING = "stopping"
 #: The process has ended by itself, it turned out.
 GONE = "gone"
 

@@ -9,11 +9,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from ..job import FINAL, State
+from ..job import FINAL, SUSPECT_CRASHES, Job, State
+from ..settings import Settings
 from ..verdict import MAX_CRASHES
+from .deaths import KIND, is_poison
 from .facts import Facts
 
 #: A job's id, and what is wrong with it.
@@ -183,11 +185,72 @@ def no_failure_of_ours(facts: Facts) -> Iterator[Breach]:
 
 
 def rerun_before_interrupted(facts: Facts) -> Iterator[Breach]:
-    """A job that may be repeated is given up after five crashes only."""
+    """A job that may be repeated is given up only after five deaths that it may have caused."""
     for job_id, (job, _) in facts.stored.items():
-        given_up = job.state is State.INTERRUPTED and job.repeatable
-        if given_up and job.attempt < MAX_CRASHES:
-            yield job_id, f"it was interrupted after {job.attempt} attempts: {job}"
+        if job.state is State.INTERRUPTED and job.repeatable and job.starts < _MAX_STARTS:
+            _, most = facts.crashes(job)
+            if most < MAX_CRASHES:
+                yield job_id, f"it was interrupted after {most} crashes: {_life(facts, job)}"
+
+
+def crashes_are_counted(facts: Facts) -> Iterator[Breach]:
+    """The deaths of its processes are a job's crashes, unless they were told to stop before."""
+    for job_id, (job, _) in facts.stored.items():
+        least, most = facts.crashes(job)
+        if not least <= job.crashes <= most:
+            yield job_id, f"it has {job.crashes}, not {least} to {most}: {_life(facts, job)}"
+
+
+def suspects_run_alone(facts: Facts) -> Iterator[Breach]:
+    """A process runs at most one job at a time that had two crashes or more."""
+    suspects = {
+        (entry.id, entry.attempt)
+        for entries in facts.history.values()
+        for entry in entries
+        if entry.state == State.RUNNING and entry.crashes >= SUSPECT_CRASHES
+    }
+    begins = [
+        begun
+        for begun in facts.records.effects
+        if begun.what == "begin" and (begun.id, begun.attempt) in suspects
+    ]
+    for earlier, later in combinations(begins, 2):
+        if earlier.pid == later.pid:
+            end = facts.end(earlier)
+            if end is None or end.at > later.at:
+                yield later.id, f"{later} while {earlier} was still running"
+
+
+def poison_is_convicted(facts: Facts) -> Iterator[Breach]:
+    """A job that takes each of its processes down ends as interrupted, with five crashes."""
+    for job_id, (job, _) in facts.stored.items():
+        convicted = job.state is State.INTERRUPTED and job.crashes == MAX_CRASHES
+        if is_poison(job) and not convicted and job.state is not State.CANCELLED:
+            yield job_id, f"it is {job.state} after {job.crashes} crashes: {_life(facts, job)}"
+
+
+def innocents_survive(facts: Facts) -> Iterator[Breach]:
+    """Two poison jobs, or one, take no other job along."""
+    poison = [stored.job for stored in facts.stored.values() if is_poison(stored.job)]
+    pids = {signalled.pid for signalled in facts.records.signals}
+    deaths = [death for pid in pids if (death := facts.killed(pid)) is not None]
+    others = [
+        death
+        for death in deaths
+        if not death.kind.startswith(KIND) and not facts.was_stopping(death.pid, death.at)
+    ]
+    if len(poison) <= 2 and not others:
+        for job in lost(facts):
+            yield job.id, f"it was interrupted: {_life(facts, job)}"
+
+
+def lost(facts: Facts) -> list[Job]:
+    """The jobs that may be repeated, and have no result although they end by themselves."""
+    return [
+        job
+        for job, _ in facts.stored.values()
+        if job.state is State.INTERRUPTED and job.repeatable and not is_poison(job)
+    ]
 
 
 def file_is_sound(facts: Facts) -> Iterator[Breach]:
@@ -212,5 +275,22 @@ PROMISES: tuple[Promise, ...] = (
     results_have_effects,
     no_failure_of_ours,
     rerun_before_interrupted,
+    crashes_are_counted,
+    suspects_run_alone,
+    poison_is_convicted,
+    innocents_survive,
     file_is_sound,
 )
+
+_MAX_STARTS = Settings().max_starts
+
+
+def _life(facts: Facts, job: Job) -> str:
+    """What is known of a job and of the processes that ran it."""
+    begins = facts.begins(job.id)
+    signals = [
+        signalled
+        for signalled in facts.records.signals
+        if signalled.pid in {begun.pid for begun in begins}
+    ]
+    return f"{job}, {facts.history[job.id]}, {begins}, {signals}"

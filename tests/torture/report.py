@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .facts import Facts
-from .promises import PROMISES, Broken, broken_promises, sentence
+from .promises import PROMISES, Broken, broken_promises, lost, sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,8 @@ class Report:
         seconds: that the torture took, without what came after it.
         deaths: by what the processes died of.
         states: of all jobs in the end, those that nobody was told of included.
+        lost: jobs that may be repeated, and ended as interrupted, but for those that take their
+            processes down.
         effects: how often a handler began.
         reruns: how often a job's handler began anew.
         pick_ups: seconds from a death to a write that took a job from the dead process; without
@@ -30,6 +32,7 @@ class Report:
     acknowledged: int = 0
     answers: int = 0
     states: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
     effects: int = 0
     reruns: int = 0
     pick_ups: Sequence[float] = ()
@@ -47,6 +50,7 @@ class Report:
             acknowledged=self.acknowledged + other.acknowledged,
             answers=self.answers + other.answers,
             states=self.states + other.states,
+            lost=self.lost + other.lost,
             effects=self.effects + other.effects,
             reruns=self.reruns + other.reruns,
             pick_ups=[*self.pick_ups, *other.pick_ups],
@@ -60,7 +64,7 @@ class Report:
         yield f"kills: {self.kills} in {self.seconds:.0f} s, {rate:.0f} a minute"
         yield f"killed at: {_by(self.deaths)}"
         yield f"jobs acknowledged: {self.acknowledged}; results given to clients: {self.answers}"
-        yield f"jobs in the end: {_by(self.states)}"
+        yield f"jobs in the end: {_by(self.states)}; innocents lost: {self.lost}"
         yield f"handlers begun: {self.effects}, of which reruns: {self.reruns}"
         yield f"pick-up of a dead process's jobs by a living one: {_times(self.pick_ups)}"
         yield f"pick-up by one that was started after: {_times(self.late_pick_ups)}"
@@ -93,6 +97,7 @@ def report_of(facts: Facts, seconds: float, *, without: str = "") -> Report:
         acknowledged=len(records.acks),
         answers=len(records.answers),
         states=Counter(stored.job.state.value for stored in facts.stored.values()),
+        lost=len(lost(facts)),
         effects=len(begun),
         reruns=len(begun) - len({effect.id for effect in begun}),
         pick_ups=[time for time, late in pick_ups if not late],

@@ -20,6 +20,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from .app import make_app
+from .deaths import EXIT_CODES
 from .failpoints import Failpoint
 from .ledger import Ledger, Signalled
 
@@ -65,7 +66,7 @@ class Server:
         """Wait for the death of the process.
 
         Raises:
-            ServerFailed: it did not die of a kill.
+            ServerFailed: it did not die of a kill, nor of a job.
         """
         gone = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -76,7 +77,7 @@ class Server:
             loop.remove_reader(self._process.sentinel)
             self.works = False
         self._process.join()
-        if self._process.exitcode != -signal.SIGKILL:
+        if self._process.exitcode not in EXIT_CODES:
             raise ServerFailed(
                 f"a server ended with {self._process.exitcode}; see {self._folder / LOG}"
             )

@@ -1,0 +1,53 @@
+"""A poison job takes no innocent with it; and if it did, the harness would find it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from asyncjobs.torture import promises
+from asyncjobs.torture.poison import Life, Plan, torture
+from asyncjobs.torture.promises import sentence
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        Life(workers=1, poison=1, innocents=15, kills=2),
+        Life(workers=1, poison=3, innocents=15),
+        Life(workers=4, poison=1, innocents=15, kills=2),
+        Life(workers=4, poison=3, innocents=15),
+    ],
+    ids=str,
+)
+async def test_poison_breaks_no_promise(life: Life, tmp_path: Path) -> None:
+    """Jobs that take their process down are convicted, under hypercorn and a service manager, and
+    all others have their results."""
+    report = await torture(Plan(rounds=1, lives=[life]), tmp_path, Random())
+    assert not report.broken, "\n".join(map(str, report.broken))
+    assert report.states["interrupted"] >= life.poison
+    assert report.lost <= max(life.poison - 2, 0)
+    assert report.states["succeeded"] >= life.innocents - report.lost
+
+
+@pytest.mark.parametrize(
+    ("bug", "found"),
+    [
+        (
+            "convict-at-three",
+            {promises.rerun_before_interrupted, promises.poison_is_convicted},
+        ),
+        ("no-suspects", {promises.suspects_run_alone}),
+        ("forgotten-crash", {promises.crashes_are_counted}),
+    ],
+)
+async def test_the_harness_finds_a_planted_bug(
+    bug: str, found: set[promises.Promise], tmp_path: Path
+) -> None:
+    """If three crashes convict, if suspects run side by side, or if a crash does not count, each
+    promise that speaks of it is found broken."""
+    lives = [Life(workers=1, poison=poison, innocents=15) for poison in (2, 3)]
+    report = await torture(Plan(rounds=2, lives=lives, bug=bug), tmp_path, Random())
+    assert set(map(sentence, found)) <= {broken.promise for broken in report.broken}
