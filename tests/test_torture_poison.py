@@ -41,13 +41,16 @@ async def test_poison_breaks_no_promise(life: Life, tmp_path: Path) -> None:
         ),
         ("no-suspects", {promises.suspects_run_alone}),
         ("forgotten-crash", {promises.crashes_are_counted}),
+        ("told-is-blamed", {promises.crashes_are_counted}),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_the_harness_finds_a_planted_bug(
     bug: str, found: set[promises.Promise], tmp_path: Path
 ) -> None:
-    """If three crashes convict, if suspects run side by side, or if a crash does not count, each
-    promise that speaks of it is found broken."""
-    lives = [Life(workers=1, poison=poison, innocents=15) for poison in (2, 3)]
+    """If three crashes convict, suspects run side by side, a crash does not count, or one does of a
+    process that was told to stop, then each promise that speaks of it is found broken."""
+    kills = 6 if bug == "told-is-blamed" else 0
+    lives = [Life(workers=1, poison=poison, innocents=15, kills=kills) for poison in (2, 3)]
     report = await torture(Plan(rounds=2, lives=lives, bug=bug), tmp_path, Random())
     assert set(map(sentence, found)) <= {broken.promise for broken in report.broken}

@@ -1,4 +1,4 @@
-"""A store that keeps a ledger of what was written to it, and by whom."""
+"""A store that keeps ledgers of what was written to it, by whom, and who is about to stop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from ..job import Job, Request, Response
-from ..store import Store, StoreWrapper
-from .ledger import Joined, Ledger, Written
+from ..store import Presence, Store, StoreWrapper
+from .ledger import STOPPING, Joined, Ledger, Signalled, Written
 
 
 class HistoryStore(StoreWrapper):
@@ -35,6 +35,13 @@ class HistoryStore(StoreWrapper):
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         await super().replace(old, new, response)
         self._wrote(new)
+
+    def announce(self, presence: Presence) -> None:
+        super().announce(presence)
+        if presence.stopping:
+            signals = Ledger(self._folder, Signalled)
+            signals.write(Signalled(os.getpid(), STOPPING, time.monotonic()))
+            signals.close()
 
     def _wrote(self, job: Job) -> None:
         pid, now = os.getpid(), time.monotonic()

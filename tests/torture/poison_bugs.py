@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import job, verdict
 from ..job import Job, Response
-from ..store import Store, StoreWrapper
+from ..store import Orphan, Store, StoreWrapper
 from ..stores.sqlite import queries
 
 
@@ -37,9 +37,20 @@ class ForgetsFirstCrash(StoreWrapper):
         await super().replace(old, new, response)
 
 
+class BlamesWhoWasToldToStop(StoreWrapper):
+    """Each death is a crash, also that of a process that had been told to stop."""
+
+    def __init__(self, inner: Store, folder: Path) -> None:
+        super().__init__(inner)
+
+    async def orphans(self) -> list[Orphan]:
+        return [orphan._replace(blamed=True) for orphan in await super().orphans()]
+
+
 #: By its name, as `SERVER_BUGS`.
 POISON_BUGS: Mapping[str, Callable[[Store, Path], Store]] = {
     "convict-at-three": convict_at_three,
     "no-suspects": suspect_nobody,
     "forgotten-crash": ForgetsFirstCrash,
+    "told-is-blamed": BlamesWhoWasToldToStop,
 }
