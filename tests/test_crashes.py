@@ -109,6 +109,7 @@ def test_a_job_that_kills_its_process(serve: Serve, signals: Signals, name: str)
         answer = result(client, poll)
         assert answer.headers["Job-State"] == "interrupted"
         assert "died 5 times" in answer.json()["detail"]
+        assert client.get(answer.links["status"]["url"]).json()["crashes"] == 5
         # The others do not suffer from it.
         signals.send(f"{name}-fine-go-on")
         assert result(client, submit(client, "POST", f"/work/{name}-fine")).status_code == 200

@@ -36,6 +36,8 @@ async def test_the_harness_finds_a_planted_bug(tmp_path: Path) -> None:
         "hypercorn --cycles 0",
         "kill --kills 0",
         "kill --servers 0",
+        "poison --rounds 0",
+        "poison --innocents 0",
         "power --jobs 0",
         "stateful --steps 0",
     ],
