@@ -122,3 +122,19 @@ async def test_a_handler_that_cleans_up_is_not_cancelled_once_more() -> None:
         await jobs.cancel(job.id)
         assert (await jobs.wait(job.id, DEADLINE)).state is State.CANCELLED
     assert cleaned_up.is_set()
+
+
+async def test_a_second_cancellation_is_told_the_truth_as_well(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To cancel a job once more that was asked to stop already promises no more than the first
+    time: its process may have died since."""
+    judged(monkeypatch, Liveness.ALIVE)
+    async with Jobs(store=f"sqlite:///{path}") as jobs, SqliteStore(path) as other:
+        job = await other.add(a_job().start(STRANGER, NOW), REQUEST)
+        await jobs.cancel(job.id)
+        judged(monkeypatch, Liveness.UNKNOWN)
+        with pytest.raises(StoreUnavailable):
+            await jobs.cancel(job.id)
+        judged(monkeypatch, Liveness.DEAD)
+        assert (await jobs.cancel(job.id)).state is State.CANCELLED

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -355,3 +357,71 @@ async def most_at_a_time(jobs: Jobs, limit: int, threaded: bool) -> int:
     for each in probes:
         await jobs.wait(each.id)
     return states.count(State.RUNNING)
+
+
+async def test_programs_that_wait_for_each_other(tmp_path: Path) -> None:
+    """A job that waits for one of another program, which waits for one of the first, comes to its
+    end: it gives its place back as well."""
+    one, two = (
+        Jobs(store=f"sqlite:///{tmp_path / 'jobs.db'}", name=name, concurrency=1)
+        for name in ("one", "two")
+    )
+
+    @one.function(name="outer")
+    async def outer() -> int:
+        return 1 + int(await two.result((await two.submit("middle")).id))
+
+    @two.function(name="middle")
+    async def middle() -> int:
+        return 1 + int(await one.result((await one.submit("inner")).id))
+
+    @one.function(name="inner")
+    async def inner() -> int:
+        return 1
+
+    async with one, two:
+        assert await one.result((await one.submit("outer")).id, DEADLINE) == 3
+
+
+async def test_a_thread_that_comes_back_is_given_to_who_waits_for_one(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync job that waits to go on does so once a thread that was stuck has returned."""
+    monkeypatch.setattr("asyncjobs.runner.STOP_GRACE", 0.05)
+    jobs = Jobs(store=store, threads=1)
+    come_back = threading.Event()
+
+    @jobs.function(name="stuck", timeout=0.05)
+    def stuck() -> None:
+        come_back.wait(DEADLINE)
+
+    @jobs.function(name="parent")
+    def parent() -> str:
+        with suppress(JobTimedOut):
+            in_thread(jobs, current_job.submit("stuck").id)
+        return "went on"
+
+    async with jobs:
+        job = await jobs.submit("parent")
+        async with asyncio.timeout(DEADLINE):
+            while not (await jobs.health()).threads.stuck:
+                await asyncio.sleep(0.005)
+        assert not (await jobs.health()).accepting
+        come_back.set()
+        assert await jobs.result(job.id, DEADLINE) == "went on"
+        assert (await jobs.health()).accepting
+
+
+async def test_threads_that_were_lent_end(store: str) -> None:
+    """When nobody waits any more there are no more threads than the setting says."""
+    jobs = Jobs(store=store, threads=2)
+    chains(jobs)
+    async with jobs, asyncio.timeout(DEADLINE):
+        parents = [await jobs.submit("sync", 3, ["sync"]) for _ in range(10)]
+        for parent in parents:
+            await jobs.result(parent.id)
+        await until(lambda: sum(is_worker(each) for each in threading.enumerate()) <= 2)
+
+
+def is_worker(thread: threading.Thread) -> bool:
+    return re.fullmatch(r"asyncjobs-\d+", thread.name) is not None

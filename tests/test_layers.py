@@ -32,7 +32,7 @@ LAYERS = [
     ["store"],
     ["outcome"],
     ["job"],
-    ["errors", "given"],
+    ["errors", "given", "tasks"],
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
 

@@ -627,3 +627,28 @@ async def test_a_sweep_that_is_never_over(caplog: pytest.LogCaptureFixture) -> N
     store.answers.set()
     with suppress(asyncio.CancelledError):
         await sweep
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same(tmp_path: Path) -> None:
+    """Who is cancelled while jobs are drained leaves nothing open: they can be opened again."""
+    jobs = Jobs(store=f"sqlite:///{tmp_path / 'jobs.db'}", drain_time=0.2)
+    begun = asyncio.Event()
+
+    @jobs.function(name="wait")
+    async def wait() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def use() -> None:
+        async with jobs:
+            await jobs.submit("wait")
+            await begun.wait()
+
+    using = asyncio.create_task(use())
+    await begun.wait()
+    await asyncio.sleep(0)
+    using.cancel()
+    await asyncio.wait([using])
+    assert using.cancelled()
+    async with jobs:
+        assert (await jobs.health()).accepting

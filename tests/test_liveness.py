@@ -579,3 +579,16 @@ def token_of_forked_child() -> str:
 
 def arguments() -> Request:
     return Request("POST", "/f", body=b'{"args": [], "kwargs": {}}')
+
+
+@pytest.mark.parametrize("planted", ["fifo", "huge"])
+async def test_a_planted_presence_holds_up_nobody(path: Path, planted: str) -> None:
+    """Whatever lies in the place of a presence is read for a moment at most, and says nothing."""
+    async with SqliteStore(path) as store, SqliteStore(path) as other:
+        presence = path.with_name(f"{path.name}-procs") / f"{other.worker}.json"
+        if planted == "fifo":
+            os.mkfifo(presence)
+        else:
+            presence.touch()
+            os.truncate(presence, 20 * 1024**3)
+        assert await store.others() == [STRANGER]

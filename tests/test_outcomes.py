@@ -14,6 +14,7 @@ from asyncjobs import Jobs, Request, Response, State, current_job
 from asyncjobs.handler import Handler
 from asyncjobs.job import Progress
 from asyncjobs.outcome import Outcome, Raised
+from asyncjobs.runner import PROGRESS_INTERVAL
 
 DEADLINE = 20
 
@@ -113,3 +114,54 @@ async def test_a_job_that_is_given_back_again_and_again_comes_to_an_end(store: s
         ended = await after.get(job_id)
         assert (ended.state, ended.attempt, ended.crashes) == (State.INTERRUPTED, 3, 0)
         assert b"'max_starts'" in (await after.response(job_id)).body
+
+
+async def test_who_cancels_the_handlers_task_keeps_no_outcome_from_being_stored(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation of a handler's task that comes when the handler has ended changes nothing."""
+    jobs = Jobs(store=store)
+    tasks: list[asyncio.Task[object] | None] = []
+    replaced = asyncio.Event()
+
+    @jobs.function(name="done")
+    async def done() -> str:
+        tasks.append(asyncio.current_task())
+        return "done"
+
+    async with jobs, asyncio.timeout(DEADLINE):
+        replace = jobs._store.replace
+
+        async def slow(*args: Any) -> None:
+            replaced.set()
+            for _ in range(5):
+                for task in tasks:
+                    assert task is not None
+                    task.cancel()
+                await asyncio.sleep(0)
+            await replace(*args)
+
+        monkeypatch.setattr(jobs._store, "replace", slow)
+        job = await jobs.submit("done")
+        await replaced.wait()
+        assert await jobs.result(job.id) == "done"
+        assert (await jobs.health()).running == 0
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite"])
+async def test_a_progress_that_comes_too_late_is_no_error(
+    store: str, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A progress that was to be stored when its job ended leaves nothing in the log."""
+    jobs = Jobs(store=store if url == "sqlite" else url)
+
+    @jobs.function(name="report")
+    async def report() -> None:
+        current_job.progress(1)
+        await asyncio.sleep(PROGRESS_INTERVAL)
+
+    async with jobs:
+        submitted = [await jobs.submit("report") for _ in range(20)]
+        for job in submitted:
+            assert (await jobs.wait(job.id, DEADLINE)).state is State.SUCCEEDED
+    assert not caplog.records

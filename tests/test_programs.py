@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +208,59 @@ async def test_who_only_looks_fails_nothing(store: str) -> None:
             await sweeps(looker)
             assert (await looker.get(job.id)).state is State.QUEUED
         assert (await looker.wait(job.id, DEADLINE)).state is State.FAILED
+
+
+async def test_a_handler_that_is_away_for_a_moment_has_not_gone(store: str) -> None:
+    """`gone_after` counts from when a handler is missed, however long a job has waited before."""
+    jobs = Jobs(store=store, name="app", gone_after=0.2)
+    jobs.function(sweeps, name="other")
+    async with jobs, SqliteStore(store.removeprefix("sqlite:///")) as file:
+        given_back = await file.add(a_job(program="app", due=0.0), CALL)
+        worker = Presence("app", frozenset({"report"}), process="another")
+        now = asyncio.get_running_loop().time
+        missed = now()
+        while now() - missed < 0.3:
+            file.announce(worker)
+            await jobs._sweeper._sweep()
+            file.announce(replace(worker, routes=frozenset()))
+            await jobs._sweeper._sweep()
+            await asyncio.sleep(0.01)
+        assert (await jobs.get(given_back.id)).state is State.QUEUED
+        assert (await jobs.wait(given_back.id, DEADLINE)).state is State.FAILED
+
+
+def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    """A file whose name is not UTF-8 is a program all the same; such a setting is refused."""
+    with pytest.raises(ConfigurationError, match="'name'"):
+        Jobs(store="memory:", name="\udcff")
+    (tmp_path / "caf\udce9.py").write_text(
+        "from asyncjobs import Jobs; print(ascii(Jobs(store='memory:').name))"
+    )
+    command = [sys.executable, "caf\udce9.py"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert told.stdout.strip() == ascii("caf\\udce9"), told.stderr
+
+
+def test_a_spawned_process_is_of_its_parents_program(tmp_path: Path) -> None:
+    """A process that multiprocessing has spawned has its parent's name, and names functions so."""
+    (tmp_path / "script.py").write_text(
+        "import multiprocessing\n"
+        "from asyncjobs import Jobs\n"
+        "jobs = Jobs(store='memory:')\n"
+        "@jobs.function\n"
+        "def work(): pass\n"
+        "def told(): print(jobs.name, *jobs.handlers, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    told()\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=told)\n"
+        "    child.start()\n"
+        "    child.join()\n"
+    )
+    for run in (["script.py"], ["-m", "script"]):
+        told = subprocess.run(
+            [sys.executable, *run], cwd=tmp_path, capture_output=True, text=True
+        ).stdout
+        assert told == "script __main__.work\n" * 2
 
 
 async def sweeps(jobs: Jobs) -> None:

@@ -50,6 +50,7 @@ from .settings import Options, make, make_settings
 from .store import ANYONE, Liveness, Owner, Presence, Query, Store
 from .stores import open_url
 from .sweeper import Sweeper, unknown_to
+from .tasks import to_the_end
 from .threads import Threads, ThreadsInUse
 from .verdict import cancelled
 from .watch import Watch
@@ -223,8 +224,15 @@ class Jobs:
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Accept no more jobs, let the running ones end within the drain time, and close."""
-        await self.drain()
-        await self._stack.aclose()
+        # Also if we are cancelled meanwhile, as what is left open nobody could close any more.
+        if await to_the_end(asyncio.create_task(self._close())):
+            raise asyncio.CancelledError
+
+    async def _close(self) -> None:
+        try:
+            await self.drain()
+        finally:
+            await self._stack.aclose()
         watch_exit()
 
     async def drain(self) -> None:
@@ -350,7 +358,9 @@ class Jobs:
             raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")
         handler = self.handlers.get(route)
         if handler is None:
-            raise SetupError(f"no handler is registered for {route!r}")
+            raise SetupError(
+                f"no handler is registered for {route!r}: decorate the function with @jobs.function"
+            )
         now = self._clock()
         job = Job(
             id=uuid.uuid4().hex,
@@ -392,8 +402,8 @@ class Jobs:
     ) -> Job:
         """The job once it is final, or as it is after `timeout` seconds, or when we shut down.
 
-        A job that waits for another one of the same program gives its place back meanwhile, and
-        has one again when this returns. It is not answered when we shut down, but stopped.
+        A job that waits for another one gives its place back meanwhile, and has one again when
+        this returns. It is not answered when its program shuts down, but stopped.
 
         Args:
             timeout: None or infinity for no limit; 0 or less for the job as it is now.
@@ -406,19 +416,21 @@ class Jobs:
         self._check_loop("wait")
         limit = math.inf if timeout is None else number("timeout", timeout, infinite=True)
         waits = running_job.get(None)
-        if waits is None or waits.program is not self:
-            return await self._wait(job_id, limit, owner, to_the_end=False)
+        if waits is None or waits.program.loop is not self.loop:
+            return await self._wait(job_id, limit, owner)
         async with waits.waiting(job_id):
-            return await self._wait(job_id, limit, owner, to_the_end=True)
+            return await self._wait(job_id, limit, owner, until_stop=waits.program is not self)
 
-    async def _wait(self, job_id: str, limit: float, owner: Owner, *, to_the_end: bool) -> Job:
+    async def _wait(
+        self, job_id: str, limit: float, owner: Owner, *, until_stop: bool = True
+    ) -> Job:
         now = asyncio.get_running_loop().time
         deadline = now() + limit
         with self._watch.subscribe(job_id) as changed:
             while True:
                 job = await self._store.get(job_id, owner)
                 left = deadline - now()
-                if job.state.is_final or left <= 0 or (self._stopping and not to_the_end):
+                if job.state.is_final or left <= 0 or (self._stopping and until_stop):
                     return job
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, REREAD_INTERVAL)):
@@ -475,8 +487,6 @@ class Jobs:
             job = await self._store.get(job_id, owner)
             if job.state.is_final:
                 raise InvalidTransition(f"the job is {job.state} already and cannot be cancelled")
-            if job.cancel_requested:
-                return job
             liveness = Liveness.DEAD
             if job.worker is not None:
                 liveness = await self._store.liveness(job.worker)
@@ -485,6 +495,8 @@ class Jobs:
                     "it cannot be told whether the process that runs the job lives, and would stop "
                     "it: try again soon"
                 )
+            if job.cancel_requested and liveness is Liveness.ALIVE:
+                return job
             new, response = cancelled(job, self._clock(), runs=liveness is Liveness.ALIVE)
             with suppress(Conflict):
                 await self._store.replace(job, new, response)
@@ -611,9 +623,14 @@ def _open(store: str | Store | None) -> Store:
     return open_url("sqlite:///jobs.db" if store is None else store)
 
 
-def _name_of(function: Callable[..., Any]) -> str:
+def _name_of(function: Any) -> str:
+    if inspect.iscoroutine(function):
+        function.close()
+        raise TypeError("the function was called: submit(function, 1), not submit(function(1))")
     try:
-        return f"{function.__module__}.{function.__qualname__}"
+        # In a process that multiprocessing has spawned, the main module has another name.
+        module = function.__module__.replace("__mp_main__", "__main__")
+        return f"{module}.{function.__qualname__}"
     except AttributeError:  # a functools.partial, for one
         raise SetupError(
             f"{shown(function)} has no name: register it as jobs.function(name=...)(function), and "

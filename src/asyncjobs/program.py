@@ -91,10 +91,12 @@ def program_of(module: str) -> str:
 
 def main_program() -> str:
     """The name of the main module, as it would be when imported."""
-    main = sys.modules["__main__"]
+    # A process that multiprocessing has spawned runs its parent's under another name.
+    main = sys.modules.get("__mp_main__") or sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)  # there with `python -m`
-    if spec is not None:
-        name: str = spec.name
-        return name.removesuffix(".__main__")
     file = getattr(main, "__file__", None)  # not there in a shell
-    return "__main__" if file is None else Path(file).stem
+    if spec is not None:
+        name = str(spec.name).removesuffix(".__main__")
+    else:
+        name = "__main__" if file is None else Path(file).stem
+    return name.encode(errors="backslashreplace").decode()  # a file's name need not be UTF-8

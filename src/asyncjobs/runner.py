@@ -19,6 +19,7 @@ from .doubts import Doubts
 from .errors import (
     Conflict,
     HandlerFailed,
+    InvalidTransition,
     JobFailure,
     JobInterrupted,
     JobNotFound,
@@ -31,6 +32,7 @@ from .job import Job, Progress, Request, State
 from .outcome import Outcome, Raised, Stopped, Unusable
 from .problem import problem
 from .store import Query, Store
+from .tasks import to_the_end
 from .verdict import Verdict, concluded, orphaned
 
 logger = logging.getLogger("asyncjobs")
@@ -51,7 +53,7 @@ class Run:
         performing: whether the handler is being run: only then may the task be cancelled.
         stopped: why the handler was told to stop, if it was.
         finishing: whether the outcome is decided, and being stored.
-        ending: stores the outcome in the place of the task, if the handler did not stop.
+        ending: stores the outcome; before the handler has ended, if that did not stop.
         over: whether the job is finished, or somebody else's by now.
     """
 
@@ -181,10 +183,12 @@ class Runner:
         self._runs[job.id] = run
         try:
             outcome = await self._perform(run, request)
-            if run.ending is not None:
+            if run.ending is None:
+                # In a task of its own: whoever knows the handler's may still cancel that.
+                run.ending = self._do(self._finish(run, outcome))
+            else:  # what the handler has come to is too late
                 logger.warning("the handler of %s has ended, after %.1f s", *self._ran(run))
-            # If the job had to end without its handler, what that came to is too late.
-            await (self._finish(run, outcome) if run.ending is None else run.ending)
+            await to_the_end(run.ending)
         except Exception:
             logger.exception("job %s could not be finished", job.id)
         finally:
@@ -259,6 +263,9 @@ class Runner:
             # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
             logger.exception("job %s failed", run.job.id)
             outcome = _raised(f"the handler raised {type(error).__name__}")
+        else:
+            if isinstance(outcome, Raised):  # as an app logs it, which does not name the job
+                logger.error("job %s failed: its view raised an exception", run.job.id)
         finally:
             run.performing = False
             if handler.timeout is not None:
@@ -343,7 +350,8 @@ class Runner:
                     return False
                 if not stored.is_same_claim(old):
                     return False
-                run.job = stored  # somebody asked to cancel it, for one
+                # Somebody asked to cancel it, for one. A write of ours may have been faster still.
+                run.job = max(stored, run.job, key=lambda job: job.version)
 
     def _loop_ends(self) -> bool:
         return self._witness.cancelling() > 0
@@ -388,8 +396,11 @@ class Runner:
     async def _write_progress(self, run: Run) -> None:
         progress = run.current.latest
         assert progress is not None
+        if run.finishing:
+            return  # which stores it as well
         # Based on what is stored: on a version that never was, it could overwrite a cancellation.
-        with suppress(StoreUnavailable):
+        # If the job ends meanwhile, that is with this progress.
+        with suppress(StoreUnavailable, InvalidTransition):
             await self._write(run, lambda job: (job.report(progress), None))
 
     def _do(self, errand: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

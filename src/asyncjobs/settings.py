@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from .errors import ConfigurationError
-from .given import MAX_INT, is_number, number, shown
+from .given import MAX_INT, is_number, is_storable, number, shown
 from .job import DEFAULT_TTL
 from .store import Store
 
@@ -133,8 +133,10 @@ class Settings:
         checked(self)
         if self.engine != "local":
             raise ConfigurationError(f"there is no engine {self.engine!r}: the engine is 'local'")
-        if self.name == "":
-            raise ConfigurationError("the setting 'name' must not be empty: name the program")
+        if self.name is not None and not (self.name and is_storable(self.name)):
+            raise ConfigurationError(
+                f"the setting 'name' must be a name that UTF-8 can hold, not {shown(self.name)}"
+            )
         if not self.prefix.startswith("/") or self.prefix.endswith("/"):
             raise ConfigurationError(
                 f"the prefix {self.prefix!r} must start with a slash and not end with one"

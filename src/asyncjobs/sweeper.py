@@ -11,7 +11,7 @@ from typing import Self
 
 from .errors import Conflict, StoreUnavailable
 from .handler import Handler
-from .job import State
+from .job import Job, State
 from .runner import Runner
 from .store import ANSWER_DEADLINE, OVERRULED, QUEUED, Query, Store
 from .verdict import gone
@@ -59,7 +59,9 @@ class Sweeper:
         self._random = random
 
     async def __aenter__(self) -> Self:
-        self._started = asyncio.get_running_loop().time()
+        # Since when, by the clock of the loop, each of the queued jobs that have no handler has had
+        # none. What the job knows does not tell: it may have waited in the queue for days.
+        self._missed: dict[str, float] = {}
         # What fails here must not keep the results of earlier jobs from being read.
         await self._try(self._rescue)
         await self._try(self._sweep)
@@ -106,22 +108,28 @@ class Sweeper:
 
         Only a process that runs jobs can tell, and where no other one has the handler.
         """
-        uptime = asyncio.get_running_loop().time() - self._started
-        if self._gone_after is None or uptime < self._gone_after or not self._handlers:
+        if self._gone_after is None or not self._handlers:
             return
+        now = asyncio.get_running_loop().time()
+        missed, self._missed = self._missed, {}
+        for job in await self._find_gone():
+            since = self._missed[job.id] = missed.get(job.id, now)
+            if now - since >= self._gone_after:
+                logger.error("job %s fails: there is no handler %r any more", job.id, job.route)
+                with suppress(Conflict):
+                    await self._store.replace(job, *gone(job, self._clock()))
+
+    async def _find_gone(self) -> list[Job]:
+        """Queued jobs that no living process of this store can run, as far as they say what they
+        can."""
         if not await self._store.find(unknown_to(self._handlers, 1)):
-            return
+            return []
         routes = set(self._handlers)
         for other in await self._store.others():
             if other.routes is None:
-                return  # it does not say what it has
+                return []
             routes |= other.routes
-        now = self._clock()
-        for job in await self._store.find(unknown_to(routes, GONE_CHUNK)):
-            if job.due <= now - self._gone_after:
-                logger.error("job %s fails: there is no handler %r any more", job.id, job.route)
-                with suppress(Conflict):
-                    await self._store.replace(job, *gone(job, now))
+        return await self._store.find(unknown_to(routes, GONE_CHUNK))
 
     async def _start_what_others_queue(self) -> None:
         with self._watch.subscribe(QUEUED) as queued:

@@ -12,14 +12,18 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 from .current import RunningJob, running_job
 from .daemons import THREAD_LIMIT
 
 T = TypeVar("T")
+
+#: Whether the caller is in a thread of ours, or is what such a thread waits for.
+in_our_thread: ContextVar[bool] = ContextVar("asyncjobs.in_our_thread", default=False)
 
 logger = logging.getLogger("asyncjobs")
 
@@ -69,10 +73,16 @@ class _Call:
 
 
 class Threads:
-    """Runs functions in at most `size` threads, started when they are needed."""
+    """Runs functions in at most `size` threads, started when they are needed.
+
+    Attributes:
+        freed: called when there is a thread again that had been lost.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.freed: Callable[[], None] = lambda: None
+        self._names = count(1)
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._started = 0
         self._busy = 0
@@ -84,17 +94,18 @@ class Threads:
 
     @property
     def in_use(self) -> ThreadsInUse:
-        return ThreadsInUse(self.size, min(self._busy - self._lent, self.size), len(self._stuck))
+        busy = max(0, min(self._busy - self._lent, self.size))
+        return ThreadsInUse(self.size, busy, len(self._stuck))
 
     @property
     def trouble(self) -> str | None:
         """Why no function can be called, and none may ever be, in words for clients."""
-        if len(self._stuck) == self.size:
+        if len(self._stuck) >= self.size:
             return (
                 f"no thread is left for sync handlers: all {self.size} are stuck in handlers that "
                 "did not stop when their jobs had ended"
             )
-        if self._retry is not None and len(self._stuck) == self._started:
+        if self._retry is not None and len(self._stuck) >= self._started:
             return f"no thread can be started for sync handlers: {THREAD_LIMIT}"
         return None
 
@@ -131,6 +142,7 @@ class Threads:
     def take_back(self) -> None:
         """The function that has waited goes on."""
         self._lent -= 1
+        self._dismiss()
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread, in the caller's context, and return or raise what it does.
@@ -178,8 +190,14 @@ class Threads:
                 self._retry_later()
         return self._started >= count
 
+    def _dismiss(self) -> None:
+        """End those that are too many now that others do not wait any more, once they are idle."""
+        while self._started > self.size + self._lent:
+            self._started -= 1
+            self._calls.put(None)
+
     def _start(self) -> None:
-        name = f"asyncjobs-{self._started + 1}"
+        name = f"asyncjobs-{next(self._names)}"
         threading.Thread(target=self._work, name=name, daemon=True).start()
         self._started += 1
 
@@ -197,6 +215,7 @@ class Threads:
         self._retry = None
         logger.warning("threads for sync handlers can be started again")
         self._provide(self._busy - self._lent)
+        self.freed()
 
     def _leave(self, call: _Call) -> None:
         """Nobody waits for this call any more."""
@@ -232,12 +251,18 @@ class Threads:
         if call in self._stuck:
             self._stuck.remove(call)
             logger.warning("the thread of %s is back, after %.1f s", call, call.seconds)
+            self.freed()
         if not call.done.done():
             call.done.set_result(outcome)
 
 
 def _outcome_of(call: _Call) -> tuple[Any, BaseException | None]:
     try:
-        return call.context.run(call.function), None
+        return call.context.run(_called_here, call.function), None
     except BaseException as error:
         return None, error
+
+
+def _called_here(function: Callable[[], T]) -> T:
+    in_our_thread.set(True)
+    return function()

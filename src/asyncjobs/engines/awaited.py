@@ -47,8 +47,9 @@ class Awaited:
                 break
             try:
                 job = await self._store.get(job_id)
-            except JobNotFound:
-                continue  # who waits for it is told so
+            except JobNotFound:  # it is another program's, or there is none
+                del self._waiting[job_id]
+                continue
             if job.state is State.QUEUED:
                 found.append(job)
             else:

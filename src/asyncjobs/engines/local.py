@@ -86,6 +86,7 @@ class LocalEngine(Engine):
         self._drain_time = drain_time
         self._awaited = Awaited(store, self._ring_if_queued)
         self._slots = Slots(concurrency, threads, self._awaited)
+        threads.freed = self._thread_freed
         self._running: set[asyncio.Task[Job]] = set()
         # The routes that may have jobs in the queue.
         self._queued: set[str] = set()
@@ -186,6 +187,10 @@ class LocalEngine(Engine):
             self.look()  # for the next one
         self._ring_if_queued()
 
+    def _thread_freed(self) -> None:
+        self._slots.let_return()
+        self._ring_if_queued()
+
     def _ring_if_queued(self) -> None:
         """A slot is free: that is of interest if somebody waits for one."""
         if self._queued:
@@ -218,7 +223,8 @@ class LocalEngine(Engine):
         if not ready:
             return
         suspects = await self._find_suspect(frozenset(ready))
-        healthy = await self._find_awaited(ready)
+        awaited = await self._find_awaited(ready)
+        healthy = [*awaited]
         # Tasks and threads apart, so that no more is read than can start.
         for threaded in (False, True):
             limits = {route: ready[route] for route in ready if self._runs(route, threaded)}
@@ -229,7 +235,8 @@ class LocalEngine(Engine):
         claims = []
         for job in starting_order(suspects, healthy, self._random):
             handler = self._handlers[job.route]
-            if (slot := self._slots.take(handler, suspect=job.is_suspect)) is not None:
+            slot = self._slots.take(handler, suspect=job.is_suspect, awaited=job in awaited)
+            if slot is not None:
                 claims.append(self._claim(job, slot))
             else:
                 self._queued.add(job.route)
@@ -242,7 +249,7 @@ class LocalEngine(Engine):
     async def _find_awaited(self, routes: Mapping[str, int]) -> list[Job]:
         """Queued jobs that running ones wait for, as many as there may be slots for."""
         awaited = self._due(await self._awaited.find(max(routes.values())))
-        return [job for job in awaited if job.route in routes and not job.is_suspect]
+        return [job for job in awaited if job.route in routes]
 
     async def _find_suspect(self, routes: frozenset[str]) -> list[Job]:
         """A queued job of these routes that may take this process down; none while one runs.

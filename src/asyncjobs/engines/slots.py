@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 from ..handler import Handler
-from ..threads import Threads
+from ..threads import Threads, in_our_thread
 from .awaited import Awaited
 
 
@@ -22,69 +22,87 @@ class Slots:
 
     def __init__(self, concurrency: int, threads: Threads, awaited: Awaited) -> None:
         self.awaited = awaited
-        self._concurrency = concurrency
         self.threads = threads
+        self._concurrency = concurrency
         self._taken: Counter[str] = Counter()
         self._tasks = 0
         self._threaded = 0
         self._suspects = 0
-        # Whose jobs have waited for others and want to go on, the first first.
+        self._suspects_at_work = 0
+        # Whose jobs have waited for others and want to go on, the first first. Where there is room
+        # for one it goes on at once: who is still here is kept by a limit of its own.
         self._returning: dict[Slot, asyncio.Future[None]] = {}
 
     @property
     def has_suspect(self) -> bool:
-        """Whether a suspect runs here."""
+        """Whether a suspect runs here, be it that it waits for another job."""
         return self._suspects > 0
 
     def free(self, handler: Handler) -> int:
-        """How many jobs of this handler could start now, after those that want to go on."""
-        return max(self._room(handler) - self._returning_to(handler.threaded), 0)
+        """How many jobs of this handler could start now."""
+        return max(self._room(handler), 0)
 
     def free_in_all(self, *, threaded: bool) -> int:
         """How many jobs could start now, in threads or as tasks, of all handlers together."""
-        return max(self._room_in_all(threaded) - self._returning_to(threaded), 0)
+        return max(self._room_in_all(threaded), 0)
 
-    def take(self, handler: Handler, *, suspect: bool = False) -> Slot | None:
+    def take(
+        self, handler: Handler, *, suspect: bool = False, awaited: bool = False
+    ) -> Slot | None:
         """A slot for a job, if there is one: with a thread that is there, where it takes one.
 
-        There is none for a suspect beside another one, which may just have come back from a wait.
+        Args:
+            suspect: whether it may take the process down. There is none for it beside another one,
+                which stays one while it waits: when it has gone on, both would be convicted.
+            awaited: whether a running job waits for it; that may be the other suspect.
         """
-        if not self.free(handler) or (suspect and self.has_suspect):
+        others = self._suspects_at_work if awaited else self._suspects
+        if not self.free(handler) or (suspect and others):
             return None
         if handler.threaded and not self.threads.reserve(self._threaded):
             return None
         slot = Slot(self, handler, suspect=suspect)
-        self._count(slot, 1)
+        self._suspects += suspect
+        self.count(slot, 1)
         return slot
 
-    def give_back(self, slot: Slot) -> None:
-        """A slot is free again: for a job that wants to go on, before any other."""
-        self._count(slot, -1)
-        for returning, place in self._returning.items():
-            if not place.done() and self._admits(returning):
-                self._count(returning, 1)
-                place.set_result(None)
+    def leave(self, slot: Slot) -> None:
+        """The job of this slot, which is given back, has ended."""
+        self._suspects -= slot.suspect
+
+    def count(self, slot: Slot, change: int) -> None:
+        """One more slot is held, or one fewer, which somebody who wants to go on may have."""
+        self._taken[slot.handler.route] += change
+        self._suspects_at_work += change * slot.suspect
+        if slot.handler.threaded:
+            self._threaded += change
+        else:
+            self._tasks += change
+        if change < 0:
+            self.let_return()
 
     async def retake(self, slot: Slot) -> None:
-        """Take a slot that was given back; waits for it, before all who are new."""
+        """Wait until the slot is held again, before all who are new, or is needed no more."""
         place = self._returning[slot] = asyncio.get_running_loop().create_future()
-        if self._admits(slot):
-            self._count(slot, 1)
-            place.set_result(None)
+        self.let_return()
         try:
             await place
-        except BaseException:
-            if place.done() and not place.cancelled():
-                self.give_back(slot)
-            raise
         finally:
-            del self._returning[slot]
+            if self._returning.get(slot) is place:
+                del self._returning[slot]
 
-    def _admits(self, slot: Slot) -> bool:
-        return self._room(slot.handler) > 0 and not (slot.suspect and self.has_suspect)
+    def withdraw(self, slot: Slot) -> None:
+        """The slot is needed no more, if it was."""
+        place = self._returning.pop(slot, None)
+        if place is not None and not place.done():
+            place.set_result(None)
 
-    def _returning_to(self, threaded: bool) -> int:
-        return sum(slot.handler.threaded == threaded for slot in self._returning)
+    def let_return(self) -> None:
+        """Let those go on for whom there is room; to be called whenever there may be some."""
+        for slot in list(self._returning):
+            if self._room(slot.handler) > 0 and not (slot.suspect and self._suspects_at_work):
+                slot.hold()
+                self.withdraw(slot)
 
     def _room_in_all(self, threaded: bool) -> int:
         if threaded:
@@ -97,29 +115,21 @@ class Slots:
             room = min(room, handler.concurrency - self._taken[handler.route])
         return room
 
-    def _count(self, slot: Slot, change: int) -> None:
-        self._taken[slot.handler.route] += change
-        self._suspects += change * slot.suspect
-        if slot.handler.threaded:
-            self._threaded += change
-        else:
-            self._tasks += change
-
 
 class Slot:
     """The place of one job among those that run here.
 
     A job that waits for another one needs none meanwhile: if it kept it, jobs that wait for jobs
-    could take all slots, and what they wait for would never start.
+    could take all slots, and what they wait for would never start. It may wait for several at a
+    time: it has its slot while it waits for none.
     """
 
-    __slots__ = ("_held", "_lent", "_over", "_slots", "_threads", "_waits", "handler", "suspect")
+    __slots__ = ("_held", "_lent", "_over", "_slots", "_waits", "handler", "suspect")
 
     def __init__(self, slots: Slots, handler: Handler, *, suspect: bool) -> None:
         self.handler = handler
         self.suspect = suspect
         self._slots = slots
-        self._threads = slots.threads if handler.threaded else None
         self._held = True
         self._over = False
         self._waits = 0
@@ -127,21 +137,24 @@ class Slot:
 
     def give_back(self) -> None:
         """The job needs it no more; may be said twice."""
-        self._over = True
-        self._free()
+        if not self._over:
+            self._over = True
+            self._slots.withdraw(self)
+            self._release()
+            self._slots.leave(self)
 
     def pause(self, job_id: str) -> None:
-        """The job begins to wait for this other one; it may wait for several at a time.
+        """The job begins to wait for this other one.
 
         Raises:
             RuntimeError: it is in a thread, and there is none to be had that could take its place.
         """
-        if not self._waits and not self._over:
-            if self._threads is not None:
-                self._threads.lend()
-                self._lent = True
-            self._free()
+        if in_our_thread.get() and not self._lent:
+            self._slots.threads.lend()
+            self._lent = True
         self._waits += 1
+        self._slots.withdraw(self)
+        self._release()
         self._slots.awaited.add(job_id)
 
     async def resume(self, job_id: str, *, go_on: bool) -> None:
@@ -153,20 +166,25 @@ class Slot:
         """
         self._slots.awaited.discard(job_id)
         self._waits -= 1
-        if self._waits:
-            return
         try:
-            if go_on and not self._over:
+            if go_on and self._needs_slot():
                 await self._slots.retake(self)
-                self._held = True
         finally:
-            if self._lent and self._threads is not None:
+            if go_on and self._needs_slot():
+                self.hold()  # it goes on all the same, as it was cancelled while it waited for it
+            if self._lent and not self._waits:
                 self._lent = False
-                self._threads.take_back()
-            if self._over:  # by now
-                self._free()
+                self._slots.threads.take_back()
 
-    def _free(self) -> None:
+    def hold(self) -> None:
+        """The slot is the job's again."""
+        self._held = True
+        self._slots.count(self, 1)
+
+    def _needs_slot(self) -> bool:
+        return not (self._waits or self._held or self._over)
+
+    def _release(self) -> None:
         if self._held:
             self._held = False
-            self._slots.give_back(self)
+            self._slots.count(self, -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
 from ..settings import Settings
+from ..tasks import to_the_end
 from .replay import Replay
 from .routes import Background, PollRoutes, View
 from .server import Server
@@ -137,7 +138,7 @@ class AppJobs:
             await server.about_to_stop()
             # Quart cancels its background tasks after a while. The drain has a limit of its own,
             # and what users close after it, their handlers may still be using.
-            await _to_the_end(jobs.drain())
+            await to_the_end(asyncio.create_task(jobs.drain()))
             await server.stopped()
         await self._close(jobs)
 
@@ -148,7 +149,7 @@ class AppJobs:
     async def _close(self, jobs: Jobs) -> None:
         if jobs is self._jobs:
             self._jobs = None
-        await _to_the_end(jobs.__aexit__())
+        await to_the_end(asyncio.create_task(jobs.__aexit__()))
 
     def _configured(self) -> dict[str, Any]:
         """The settings from the app's configuration, and over them those given in code.
@@ -185,16 +186,6 @@ class AppJobs:
             jobs.settings.max_response,
         )
         return background.settings.handler(endpoint, replay, jobs.settings, threaded=threaded)
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do this whatever is cancelled meanwhile."""
-    task = asyncio.create_task(work)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
-    if not task.cancelled():  # as all tasks are by a server that waits no longer
-        task.result()
 
 
 def _instance_folder(app: Quart) -> Path:

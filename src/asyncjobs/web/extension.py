@@ -53,6 +53,8 @@ class QuartJobs:
         owner: OwnerOf | None = None,
         **options: Unpack[Options],
     ) -> None:
+        if owner is not None and not callable(owner):
+            raise SetupError(f"owner must be a function that tells the owner, not {owner!r}")
         self._owner = owner
         self._options = options
         self._inner: set[View] = set()

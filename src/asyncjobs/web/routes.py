@@ -98,8 +98,13 @@ class PollRoutes:
             view = self._app.view_functions.get(rule.endpoint)
             if view in self._inner:
                 raise SetupError(wrong_order(view))
-            if (background := background_of(view)) is not None:
-                self._add(rule, background)
+            if (background := background_of(view)) is None:
+                continue
+            if rule.websocket:
+                raise SetupError(
+                    f"the websocket {rule.rule!r} cannot be a background job: those are requests"
+                )
+            self._add(rule, background)
 
     def _add(self, rule: Rule, background: Background) -> None:
         if rule.endpoint not in self._endpoints:

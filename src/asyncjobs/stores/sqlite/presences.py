@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 
 from ...store import STRANGER, Presence
+
+#: Bytes of a presence that are read at most: thousands of routes fit into it.
+MAX_SIZE = 1024 * 1024
 
 
 def write_presence(path: Path, presence: Presence) -> None:
@@ -38,7 +42,7 @@ def write_presence(path: Path, presence: Presence) -> None:
 def read_presence(path: Path) -> Presence:
     """What is said there; a `STRANGER` says nothing, or what nobody can read."""
     try:
-        match json.loads(path.read_bytes()):
+        match json.loads(_read(path)):
             case {
                 "program": str() | None as program,
                 "routes": list() | None as routes,
@@ -50,6 +54,20 @@ def read_presence(path: Path) -> Presence:
     except (OSError, ValueError, RecursionError):
         pass
     return STRANGER
+
+
+def _read(path: Path) -> bytes:
+    """What a file has in it, which may be anything that somebody has put there: to read it must not
+    block, nor take all memory.
+
+    Raises:
+        OSError
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return b""
+        return file.read(MAX_SIZE)
 
 
 def remove_presence(path: Path) -> None:
