@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_block_of_the_readme_is_run_here() -> None:
     """No block is left out: what is added to the README has to be added here."""
-    assert sorted(PYTHON) == ["app.py", "embedded.py", "views.py"]
+    assert sorted(PYTHON) == ["app.py", "chained.py", "embedded.py", "views.py"]
     assert len(CONSOLE) == 4
     assert README.count("```") == 2 * (len(PYTHON) + len(CONSOLE))
 
@@ -109,9 +109,10 @@ def test_the_views_of_the_readme(folder: Path) -> None:
 
 
 def test_the_embedded_example(folder: Path) -> None:
-    """The example without a framework prints its sum."""
-    printed = subprocess.check_output([sys.executable, "embedded.py"], cwd=folder, text=True)
-    assert printed == "3\n"
+    """The example without a framework prints its sum, and that of jobs that wait for jobs too."""
+    for example, expected in (("embedded.py", "3\n"), ("chained.py", "14\n")):
+        printed = subprocess.check_output([sys.executable, example], cwd=folder, text=True)
+        assert printed == expected
 
 
 async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
