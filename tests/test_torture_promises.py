@@ -289,6 +289,14 @@ def test_who_was_told_to_stop_and_is_killed_may_not_have_noticed(crashes: int) -
     assert not found(records, Stored(RERUN_JOB.job._replace(crashes=crashes), RERUN_JOB.response))
 
 
+@pytest.mark.parametrize("crashes", [0, 1])
+def test_a_job_that_is_cancelled_may_have_crashed_before(crashes: int) -> None:
+    """Who is cancelled may have been asked to stop while it ran, or as it waited after a crash."""
+    job = a_job(State.CANCELLED, version=4, attempt=1, crashes=crashes)
+    records = replace(RERUN, history=RERUN.history[:2], effects=RERUN.effects[:1], answers=[])
+    assert not found(records, Stored(job, Response(410)))
+
+
 def test_a_crash_that_counts_after_the_process_was_told_to_stop_is_found() -> None:
     """Once a process has let the others know that it stops, nobody is to blame for its death."""
     told = [Signalled(P, "term", 1.8), Signalled(P, STOPPING, 1.9)]

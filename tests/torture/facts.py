@@ -118,7 +118,8 @@ class Facts:
 
     def _is_blamed(self, job: Job, attempt: int) -> bool | None:
         """Whether this attempt has come to a crash that counts; None if it may have or not."""
-        if attempt == job.attempt and job.state not in (State.QUEUED, State.INTERRUPTED):
+        is_last = attempt == job.attempt
+        if is_last and job.state in (State.RUNNING, State.SUCCEEDED, State.FAILED):
             return False
         runner = self._runner_of(job.id, attempt)
         if runner is not None and self._has_let_go(runner, job.id, attempt):
@@ -129,7 +130,9 @@ class Facts:
         known = {told.kind for told in self._signals[death.pid] if told.at <= death.at}
         if STOPPING in known:
             return False
-        return None if known & REQUESTS else True
+        # Who is cancelled may have been asked to stop before the death, or be queued after it.
+        unsure = known & REQUESTS or (is_last and job.state is State.CANCELLED)
+        return None if unsure else True
 
     def _has_let_go(self, runner: int, job_id: str, attempt: int) -> bool:
         """Whether the process itself has said that it does not run this attempt any more."""
