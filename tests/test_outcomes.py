@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncjobs import Jobs, Request, Response, State, current_job
+from asyncjobs import Job, Jobs, Request, Response, State, current_job
 from asyncjobs.handler import Handler
 from asyncjobs.job import Progress
 from asyncjobs.outcome import Outcome, Raised
@@ -165,3 +165,34 @@ async def test_a_progress_that_comes_too_late_is_no_error(
         for job in submitted:
             assert (await jobs.wait(job.id, DEADLINE)).state is State.SUCCEEDED
     assert not caplog.records
+
+
+async def test_a_claim_that_fails_for_whatever_reason_costs_no_place(
+    store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a job cannot be claimed because of an error that nobody expects, it is tried again, and
+    the place that it was to have is free."""
+    jobs = Jobs(store=store, concurrency=1)
+    go_on = asyncio.Event()
+
+    @jobs.function(name="work")
+    async def work() -> None:
+        await go_on.wait()
+
+    async with jobs:
+        claim = jobs._runner.claim
+        failures = 3
+
+        async def fail(job: Job) -> Job | None:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise ValueError("nobody expects this")
+            return await claim(job)
+
+        monkeypatch.setattr(jobs._runner, "claim", fail)
+        submitted = [await jobs.submit("work") for _ in range(3)]
+        go_on.set()
+        for job in submitted:
+            assert (await jobs.wait(job.id, DEADLINE)).state is State.SUCCEEDED
+    assert "cannot be started; the next try is soon" in caplog.text

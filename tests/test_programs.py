@@ -267,3 +267,9 @@ async def sweeps(jobs: Jobs) -> None:
     """Let the sweeper do its round twice."""
     for _ in range(2):
         await jobs._sweeper._sweep()
+
+
+def test_a_program_is_called_by_the_module_that_makes_it() -> None:
+    """What runs a module, a server or a test runner, is not part of the program: two such programs
+    on one store do not share jobs, and a server and a script of one program do."""
+    assert Jobs(store="memory:").name == __name__

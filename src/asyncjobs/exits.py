@@ -18,6 +18,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import NamedTuple
 
+from .daemons import start_daemon
+from .errors import SetupError
+
 logger = logging.getLogger("asyncjobs")
 
 #: Seconds that the end of a process may take before it is told what it waits for.
@@ -63,11 +66,8 @@ def watch_exit() -> None:
     global _newest
     _newest.set()
     _newest = threading.Event()
-    watch = threading.Thread(
-        target=_watch, args=[_newest], name="asyncjobs-exit-watch", daemon=True
-    )
-    with suppress(RuntimeError):  # where no thread is to be had, nothing is told
-        watch.start()
+    with suppress(SetupError):  # where no thread is to be had, nothing is told
+        start_daemon("asyncjobs-exit-watch", _watch, _newest)
 
 
 def waited_for(main: Sequence[Call], others: Sequence[Running]) -> list[Running]:

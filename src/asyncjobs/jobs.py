@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import random
+import sys
 import threading
 import time
 import uuid
@@ -44,7 +45,7 @@ from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response
 from .outcome import Outcome, Unusable
 from .problem import CONTENT_TYPE, problem_type
-from .program import ProgramStore, introduce, main_program
+from .program import ProgramStore, introduce, program_of
 from .runner import Runner
 from .settings import Options, make, make_settings
 from .store import ANYONE, Liveness, Owner, Presence, Query, Store
@@ -120,7 +121,8 @@ class Jobs:
         **options: Unpack[Options],
     ) -> None:
         self.settings = make_settings(options)
-        self.name = self.settings.name or main_program()
+        # Of the module that makes it, which is the same in a server and in a script of the program.
+        self.name = self.settings.name or program_of(sys._getframe(1).f_globals["__name__"])
         self.handlers: dict[str, Handler] = {}
         self._routes: dict[Callable[..., Any], str] = {}
         self.threads = Threads(self.settings.threads)
@@ -128,6 +130,7 @@ class Jobs:
         self._random = random
         self._outliving: set[asyncio.Task[None]] = set()
         self._stopping = True
+        self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
 
@@ -208,6 +211,9 @@ class Jobs:
     async def begin(self) -> None:
         """The second half: run jobs, those of earlier processes included. To be called once."""
         self._check_loop("begin")
+        if self._begun:
+            raise SetupError("these jobs run already: `begin` is for those that `open` has opened")
+        self._begun = True
         await self._stack.enter_async_context(self._engine)
         self._sweeper = await self._stack.enter_async_context(
             Sweeper(
@@ -418,6 +424,9 @@ class Jobs:
         waits = running_job.get(None)
         if waits is None or waits.program.loop is not self.loop:
             return await self._wait(job_id, limit, owner)
+        job = await self._store.get(job_id, owner)
+        if job.state.is_final or limit <= 0:
+            return job  # its place is given back only if there is something to wait for
         async with waits.waiting(job_id):
             return await self._wait(job_id, limit, owner, until_stop=waits.program is not self)
 
@@ -565,6 +574,7 @@ class Jobs:
         self.threads.close()
         self.threads = Threads(self.settings.threads)  # a pool that was closed stays so
         self._stopping = True
+        self._begun = False
         self._loop = None
         _opened.discard(self)
 
@@ -575,6 +585,9 @@ class Jobs:
         try:
             await self._store.get(job.id)
         except (JobNotFound, StoreUnavailable):
+            self._engine.dismiss(job)
+        except Exception:
+            logger.exception("it cannot be told whether job %s was stored", job.id)
             self._engine.dismiss(job)
         else:
             await self._engine.submit(job, request)

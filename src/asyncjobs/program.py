@@ -86,7 +86,7 @@ async def introduce(store: Store, presence: Presence) -> None:
 
 def program_of(module: str) -> str:
     """The program that a module is: its name, which is ``__main__`` only for who runs it."""
-    return main_program() if module == "__main__" else module
+    return main_program() if module in ("__main__", "__mp_main__") else module
 
 
 def main_program() -> str:

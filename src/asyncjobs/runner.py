@@ -192,7 +192,8 @@ class Runner:
         except Exception:
             logger.exception("job %s could not be finished", job.id)
         finally:
-            del self._runs[job.id]
+            if self._runs.get(job.id) is run:  # and not a newer attempt, if this one did not stop
+                del self._runs[job.id]
             run.end()
             run.task = None  # else the task and its run would be garbage in a circle
         return run.job

@@ -72,7 +72,7 @@ class Settings:
         (str, type(None)),
         "the name of the program, for which its jobs are kept: programs of other names that share "
         "the store do not run, show, cancel or end them; unset: the import name of the app, for "
-        "`Jobs` that of the main module",
+        "`Jobs` that of the module that makes it",
     )
     engine: str = setting("local", (str,), "who runs jobs: `local`, this process")
     prefix: str = setting("/jobs", (str,), "the path that status documents are under")

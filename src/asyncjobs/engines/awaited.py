@@ -16,7 +16,7 @@ from ..store import Store
 
 
 class Awaited:
-    """The ids of those jobs that may still be queued.
+    """The jobs that are waited for, by their ids, and those of them that may still be queued.
 
     Args:
         added: called when there is one more, and a slot that it may have.
@@ -25,33 +25,36 @@ class Awaited:
     def __init__(self, store: Store, added: Callable[[], None]) -> None:
         self._store = store
         self._added = added
-        self._waiting: Counter[str] = Counter()
+        self._waiters: Counter[str] = Counter()
+        # In the order in which somebody began to wait for them; without those that have begun.
+        self._queued: dict[str, None] = {}
 
     def add(self, job_id: str) -> None:
         """One more running job waits for this one."""
-        self._waiting[job_id] += 1
+        self._waiters[job_id] += 1
+        self._queued[job_id] = None
         self._added()
 
     def discard(self, job_id: str) -> None:
         """One waits for it no more."""
-        if self._waiting[job_id] > 1:
-            self._waiting[job_id] -= 1
-        else:
-            del self._waiting[job_id]
+        self._waiters[job_id] -= 1
+        if not self._waiters[job_id]:
+            del self._waiters[job_id]
+            self._queued.pop(job_id, None)
 
     async def find(self, limit: int) -> list[Job]:
         """So many queued ones at most, those first that are waited for the longest."""
         found: list[Job] = []
-        for job_id in list(self._waiting):
+        for job_id in list(self._queued):
             if len(found) == limit:
                 break
             try:
                 job = await self._store.get(job_id)
             except JobNotFound:  # it is another program's, or there is none
-                del self._waiting[job_id]
+                self._queued.pop(job_id, None)
                 continue
             if job.state is State.QUEUED:
                 found.append(job)
             else:
-                del self._waiting[job_id]  # it has begun
+                self._queued.pop(job_id, None)
         return found

@@ -231,7 +231,8 @@ class LocalEngine(Engine):
             taken = sum(self._runs(job.route, threaded) for job in [*suspects, *healthy])
             limit = self._slots.free_in_all(threaded=threaded) - taken
             if limits and limit > 0:
-                healthy += await self._find_due(limits, limit)
+                due = await self._find_due(limits, limit)
+                healthy += [job for job in due if job not in awaited]
         claims = []
         for job in starting_order(suspects, healthy, self._random):
             handler = self._handlers[job.route]
@@ -315,6 +316,11 @@ class LocalEngine(Engine):
             logger.warning("job %s has to wait: %s", job.id, error)
             self._queued.add(job.route)
             slot.give_back()  # without the doorbell: the store is left some time
+            return True
+        except Exception:
+            logger.exception("job %s cannot be started; the next try is soon", job.id)
+            self._queued.add(job.route)
+            slot.give_back()
             return True
         if claimed is None:
             self._give_back(slot)

@@ -55,8 +55,7 @@ class MemoryStore(Store):
         self._is_open = True
         # What was left running when it was open before has nobody who runs it.
         self.worker = secrets.token_hex(8)
-        for job in self._jobs.values():
-            self._keep(job)
+        self._strays = {job.id for job in self._jobs.values() if job.state is State.RUNNING}
         return self
 
     async def __aexit__(

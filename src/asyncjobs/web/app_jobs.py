@@ -85,12 +85,21 @@ class AppJobs:
         loop = asyncio.get_running_loop()
         if self._jobs is not None and self._loop is loop:
             return self._jobs
-        if self._starting is None or self._starting.get_loop() is not loop:
+        if self._starting is None or self._starting.get_loop() is not loop or self._has_failed():
             self._starting = loop.create_task(self._start())
         await asyncio.shield(self._starting)
         if self._jobs is None:
             raise ShuttingDown("the server is stopping: try again soon")
         return self._jobs
+
+    def _has_failed(self) -> bool:
+        """Whether the last try to start has failed, and what was wrong may be mended."""
+        starting = self._starting
+        return (
+            starting is not None
+            and starting.done()
+            and (starting.cancelled() or starting.exception() is not None)
+        )
 
     async def _start_with_app(self) -> None:
         """In the place of `Quart.startup`."""
@@ -134,13 +143,15 @@ class AppJobs:
         return jobs
 
     async def _stop_with_app(self, jobs: Jobs, server: Server) -> None:
-        with suppress(asyncio.CancelledError):
-            await server.about_to_stop()
-            # Quart cancels its background tasks after a while. The drain has a limit of its own,
-            # and what users close after it, their handlers may still be using.
-            await to_the_end(asyncio.create_task(jobs.drain()))
-            await server.stopped()
-        await self._close(jobs)
+        try:
+            with suppress(asyncio.CancelledError):
+                await server.about_to_stop()
+                # Quart cancels its background tasks after a while. The drain has a limit of its
+                # own, and what users close after it, their handlers may still be using.
+                await to_the_end(asyncio.create_task(jobs.drain()))
+                await server.stopped()
+        finally:
+            await self._close(jobs)
 
     async def _close_in_this_loop(self) -> None:
         if self._jobs is not None and self._loop is asyncio.get_running_loop():

@@ -75,8 +75,10 @@ async def _in_thread(read: Callable[[], bytes], threads: Threads, grace: float) 
         outcome = await asyncio.shield(reading)
     finally:
         if not reading.done():
-            await asyncio.wait([reading], timeout=grace)
-            reading.cancel()
+            try:
+                await asyncio.wait([reading], timeout=grace)
+            finally:
+                reading.cancel()
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome

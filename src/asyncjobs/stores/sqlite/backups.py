@@ -100,9 +100,10 @@ def _copy(path: Path, target: Path, identity: Identity) -> None:
 
 def _fill(path: Path, part: str) -> None:
     # One that can only read does not checkpoint when it is closed, which could race a commit.
-    source = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
-    copy = sqlite3.connect(part, isolation_level=None)
-    with closing(source), closing(copy):
+    with (
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(part, isolation_level=None)) as copy,
+    ):
         # A copy that is broken off is thrown away, and one that is whole is flushed in the end.
         copy.execute("PRAGMA journal_mode = OFF")
         copy.execute("PRAGMA synchronous = OFF")

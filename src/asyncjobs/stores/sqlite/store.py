@@ -133,14 +133,20 @@ class SqliteStore(Store):
         self.path = Path(os.path.realpath(path))
         self._random = random
         self._hints = Hints()
+        self._is_entered = False
         self._open: OpenFile | None = None
 
     async def __aenter__(self) -> Self:
-        if self._open is not None:
+        if self._is_entered:
             raise SetupError(
                 f"the store {self.path} is open already: give each `Jobs` a store of its own"
             )
-        file = self._open = await self._unlocked()
+        self._is_entered = True
+        try:
+            file = self._open = await self._unlocked()
+        except BaseException:
+            self._is_entered = False
+            raise
         self.worker = file.peers.name
         self._neighbours = Neighbours(file.peers.folder, self.worker, self._hints, self._version_of)
         self._watching = asyncio.create_task(self._neighbours.watch(file.data_version))
@@ -154,23 +160,26 @@ class SqliteStore(Store):
     ) -> None:
         file = self._file
         self._watching.cancel()
-        close = file.close
+        close = file.leave
         try:
             async with asyncio.timeout(ANSWER_DEADLINE):
                 await file.commits.drain()
+            close = file.close
         except TimeoutError:
             logger.error(
                 "the disk of the store %s does not answer: it is not waited for", self.path
             )
-            close = file.leave
-        file.commits.close()
-        self._neighbours.close()
-        self._open = None
-        close()
+        finally:
+            file.commits.close()
+            self._neighbours.close()
+            self._open = None
+            self._is_entered = False
+            close()
 
     def abandon(self) -> None:
         file = self._file
         self._open = None
+        self._is_entered = False
         self._hints = Hints()  # those who listen do so in the loop that was closed
         self._neighbours.abandon()
         file.close()
