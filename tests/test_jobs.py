@@ -33,6 +33,7 @@ from asyncjobs.jobs import Health
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
 from asyncjobs.threads import ThreadsInUse
+from luck import LongWait, NoWait
 
 DEADLINE = 20
 
@@ -40,20 +41,6 @@ DEADLINE = 20
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'jobs.db'}"
-
-
-class NoWait(random.Random):
-    """Randomness by which nothing waits for its next attempt."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return a
-
-
-class LongWait(random.Random):
-    """Randomness by which everything waits for its next attempt as long as it may."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
 
 
 async def eventually(jobs: Jobs, job_id: str, holds: Callable[[Job], bool]) -> Job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from asyncjobs import Jobs, Query, State, current_job
 from asyncjobs.errors import HandlerFailed, JobInterrupted, JobTimedOut, JobWasCancelled
+from luck import NoWait
 
 DEADLINE = 20
 
@@ -21,13 +21,6 @@ DEADLINE = 20
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'jobs.db'}"
-
-
-class NoWait(random.Random):
-    """Randomness by which nothing waits for its next attempt."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return a
 
 
 @pytest.mark.parametrize("child", ["cancelled", "timed out", "interrupted", "failed"])

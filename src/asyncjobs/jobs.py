@@ -132,7 +132,6 @@ class Jobs:
         self._stopping = True
         self._begun = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = os.getpid()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -31,12 +31,6 @@ class ProgramStore(StoreWrapper):
         self._check(job)
         return job
 
-    async def response(self, job_id: str) -> Response:
-        _, response = await self.result(job_id)
-        if response is None:
-            raise JobNotFound(f"no response of a job {job_id}")
-        return response
-
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         job, response = await self.inner.result(job_id, owner)
         self._check(job)

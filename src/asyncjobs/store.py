@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
-from .errors import SetupError
+from .errors import JobNotFound, SetupError
 from .given import whole
 from .job import Job, Request, Response, State
 
@@ -241,23 +241,23 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
+        """What a poll wants to know: the job, and its response if it is final.
+
+        Raises:
+            JobNotFound: there is none, or it is somebody else's.
+        """
+
     async def response(self, job_id: str) -> Response:
         """The result of a final job.
 
         Raises:
             JobNotFound: there is no such job, or it has no response yet.
         """
-
-    async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
-        """What a poll wants to know: the job, and its response if it is final.
-
-        A store that can read both at once should.
-
-        Raises:
-            JobNotFound: there is none, or it is somebody else's.
-        """
-        job = await self.get(job_id, owner)
-        return job, await self.response(job_id) if job.state.is_final else None
+        _, response = await self.result(job_id)
+        if response is None:
+            raise JobNotFound(f"no response of a job {job_id}")
+        return response
 
     @abstractmethod
     async def find(self, query: Query) -> list[Job]:
@@ -372,9 +372,6 @@ class StoreWrapper(Store):
 
     async def request(self, job_id: str) -> Request:
         return await self.inner.request(job_id)
-
-    async def response(self, job_id: str) -> Response:
-        return await self.inner.response(job_id)
 
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         return await self.inner.result(job_id, owner)

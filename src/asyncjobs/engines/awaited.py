@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import JobNotFound
 from ..job import Job, State
@@ -48,13 +49,10 @@ class Awaited:
         for job_id in list(self._queued):
             if len(found) == limit:
                 break
-            try:
+            with suppress(JobNotFound):  # it is another program's, or there is none
                 job = await self._store.get(job_id)
-            except JobNotFound:  # it is another program's, or there is none
-                self._queued.pop(job_id, None)
-                continue
-            if job.state is State.QUEUED:
-                found.append(job)
-            else:
-                self._queued.pop(job_id, None)
+                if job.state is State.QUEUED:
+                    found.append(job)
+                    continue
+            self._queued.pop(job_id, None)
         return found

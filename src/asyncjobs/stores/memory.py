@@ -90,11 +90,8 @@ class MemoryStore(Store):
         except KeyError:
             raise JobNotFound(f"no request of a job {job_id}") from None
 
-    async def response(self, job_id: str) -> Response:
-        try:
-            return self._responses[job_id]
-        except KeyError:
-            raise JobNotFound(f"no response of a job {job_id}") from None
+    async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
+        return await self.get(job_id, owner), self._responses.get(job_id)
 
     async def find(self, query: Query) -> list[Job]:
         asked = replace(query, owner=ANYONE, worker=None, cancel_requested=None)

@@ -160,7 +160,8 @@ class AppJobs:
     async def _close(self, jobs: Jobs) -> None:
         if jobs is self._jobs:
             self._jobs = None
-        await to_the_end(asyncio.create_task(jobs.__aexit__()))
+        with suppress(asyncio.CancelledError):  # which it outlasts: Quart shall go on
+            await jobs.__aexit__()
 
     def _configured(self) -> dict[str, Any]:
         """The settings from the app's configuration, and over them those given in code.

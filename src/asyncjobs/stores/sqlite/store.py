@@ -209,12 +209,6 @@ class SqliteStore(Store):
             raise JobNotFound(f"no request of a job {job_id}")
         return request_from_row(row)
 
-    async def response(self, job_id: str) -> Response:
-        _, response = await self.result(job_id)
-        if response is None:
-            raise JobNotFound(f"no response of a job {job_id}")
-        return response
-
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         row = await self._read_job(_SELECT_RESULT, job_id, owner)
         job, response = job_from_row(row), row[len(Job._fields) :]
