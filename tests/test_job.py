@@ -62,7 +62,7 @@ STEPS: dict[str, Callable[[Job], Job]] = {
     "cancel": lambda job: job.cancel(NOW),
     "interrupt": lambda job: job.interrupt(NOW),
     "give up": lambda job: job.give_up(NOW),
-    "retry": lambda job: job.retry(),
+    "retry": lambda job: job.retry(NOW),
 }
 
 paths = st.lists(st.sampled_from(sorted(STEPS)), max_size=12)
@@ -239,7 +239,7 @@ def test_no_job_is_started_for_ever(why: str) -> None:
         else:
             assert job.state is State.INTERRUPTED
             assert b"was started 4 times" in response.body
-        job = job.retry()
+        job = job.retry(NOW)
 
 
 @given(st.floats(0.01, 100), st.integers(0, 10_000), st.integers())
@@ -249,23 +249,53 @@ def test_waits_grow_up_to_a_limit(base: float, times: int, seed: int) -> None:
     assert 0 <= wait <= min(MAX_BACKOFF, base * 2 ** min(times, 100))
 
 
-@given(st.floats(-1e9, 1e9))
-def test_when_a_job_is_due(ahead: float) -> None:
-    """A job is due once its time has come, however far off that is."""
-    job = a_job(due=NOW + ahead)
+def after_failures(crashes: int, errors: int, random: random.Random) -> Job:
+    """A job that failed so often, the last time now."""
+    job = a_job(repeatable=True)
+    for _ in range(crashes):
+        job, _ = orphan(job.start("worker", NOW), random)
+    for _ in range(errors):
+        job, _ = concluded(
+            job.start("worker", NOW), Raised(Response(500)), NOW, random, retries=99, max_starts=99
+        )
+    return job
+
+
+@given(st.integers(0, 4), st.integers(0, 9), st.randoms(use_true_random=False))
+def test_when_a_job_is_due(crashes: int, errors: int, random: random.Random) -> None:
+    """A job that failed is due once it has waited for as long as it was told to; any other is due
+    as soon as it is queued."""
+    job = after_failures(crashes, errors, random)
+    assert is_due(job, job.due)
     assert is_due(job, NOW) is (job.due <= NOW)
+    if job.due > NOW:
+        assert not is_due(job, (NOW + job.due) / 2)
 
 
-@given(st.floats(0, 1e9), st.floats(1, 1e9), st.booleans())
+@given(st.floats(-1e9, 1e9))
+def test_a_job_that_never_failed_is_due(back: float) -> None:
+    """A job that is new, was given back or shall be retried waits for no clock, wherever it is."""
+    new = a_job()
+    given_back = new.start("worker", NOW).release()
+    retried = after_failures(2, 2, random.Random(0)).start("worker", NOW).fail(NOW).retry(NOW)
+    assert all(is_due(job, NOW - back) for job in (new, given_back, retried))
+
+
+@given(st.integers(0, 4), st.integers(0, 9), st.floats(0, 1e9), st.randoms(use_true_random=False))
 def test_a_clock_that_was_set_back_keeps_no_job_waiting(
-    ahead: float, back: float, ran: bool
+    crashes: int, errors: int, back: float, random: random.Random
 ) -> None:
-    """If the clock is behind what the job itself has seen of it, its due time is no reason to
-    wait: that also holds for a job that was made long before its last start."""
-    job = a_job(created=NOW - 1e9 if ran else NOW)
-    # If it is new, the clock of another process may have said what it was.
-    job = job.start("worker", NOW if ran else NOW - 1)
-    assert is_due(job.postpone(NOW + ahead), NOW - back)
+    """However far the clock is set back, a job waits for no longer than the longest wait after the
+    failures that it had."""
+    job = after_failures(crashes, errors, random)
+    longest = max(0.5 * 2 ** (crashes - 1) if crashes else 0, 2 ** (errors - 1) if errors else 0)
+    assert is_due(job, NOW - back) or job.due - (NOW - back) <= min(longest, MAX_BACKOFF)
+
+
+def test_a_job_that_is_given_back_keeps_its_place() -> None:
+    """A job that is given back goes before all that were made after it, and its time is a time."""
+    job = after_failures(1, 1, random.Random(0))
+    assert job.start("worker", NOW + 60).release().due == job.created
 
 
 def test_cancelling() -> None:

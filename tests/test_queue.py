@@ -337,7 +337,7 @@ async def test_each_suspect_is_as_likely_to_be_next_as_any_other(tmp_path: Path)
     not due yet have none."""
     for length in (1, 3, 7):
         jobs = [a_job(route=ROUTES[n % 2], program="ours", crashes=2) for n in range(length)]
-        later = a_job(route=ROUTES[0], program="ours", crashes=2)._replace(due=NOW + 60)
+        later = a_job(route=ROUTES[0], program="ours", crashes=2)._replace(due=NOW + 1)
         path = await make_store(tmp_path / f"{length}.db", [*jobs, later])
         first: Counter[str] = Counter()
         async with ProgramStore(SqliteStore(path), "ours") as store:

@@ -159,7 +159,8 @@ class Job(NamedTuple):
         errors: how often its handler raised an exception and was to be tried again.
         worker: the process that runs it, while it does.
         cancel_requested: whether a running job was asked to stop.
-        due: a queued job is not started before.
+        due: a queued job is not started before, if that is to wait after a failure; and the jobs of
+            a queue are started in this order.
         started: when its last attempt began.
         expires: a final job may be purged after.
     """
@@ -207,11 +208,11 @@ class Job(NamedTuple):
         )
 
     def release(self) -> Self:
-        """The worker gives the job back unfinished; it is the first to be started again.
+        """The worker gives the job back unfinished; it goes before those that were made later.
 
         `attempt` is never given back: handlers fence what they do elsewhere with it.
         """
-        return self._give_back(due=0.0)
+        return self._give_back(due=self.created)
 
     def rescue(self, due: float) -> Self:
         """The worker died with the job; it may be started again from `due` on."""
@@ -249,7 +250,7 @@ class Job(NamedTuple):
         """The worker died with the job, which must not be run again."""
         return self._end(Event.INTERRUPT, at, crashes=self.crashes + 1)
 
-    def retry(self, *, due: float = 0.0) -> Self:
+    def retry(self, at: float) -> Self:
         """An operator wants the finished job to run again; all counts but `attempt` begin anew."""
         return self._on(
             Event.RETRY,
@@ -262,7 +263,7 @@ class Job(NamedTuple):
             started=None,
             finished=None,
             expires=None,
-            due=due,
+            due=at,
         )
 
     def is_same_claim(self, other: Job) -> bool:

@@ -214,7 +214,7 @@ class StoreContract:
         job = await store.add(a_job(), REQUEST)
         failed = job.fail(NOW)
         await store.replace(job, failed, RESPONSE)
-        again = failed.retry()
+        again = failed.retry(NOW)
         await store.replace(failed, again)
         with pytest.raises(JobNotFound):
             await store.response(job.id)
@@ -403,7 +403,7 @@ class StoreContract:
         job = await store.add(a_job(), REQUEST)
         failed = job.fail(NOW)
         await store.replace(job, failed, RESPONSE)
-        again = failed.retry()
+        again = failed.retry(NOW)
         retried, purged = await asyncio.gather(
             store.replace(failed, again), store.purge(NOW + 61), return_exceptions=True
         )

@@ -115,10 +115,10 @@ def gone(job: Job, at: float) -> Verdict:
 def is_due(job: Job, now: float) -> bool:
     """Whether a queued job may be started.
 
-    What is known to have happened cannot lie ahead: if it does, the clock was set back since, and
-    the time that was noted for the job says nothing any more.
+    None waits for longer than it was told to after its last failure, and not at all without one:
+    if its time is further off than that, the clock has been set back since.
     """
-    return job.due <= now or now < max(job.created, job.started or 0.0)
+    return not 0 < job.due - now <= _longest_wait(job)
 
 
 def backoff(base: float, times: int, random: random.Random) -> float:
@@ -126,7 +126,18 @@ def backoff(base: float, times: int, random: random.Random) -> float:
 
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
-    return random.uniform(0, min(MAX_BACKOFF, base * 2 ** min(times, 32)))
+    return random.uniform(0, _most(base, times))
+
+
+def _most(base: float, times: int) -> float:
+    return min(MAX_BACKOFF, base * 2.0 ** min(times, 32))
+
+
+def _longest_wait(job: Job) -> float:
+    """The most seconds that the job may have been told to wait when it last failed."""
+    after_crash = _most(CRASH_BACKOFF, job.crashes - 1) if job.crashes else 0.0
+    after_error = _most(ERROR_BACKOFF, job.errors - 1) if job.errors else 0.0
+    return max(after_crash, after_error)
 
 
 def _cancelled(job: Job, when: str, at: float) -> Verdict:

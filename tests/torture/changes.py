@@ -41,7 +41,7 @@ CHANGES: Mapping[str, Change] = {
     "cancel": lambda job, facts: job.cancel(facts.now),
     "interrupt": lambda job, facts: job.interrupt(facts.now),
     "give_up": lambda job, facts: job.give_up(facts.now),
-    "retry": lambda job, facts: job.retry(due=facts.now),
+    "retry": lambda job, facts: job.retry(facts.now),
 }
 
 

@@ -109,7 +109,7 @@ def _next(job: Job, worker: str, random: Random) -> Job | None:
         if dice < 0.85:
             return job.finish(200, 0)
         return job.fail(0) if dice < 0.95 else None
-    return job.retry() if dice < 0.2 and job.state is not State.SUCCEEDED else None
+    return job.retry(job.created) if dice < 0.2 and job.state is not State.SUCCEEDED else None
 
 
 if __name__ == "__main__":
