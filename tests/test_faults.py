@@ -15,7 +15,7 @@ from asyncjobs import Jobs, Query, State, current_job, runner, sweeper
 from asyncjobs.doubts import Doubts
 from asyncjobs.engines import local
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
-from asyncjobs.job import Job, Request
+from asyncjobs.job import Job, Request, Response
 from asyncjobs.store import Store
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, a_job
@@ -408,6 +408,46 @@ async def test_a_rescue_that_fails(tmp_path: Path, fault: Fault, repeatable: boo
         assert program.runs == [left.id] * repeatable
         assert job.attempt == left.attempt + repeatable
         assert (await jobs.response(left.id)).status == (200 if repeatable else 500)
+
+
+class Refusing(SqliteStore):
+    """Has something against one job."""
+
+    refused: str | None = None
+    refusals = 0
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        if old.id == self.refused:
+            self.refusals += 1
+            raise OverflowError("there is something about this job")
+        await super().replace(old, new, response)
+
+
+async def test_a_job_that_cannot_be_rescued(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job of a dead worker that cannot be decided about keeps no other from being rescued, and
+    the log tells of it once."""
+    path = tmp_path / "jobs.db"
+    request = Request("POST", "/work", body=b'{"args": [7], "kwargs": {}}')
+    store = Refusing(path)
+    async with SqliteStore(path) as dead:
+        left = [
+            await dead.add(a_job(route="work", repeatable=True).start(dead.worker, NOW), request)
+            for _ in range(3)
+        ]
+    store.refused = left[0].id
+    program = Program(store)
+    async with program.jobs as jobs:
+        for job in left[1:]:
+            assert await jobs.result(job.id, DEADLINE) == 7
+        refusals = store.refusals
+        await until(lambda: store.refusals >= refusals + 3)
+        assert (await jobs.get(left[0].id)).state is State.RUNNING
+        store.refused = None
+        assert await jobs.result(left[0].id, DEADLINE) == 7
+    told = [record.getMessage() for record in caplog.records if "others go on" in record.message]
+    assert told == [f"job {left[0].id} of a dead worker cannot be decided about; the others go on"]
 
 
 @pytest.mark.parametrize("call", ["request", "find", "orphans", "purge"])

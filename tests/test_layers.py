@@ -28,7 +28,7 @@ LAYERS = [
     ["problem", "deadlines", "handler", "current", "watch", "watchdog", "program", "exits"],
     ["settings"],
     ["stores"],
-    ["hints", "daemons"],
+    ["hints", "daemons", "apart"],
     ["store"],
     ["outcome"],
     ["job"],

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
-from .errors import Conflict, JobNotFound
+from .apart import Apart
+from .errors import JobNotFound
 from .job import Job
 from .store import Store
 from .verdict import never_started
@@ -27,6 +27,7 @@ class Doubts:
         self._clock = clock
         self._max_starts = max_starts
         self._jobs: dict[str, Job] = {}
+        self._apart = Apart("cannot be given back")
 
     def add(self, job: Job) -> None:
         """The write of this started job failed; it will not be run, whatever the store says."""
@@ -43,7 +44,7 @@ class Doubts:
             StoreUnavailable: some doubts are left for the next time.
         """
         for job in list(self._jobs.values()):
-            with suppress(Conflict):  # it has changed just now: the next time
+            with self._apart.each(job.id):  # what has changed just now: the next time
                 await self._settle(job)
                 if self._jobs.get(job.id) is job:
                     self.clear(job.id)

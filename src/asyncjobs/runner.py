@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
+from .apart import Apart
 from .current import Place, Program, RunningJob, running_job
 from .deadlines import Deadlines
 from .doubts import Doubts
@@ -127,6 +128,7 @@ class Runner:
         self._runs: dict[str, Run] = {}
         self._deadlines = Deadlines(self._time_out)
         self._errands: set[asyncio.Task[None]] = set()
+        self._apart = Apart("of a dead worker cannot be decided about")
         self.doubts = Doubts(store, clock, max_starts)
 
     async def __aenter__(self) -> Self:
@@ -238,15 +240,13 @@ class Runner:
         """Decide about the jobs that dead workers have left; how many they were."""
         decided = 0
         for job, blamed in await self._store.orphans():
-            rescued, response = orphaned(
-                job, self._clock(), self._random, blamed=blamed, max_starts=self._max_starts
-            )
-            try:
+            with self._apart.each(job.id):
+                rescued, response = orphaned(
+                    job, self._clock(), self._random, blamed=blamed, max_starts=self._max_starts
+                )
                 await self._store.replace(job, rescued, response)
-            except Conflict:
-                continue  # a peer was faster
-            logger.warning("job %s of a dead worker is %s now", job.id, rescued.state)
-            decided += 1
+                logger.warning("job %s of a dead worker is %s now", job.id, rescued.state)
+                decided += 1
         return decided
 
     async def _perform(self, run: Run, request: Request | None) -> Outcome:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Self
 
-from .errors import Conflict, StoreUnavailable
+from .apart import Apart
+from .errors import StoreUnavailable
 from .handler import Handler
 from .job import Job, State
 from .runner import Runner
@@ -57,6 +58,7 @@ class Sweeper:
         self._gone_after = gone_after
         self._clock = clock
         self._random = random
+        self._apart = Apart("cannot be failed")
 
     async def __aenter__(self) -> Self:
         # Since when, by the clock of the loop, each of the queued jobs that have no handler has had
@@ -116,7 +118,7 @@ class Sweeper:
             since = self._missed[job.id] = missed.get(job.id, now)
             if now - since >= self._gone_after:
                 logger.error("job %s fails: there is no handler %r any more", job.id, job.route)
-                with suppress(Conflict):
+                with self._apart.each(job.id):
                     await self._store.replace(job, *gone(job, self._clock()))
 
     async def _find_gone(self) -> list[Job]:
