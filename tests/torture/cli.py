@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .cycles import hypercorn
+from .damage import damage
 from .kill import kill
 from .poison import poison
 from .power import power
@@ -16,6 +17,7 @@ def torture() -> None:
     """Try to make jobs get lost or run twice, on this machine and its disk."""
 
 
+torture.add_command(damage)
 torture.add_command(hypercorn)
 torture.add_command(kill)
 torture.add_command(poison)

@@ -7,13 +7,12 @@ import random
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
-from .report import Report
 from .server_bugs import SERVER_BUGS
 
 #: So many broken promises are printed with their evidence.
@@ -21,6 +20,22 @@ SHOWN = 10
 
 #: The type of an option that says how many.
 COUNT = click.IntRange(min=1)
+
+
+class Report(Protocol):
+    """What a harness has seen.
+
+    Attributes:
+        broken: each broken promise, with its evidence.
+    """
+
+    @property
+    def broken(self) -> Sequence[object]: ...
+
+    def lines(self) -> Iterator[str]:
+        """The report, for people."""
+        ...
+
 
 Run = Callable[[Path, random.Random], Coroutine[Any, Any, Report]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -49,7 +49,7 @@ def main() -> None:
             raise SystemExit("a writer has failed")
 
 
-def write(folder: Path, seed: str, numbers: range, bug: str | None = None) -> None:
+def write(folder: Path, seed: str, numbers: Iterable[int], bug: str | None = None) -> None:
     """Be one of the processes."""
     # So that the log is begun anew, and its file cut back, many times in a short run.
     checkpoints.CHECKPOINT_EVERY = 60_000
