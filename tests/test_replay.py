@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import httpx
 import pytest
+import quart
 from quart import Quart, jsonify
 
 from apps.signals import Signals
 from asyncjobs import QuartJobs
+from asyncjobs.job import Job, Request
+from asyncjobs.stores import SqliteStore
 from conftest import Serve
-from server import Server, result, submit
+from server import DEADLINE, Server, result, submit
 
 
 @pytest.fixture(scope="module")
@@ -487,3 +492,55 @@ async def test_an_app_that_handles_all_errors_handles_those_of_jobs(
 
     assert answer.status_code == 500
     assert await answer.get_json() == {"handled": "LookupError"}
+
+
+# The log.
+
+FORGED = "/a\n2026-01-01 CRITICAL all is lost\r\x1b[2K\u0085\u2028\u2029\u202e\u2066é"
+SHOWN = r"/a\n2026-01-01 CRITICAL all is lost\r\x1b[2K\x85\u2028\u2029\u202e\u2066é"
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_path_forges_no_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """A path is logged on one line, whatever a client has put into it (%0a, an escape, a mark that
+    turns the writing): where a handler raises, and where the path leads to none any more."""
+    app = Quart("forged")
+    jobs = QuartJobs(app, store=f"sqlite:///{tmp_path}/jobs.db")
+    seen = []
+
+    async def broken(rest: str) -> NoReturn:
+        seen.append(quart.request.path)
+        raise LookupError("lost")
+
+    def broken_in_a_thread(rest: str) -> NoReturn:
+        seen.append(quart.request.path)
+        raise LookupError("lost")
+
+    view = broken if kind == "async" else broken_in_a_thread
+    app.add_url_rule("/broken/<rest>", "broken", jobs.background(view))
+
+    @app.errorhandler(500)
+    async def see(error: Exception) -> tuple[str, int]:
+        seen.append(quart.request.path)
+        return "broken", 500
+
+    gone = Job("0" * 32, "broken", FORGED, created=time.time(), due=time.time())
+    async with SqliteStore(tmp_path / "jobs.db") as store:
+        await store.add(gone, Request("GET", FORGED))
+    async with app.test_app() as running:
+        client = running.test_client()
+        poll = (await client.get(f"/broken{quote(FORGED)}")).headers["Location"]
+        answer = await client.get(poll, headers={"Prefer": "wait=30"})
+        async with app.app_context():
+            await jobs.jobs.wait(gone.id, DEADLINE)
+            reason = json.loads((await jobs.jobs.response(gone.id)).body)["detail"]
+
+    assert answer.status_code == 500
+    assert seen == [f"/broken{FORGED}"] * 2
+    assert SHOWN in reason
+    lines = [record.getMessage() for record in caplog.records]
+    assert f"Exception on request GET /broken{SHOWN}" in lines
+    assert any(f"GET {SHOWN} does not lead to 'broken' any more" in line for line in lines)
+    assert all(line.isprintable() for line in lines)

@@ -94,3 +94,13 @@ def shown(value: Any) -> str:
     except Exception:
         return f"a value of the type {type(value).__qualname__} that has no repr"
     return written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…"
+
+
+def printable(written: str) -> str:
+    """Text for one line of a log, with what could forge another one or colour it written out: line
+    ends of all kinds, controls, and what turns the direction of writing."""
+    if written.isprintable():
+        return written
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in written
+    )

@@ -14,6 +14,8 @@ from quart.utils import run_sync_iterable
 from quart.wrappers.request import Body
 from werkzeug.exceptions import HTTPException
 
+from ..given import printable
+
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
 _RUN_SYNC_ITERABLE = getattr(run_sync_iterable(iter(())), "ag_code", None)
 
@@ -64,10 +66,18 @@ def sync_iterator_of(iterator: AsyncIterator[Any]) -> Iterator[Any] | None:
 
 
 def log_exception(app: Quart, error: BaseException) -> None:
-    """Log `error` with its traceback, as the app logs those of its requests."""
+    """Log `error` with its traceback, as the app logs those of its requests.
+
+    It names the path of the request, as it came, in which a client may have put line ends.
+    """
     log: Any = app.log_exception
     exc_info = (type(error), error, error.__traceback__)
-    if _TAKES_CONTEXT:
-        log(current_context(), exc_info)
-    else:
-        log(exc_info)
+    request = current_request()
+    path, request.path = request.path, printable(request.path)
+    try:
+        if _TAKES_CONTEXT:
+            log(current_context(), exc_info)
+        else:
+            log(exc_info)
+    finally:
+        request.path = path

@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..current import current_job
 from ..errors import HandlerGone, ResponseTooLarge
+from ..given import printable
 from ..job import Request, Response
 from ..outcome import Outcome, Raised, Unusable
 from ..threads import Threads
@@ -122,7 +123,8 @@ class Replay:
             if request.url_rule is None or request.url_rule.endpoint != self.endpoint:
                 return Unusable(
                     HandlerGone(
-                        f"{stored.method} {stored.path} does not lead to {self.endpoint!r} any more"
+                        f"{printable(stored.method)} {printable(stored.path)} does not lead to "
+                        f"{self.endpoint!r} any more"
                     )
                 )
             try:
