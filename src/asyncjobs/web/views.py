@@ -154,7 +154,10 @@ class Views:
         rule, request.url_rule = request.url_rule, None
         try:
             answer = await handle_user_exception(self.app, NotFound())
-            return cast("Response", await self.app.make_response(answer))
+            response = cast("Response", await self.app.make_response(answer))
+            # A cache may keep a 404 for as long as it likes, and who asks next may be the owner.
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
         finally:
             request.url_rule = rule  # the hooks that ran before get their counterparts after
 
@@ -204,14 +207,23 @@ def refuse_cross_site(request: Request) -> None:
     Raises:
         CrossSiteRequest
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
+    sites = request.headers.getlist("Sec-Fetch-Site")
+    if sites:
+        foreign = any(site not in ("same-origin", "none") for site in sites)
     else:
-        foreign = origin is not None and urlsplit(origin).netloc != request.host
+        foreign = any(not _is_own(origin, request) for origin in request.headers.getlist("Origin"))
     if foreign:
         raise CrossSiteRequest("jobs can be cancelled from pages of their own site only")
+
+
+def _is_own(origin: str, request: Request) -> bool:
+    # The schemes are not compared: where a proxy ends TLS, we do not know that of the page.
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    # A request without a Host has no page of its own, least of all one whose Origin is "null".
+    return host != "" and host.lower() == request.host.lower()
 
 
 def _poll_path(job: Job) -> str:
