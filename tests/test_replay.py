@@ -16,8 +16,9 @@ from quart import Quart, jsonify
 
 from apps.signals import Signals
 from asyncjobs import QuartJobs
-from asyncjobs.job import Job, Request
+from asyncjobs.job import Job, Request, Response
 from asyncjobs.stores import SqliteStore
+from asyncjobs.web import answers
 from conftest import Serve
 from server import DEADLINE, Server, result, submit
 
@@ -30,6 +31,12 @@ def server(serve: Serve) -> Server:
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def client_of_http_2(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, http1=False, http2=True, verify=False) as client:
         yield client
 
 
@@ -429,6 +436,48 @@ def test_half_a_response_is_no_result(client: httpx.Client, view: str, status: i
 
     assert answer.status_code == status
     assert "half of it" not in answer.text
+
+
+# Responses that have no body.
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+@pytest.mark.parametrize("view", ["bodiless", "bodiless-from-a-thread", "bodiless-generator"])
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+def test_a_status_without_a_body_has_none(
+    client: httpx.Client,
+    client_of_http_2: httpx.Client,
+    server: Server,
+    version: str,
+    view: str,
+    status: int,
+) -> None:
+    """A handler's 204, 205 or 304 with a body is stored without it, and answered without its
+    length: an HTTP/2 client would wait for that body, and fail."""
+    chosen = client if version == "HTTP/1.1" else client_of_http_2
+    poll = submit(chosen, "GET", f"/job/{view}?status={status}")
+
+    answer = result(chosen, poll)
+
+    assert answer.http_version == version
+    assert (answer.status_code, answer.content) == (status, b"")
+    assert answer.headers.get("Content-Length") == ("0" if status == 205 else None)
+    assert chosen.get(poll).status_code == chosen.head(poll).status_code == status
+    assert b"nobody sees" not in bytes_of(server.store)
+
+
+async def test_a_body_that_an_older_version_has_stored() -> None:
+    """Where a stored 204 has a body, it is answered without it."""
+    job = (
+        Job("0" * 32, "route", "/path", created=0.0, due=0.0).start("worker", 1.0).finish(204, 2.0)
+    )
+
+    answer = answers.result(
+        Quart("older"), job, Response(204, (), b"a body"), answers.Links(job, "", "/jobs")
+    )
+
+    assert (answer.status_code, await answer.get_data()) == (204, b"")
+    assert "Content-Length" not in answer.headers
 
 
 # Debug and testing modes, in which Quart raises what it would handle.

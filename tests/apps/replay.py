@@ -137,6 +137,22 @@ def views(name: str, decorate: Callable[[Any], Any]) -> Blueprint:  # noqa: C901
         return "", 204
 
     @view
+    async def bodiless() -> tuple[str, int]:
+        return "a body that nobody sees", int(request.args["status"])
+
+    @view
+    def bodiless_from_a_thread() -> tuple[str, int]:
+        return "a body that nobody sees", int(request.args["status"])
+
+    @view
+    async def bodiless_generator() -> Any:
+        async def parts() -> AsyncIterator[str]:
+            yield "a body that "
+            yield "nobody sees"
+
+        return parts(), int(request.args["status"])
+
+    @view
     async def a_response() -> Response:
         return Response(b"\x00\x01", 202, {"X-Kind": "quart"}, mimetype="application/x-two")
 

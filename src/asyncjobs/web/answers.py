@@ -20,7 +20,7 @@ from ..errors import AsyncJobsError, StoreUnavailable
 from ..job import HeaderPairs, Job, Response, State
 from ..jobs import Health
 from ..problem import problem
-from .headers import ReadyHeaders
+from .headers import BODILESS, ReadyHeaders
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
@@ -147,7 +147,10 @@ def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
 def _response(
     app: Quart, status: int, headers: list[tuple[str, str]], body: bytes, *, typed: bool = True
 ) -> QuartResponse:
-    headers.append(("content-length", str(len(body))))
+    if status in BODILESS:
+        body = b""  # what an older version has stored may have one
+    if status not in (204, 304):  # which have no length either
+        headers.append(("content-length", str(len(body))))
     response = app.response_class(
         app.response_class.data_body_class(body), status, ReadyHeaders(headers)
     )

@@ -33,6 +33,10 @@ _VALUE = re.compile(rb"([\x21-\x7e\x80-\xff]+([ \t]+[\x21-\x7e\x80-\xff]+)*)?")
 # Quart counts the length anew when the result is answered; a cookie is not for whoever polls.
 _NOT_OF_A_RESULT = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"set-cookie2"}
 
+#: Statuses whose responses have no body, whatever their handler has returned (RFC 9110, sections
+#: 15.3.5, 15.3.6 and 15.4.5). An HTTP/2 client would take that for an error.
+BODILESS = frozenset({204, 205, 304})
+
 
 def storable_request_headers(pairs: Iterable[tuple[bytes, bytes]], body: bytes) -> HeaderPairs:
     """The headers of a request that its job keeps."""

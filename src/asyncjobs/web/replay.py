@@ -27,6 +27,7 @@ from .body import OverLimit, keep_body
 from .compat import handle_user_exception, log_exception
 from .draining import drain
 from .headers import (
+    BODILESS,
     ReadyHeaders,
     storable_request_headers,
     storable_response_headers,
@@ -176,6 +177,8 @@ class Replay:
         body = await drain(response, self.max_response, self.threads, threaded=self.threaded)
         if not 200 <= response.status_code <= 599:
             raise ValueError(f"{response.status_code} is not the status of a result")
+        if response.status_code in BODILESS:
+            body = b""
         headers = storable_response_headers(encode_headers(response.headers))
         return Response(response.status_code, headers, body)
 
