@@ -294,14 +294,59 @@ def test_headers_of_the_connection_are_not_in_the_job(server: Server, header: by
     assert names.isdisjoint({"connection", header.split(b":")[0].decode().lower()})
 
 
-def test_headers_that_connection_names_are_not_in_the_job(server: Server) -> None:
-    """What `Connection` names belongs to the connection, and is not in the job either."""
-    lines = [b"Host: h", b"Connection: close, X-Hop", b"X-Hop: 1", b"X-Kept: 1"]
-    request = seen(server, b"\r\n".join([b"GET {path} HTTP/1.1", *lines, b"", b""]))
+NAMED = [
+    b"Connection: X-Tenant, Host, Content-Type, Content-Length",
+    b"X-Tenant: acme",
+    b"Content-Type: text/x",
+]
 
-    names = {name.lower() for name, _ in request["headers"]}
-    assert "x-kept" in names
-    assert "x-hop" not in names
+
+def test_headers_that_connection_names_are_in_the_job(server: Server) -> None:
+    """What a client's `Connection` names besides is for proxies: a live view sees it, and the job
+    does, to its host and its type. Else a client could take from the job what a hook has seen."""
+    expected = seen_live(server, raw(*NAMED, body=b"12345"))
+
+    request = seen(server, raw(*NAMED, body=b"12345"))
+
+    named = {"Host": "shop.example:81", "X-Tenant": "acme", "Content-Type": "text/x"}
+    assert named.items() <= dict(request["headers"]).items()
+    same = ("url", "host", "mimetype", "content_length")
+    assert [request[what] for what in same] == [expected[what] for what in same]
+
+
+CHUNKS = b"3\r\n123\r\n2\r\n45\r\n0\r\n\r\n"
+FRAMED = {
+    "before": [b"Content-Length: 3", b"Transfer-Encoding: chunked"],
+    "behind": [b"Transfer-Encoding: chunked", b"Content-Length: 99"],
+    "twice": [b"Content-Length: 3", b"Transfer-Encoding: chunked", b"Content-Length: 3"],
+}
+
+
+@pytest.mark.parametrize("order", FRAMED)
+def test_a_length_beside_chunks_is_not_believed(server: Server, order: str) -> None:
+    """A body that comes in chunks and with a length (RFC 9112, section 6.3) has one length in the
+    job, the true one."""
+    head = [b"POST {path} HTTP/1.1", b"Host: h", b"Connection: close", *FRAMED[order], b"", b""]
+
+    request = seen(server, b"\r\n".join(head) + CHUNKS)
+
+    assert [value for name, value in request["headers"] if name == "Content-Length"] == ["5"]
+    assert request["content_length"] == 5
+
+
+def test_a_request_of_http_2_is_seen_as_it_was(client_of_http_2: httpx.Client) -> None:
+    """A request of HTTP/2, whose host comes in no header of that name, has its URL in the job; a
+    body that was sent without its length has one there."""
+    headers = {"Host": "shop.example:81"}
+    live = client_of_http_2.get("/live/seen", headers=headers).json()
+    chunks = iter([b"12", b"345"])
+    poll = submit(client_of_http_2, "POST", "/job/seen", headers=headers, content=chunks)
+
+    request = result(client_of_http_2, poll).json()
+
+    assert request["url"].replace("/job/", "/live/") == live["url"]
+    assert request["url"] == "http://shop.example:81/job/seen"
+    assert (request["http_version"], request["content_length"]) == ("2", 5)
 
 
 @pytest.mark.parametrize(

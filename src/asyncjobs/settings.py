@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
@@ -35,6 +36,8 @@ _MIB = 1024 * 1024
 MAX_COUNT = 2**31 - 1
 #: The most bytes that SQLite keeps in one row.
 MAX_BYTES = 10**9
+#: The name of a header (RFC 9110, section 5.1).
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def setting(
@@ -50,6 +53,7 @@ def setting(
 
 SECONDS = (int, float)
 MAYBE_SECONDS = (int, float, type(None))
+NAMES = (list, tuple, set, frozenset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +132,28 @@ class Settings:
         1,
         MAX_COUNT,
     )
+    drop_headers: Collection[str] = setting(
+        (),
+        NAMES,
+        "names of request headers that are not stored, besides those that look like credentials, "
+        'such as `["X-Remote-User"]`',
+    )
+    keep_headers: Collection[str] = setting(
+        (),
+        NAMES,
+        "names of request headers that are stored as they came, although they look like "
+        'credentials, such as `["X-Hub-Signature-256"]`; none that belongs to the connection',
+    )
 
     def __post_init__(self) -> None:
         checked(self)
+        for names in ("drop_headers", "keep_headers"):
+            object.__setattr__(self, names, _header_names(names, getattr(self, names)))
+        if both := set(self.drop_headers) & set(self.keep_headers):
+            raise ConfigurationError(
+                f"drop_headers and keep_headers both name {', '.join(sorted(both))}: take it out "
+                "of one of them"
+            )
         if self.engine != "local":
             raise ConfigurationError(f"there is no engine {self.engine!r}: the engine is 'local'")
         if self.name is not None and not (self.name and is_storable(self.name)):
@@ -161,6 +184,8 @@ class Options(TypedDict, total=False):
     drain_time: float
     gone_after: float | None
     max_starts: int
+    drop_headers: Collection[str]
+    keep_headers: Collection[str]
 
 
 def make_settings(options: Mapping[str, Any]) -> Settings:
@@ -206,6 +231,16 @@ def _check(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"the setting {name!r} must be {expected}, not {shown(value)}")
     if is_number(value):
         _check_range(name, value, metadata["least"], metadata["most"])
+
+
+def _header_names(setting: str, names: Collection[Any]) -> frozenset[str]:
+    for name in names:
+        if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
+            raise ConfigurationError(
+                f"the setting {setting!r} must have names of headers, such as 'X-Tenant': "
+                f"{shown(name)} is none"
+            )
+    return frozenset(name.lower() for name in names)
 
 
 def _check_range(name: str, value: float, least: int, most: int) -> None:

@@ -17,6 +17,7 @@ from ..jobs import Jobs
 from ..program import program_of
 from ..settings import Settings
 from ..tasks import to_the_end
+from .headers import check_kept
 from .replay import Replay
 from .routes import Background, PollRoutes, View
 from .server import Server
@@ -135,6 +136,7 @@ class AppJobs:
         if options["name"] is None:
             options["name"] = program_of(self._app.import_name)
         jobs = Jobs(**options)
+        check_kept(jobs.settings)
         for endpoint, background in self._backgrounds.items():
             jobs.register(self._handler(jobs, endpoint, background))
         await jobs.open()

@@ -8,12 +8,16 @@ from functools import lru_cache
 
 from werkzeug.datastructures import Headers
 
+from ..errors import ConfigurationError
 from ..job import HeaderPairs
+from ..settings import Settings
 
-# RFC 9110, section 7.6.1, and what older proxies send.
+# RFC 9110, section 7.6.1, and what older proxies and clients send. What a client's own Connection
+# names besides is for whoever passes the request on: a live view sees it, and so does the job's.
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
+        b"http2-settings",
         b"keep-alive",
         b"proxy-connection",
         b"te",
@@ -22,11 +26,35 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+# One that was sent twice, or beside chunks, need not be true (RFC 9112, section 6.3).
+_LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 # They would have the job answer 206 or 304, and that would be its result for good.
-_CONDITIONAL = re.compile(rb"if-.*|range|expect")
+_CONDITIONAL = re.compile(r"if-.*|range|expect")
+# What is long enough to be told anywhere in a name, then what only is a word of its own. The table
+# of what it matches and what not is in tests/test_credentials.py.
 _CREDENTIAL = re.compile(
-    rb"authorization|cookie|proxy-authorization|.*(token|secret|api-?_?key|session|[cx]srf|passw).*"
+    r"""
+    auth(?!or) | authori[sz]           # not Author, not Authority
+    | token | secret(?!ar) | session | sessid | cookie | [cx]srf | credential | bearer
+    | passw | passphrase | passcode | signature | hmac | assertion | certificat
+    | jw[tsek] | oidc | dpop | saml | wsse | (ssl|tls)[-_]client
+    | (?<!con)certs?(?![a-z])
+    | (?<!mon|tur|hoc|don)keys?(?![a-z])
+    | (?<![a-z])
+      ( x?(user)?(pass|pwd|pw) | [xth]?otp | pin | mfa | [2t]fa | creds? | sig | sign | signed
+      | sid | sso )
+      (?![a-z])
+    """,
+    re.VERBOSE,
 )
+# What looks like one to that pattern, and is none.
+_NO_CREDENTIAL = re.compile(
+    r"accept-signature|(x-)?(idempotency|cache|surrogate|partition|routing|sort|shard)[-_]?keys?"
+)
+# What says where a client goes, and from which page it comes, may have more in it than that: user
+# and password, a query, a fragment.
+_ADDRESSES = frozenset({b"host", b"referer", b"hx-current-url"})
+_NOT_WHERE = re.compile(rb"^([^/?#]*//)?[^/?#]*@|[?#].*")
 # RFC 9110, sections 5.1 and 5.5.
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"([\x21-\x7e\x80-\xff]+([ \t]+[\x21-\x7e\x80-\xff]+)*)?")
@@ -38,24 +66,38 @@ _NOT_OF_A_RESULT = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"set-cookie
 BODILESS = frozenset({204, 205, 304})
 
 
-def storable_request_headers(pairs: Iterable[tuple[bytes, bytes]], body: bytes) -> HeaderPairs:
-    """The headers of a request that its job keeps."""
-    named = b""
-    kept = []
-    chunked = False
+def storable_request_headers(
+    pairs: Iterable[tuple[bytes, bytes]], body: bytes, settings: Settings
+) -> HeaderPairs:
+    """The headers of a request that its job keeps, and the length that its body has in there."""
+    drop, keep = frozenset(settings.drop_headers), frozenset(settings.keep_headers)
+    kept: list[tuple[bytes, bytes]] = []
+    place = None
     for name, value in pairs:
-        if name == b"connection":
-            named += b"," + value.lower()
-        elif name == b"transfer-encoding":
-            chunked = True
-        elif (shared := _storable_name(name)) is not None:
+        if name in _LENGTH:
+            place = len(kept) if place is None else place
+        elif (shared := _storable_name(name, drop, keep)) is not None:
+            if shared in _ADDRESSES and shared.decode() not in keep:
+                value = _NOT_WHERE.sub(rb"\1", value)
             kept.append((shared, value))
-    if named:
-        hops = {token.strip() for token in named.split(b",")}
-        kept = [pair for pair in kept if pair[0] not in hops]
-    if chunked:
-        kept.append((b"content-length", b"%d" % len(body)))
+    if place is not None or body:
+        length = (b"content-length", b"%d" % len(body))
+        kept.insert(len(kept) if place is None else place, length)
     return tuple(kept)
+
+
+def check_kept(settings: Settings) -> None:
+    """Refuse to keep what a job never has.
+
+    Raises:
+        ConfigurationError
+    """
+    hops = sorted(name for name in settings.keep_headers if name.encode() in _HOP_BY_HOP)
+    if hops:
+        raise ConfigurationError(
+            f"keep_headers cannot keep {', '.join(hops)}: it belongs to the connection, which a "
+            "job does not have"
+        )
 
 
 def storable_response_headers(pairs: Iterable[tuple[bytes, bytes]]) -> HeaderPairs:
@@ -91,8 +133,15 @@ def title_of(name: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)  # headers have few names, and this is done for each of every request
-def _storable_name(name: bytes) -> bytes | None:
+def _storable_name(name: bytes, drop: frozenset[str], keep: frozenset[str]) -> bytes | None:
     """The name, as one object for all jobs, or None if the header is not stored."""
-    if name in _HOP_BY_HOP or _CONDITIONAL.fullmatch(name) or _CREDENTIAL.fullmatch(name):
+    written = name.decode("latin-1")
+    if name in _HOP_BY_HOP or written in drop:
         return None
-    return name
+    if written in keep or not (_CONDITIONAL.fullmatch(written) or _is_credential(written)):
+        return name
+    return None
+
+
+def _is_credential(name: str) -> bool:
+    return bool(_CREDENTIAL.search(name)) and not _NO_CREDENTIAL.fullmatch(name)

@@ -22,6 +22,7 @@ from ..errors import HandlerGone, ResponseTooLarge
 from ..given import printable
 from ..job import Request, Response
 from ..outcome import Outcome, Raised, Unusable
+from ..settings import Settings
 from ..threads import Threads
 from .body import OverLimit, keep_body
 from .compat import handle_user_exception, log_exception
@@ -40,7 +41,7 @@ View = Callable[..., Any]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
-def freeze(request: quart.Request, body: bytes) -> Request:
+def freeze(request: quart.Request, body: bytes, settings: Settings) -> Request:
     """What a job keeps of `request`, taken from the raw scope: Quart re-codes some bytes."""
     scope: Any = request.scope
     client, server = scope.get("client"), scope.get("server")
@@ -48,7 +49,7 @@ def freeze(request: quart.Request, body: bytes) -> Request:
         method=request.method,
         path=request.path,
         query=scope["query_string"],
-        headers=storable_request_headers(scope["headers"], body),
+        headers=storable_request_headers(scope["headers"], body, settings),
         body=body,
         scheme=request.scheme,
         root_path=request.root_path,

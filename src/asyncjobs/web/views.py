@@ -108,7 +108,7 @@ class Views:
                 f"the view of {endpoint!r} does not show that it is a background job: use "
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
-        frozen = freeze(request, body_of(request))
+        frozen = freeze(request, body_of(request), jobs.settings)
         job = await jobs.accept(endpoint, frozen, owner=await self._owner())
         return answers.accepted(self.app, job, self._links(job, request))
 
