@@ -1,0 +1,23 @@
+"""Damage x when x the right outcome: either the store is whole, or it says what is wrong.
+
+The table is that of the harness (`asyncjobs.torture.damages`), which plants the same by chance.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from click.testing import CliRunner
+
+from asyncjobs.torture.damage import Case, all_cases, damage, observed
+from asyncjobs.torture.damages import DAMAGES, Damage, Outcome, When
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=str)
+async def test_nothing_disappears_without_a_word(case: Case, tmp_path: Path) -> None:
+    """Whatever is done to the files: what was acknowledged is there, or somebody says that it is
+    not, and what to do."""
+    outcome, evidence = await observed(case, tmp_path, Random(str(case)))
+    assert outcome in DAMAGES[case.damage].outcomes[case.when], evidence
