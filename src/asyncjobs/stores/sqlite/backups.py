@@ -10,22 +10,22 @@ import asyncio
 import os
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 from ...daemons import start_daemon
 from ...errors import SetupError, StorePathError, StoreUnavailable
-from .identity import Identity
 from .locks import sync_folder
 
 
-async def back_up(path: Path, target: Path, identity: Identity) -> None:
+async def back_up(path: Path, target: Path, check: Callable[[], None]) -> None:
     """Copy the database at `path` to a new file, in a thread.
 
     If the caller is cancelled meanwhile, it goes on.
 
     Args:
-        identity: of the files that are to be copied.
+        check: raises an exception if the files are not, or not all, of what is to be copied.
 
     Raises:
         StorePathError: there can be no such file.
@@ -36,7 +36,7 @@ async def back_up(path: Path, target: Path, identity: Identity) -> None:
     done: asyncio.Future[None] = loop.create_future()
 
     def run() -> None:
-        error = _error_of(path, target, identity)
+        error = _error_of(path, target, check)
         with suppress(RuntimeError):  # the loop was closed: nobody waits any more
             loop.call_soon_threadsafe(_settle, done, error)
 
@@ -66,9 +66,9 @@ def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
         done.set_exception(error)
 
 
-def _error_of(path: Path, target: Path, identity: Identity) -> Exception | None:
+def _error_of(path: Path, target: Path, check: Callable[[], None]) -> Exception | None:
     try:
-        _copy(path, target, identity)
+        _copy(path, target, check)
     except sqlite3.Error as error:
         return StoreUnavailable(f"the backup cannot be made: {error}")
     except OSError as error:  # where it is, is not for clients
@@ -78,17 +78,17 @@ def _error_of(path: Path, target: Path, identity: Identity) -> Exception | None:
     return None
 
 
-def _copy(path: Path, target: Path, identity: Identity) -> None:
+def _copy(path: Path, target: Path, check: Callable[[], None]) -> None:
     """Under its own name there is only what is whole and on the disk."""
     fd, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", suffix=".part")
     try:
         try:
+            check()  # a new connection deletes the log beside a database that is empty
             _fill(path, part)
             os.fsync(fd)
         finally:
             os.close(fd)
-        if identity.lost():
-            raise StoreUnavailable("the files of the job store were deleted or replaced")
+        check()
         _check(target)
         os.rename(part, target)
     except BaseException:

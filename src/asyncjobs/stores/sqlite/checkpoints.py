@@ -11,6 +11,7 @@ from pathlib import Path
 from ...daemons import start_daemon
 from ...errors import StoreError
 from .condition import LOCKED, Condition, is_damage
+from .lengths import Lengths
 from .locks import LOCK_TIMEOUT, FileLock, sync_data
 
 logger = logging.getLogger("asyncjobs.store")
@@ -32,6 +33,7 @@ class Checkpointer:
         connection: an own one, opened with the store: the path may lead elsewhere later.
         lock: an own handle on the lock of all writers.
         wal: a descriptor of the write-ahead log.
+        lengths: of the files: of a log that was cut short, SQLite would move rubbish.
         condition: of the store; a damaged one is left as it is.
 
     Raises:
@@ -44,12 +46,14 @@ class Checkpointer:
         connection: sqlite3.Connection,
         lock: FileLock,
         wal: int,
+        lengths: Lengths,
         condition: Condition,
     ) -> None:
         self._path = path
         self._connection = connection
         self._lock = lock
         self._wal = wal
+        self._lengths = lengths
         self._condition = condition
         self._written = 0
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -88,6 +92,8 @@ class Checkpointer:
         if not self._lock.acquire(LOCK_TIMEOUT):
             raise TimeoutError(LOCKED)
         try:
+            if not self._lengths.are_right():
+                return
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if os.fstat(self._wal).st_size > TRUNCATE_ABOVE:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

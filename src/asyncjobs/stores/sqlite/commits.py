@@ -21,9 +21,10 @@ from ...store import SOMETHING
 from .condition import CANNOT_LOOK, LOCKED, NO_ROOM, Condition, is_locked, reason_of, wants_room
 from .flusher import Flusher
 from .identity import Identity
+from .lengths import Lengths
 from .locks import LOCK_TIMEOUT, FileLock
 from .reserve import Reserve
-from .transactions import Operation, Write, refuse, transact
+from .transactions import Operation, Write, refuse, transact, write_nothing
 
 #: While the store is in trouble, it is tried so often whether that has passed. Seconds.
 TRIAL_INTERVAL = 1.0
@@ -37,6 +38,7 @@ class GroupCommit:
         lock: shared with every process that writes the same file.
         flusher: makes what is committed durable.
         identity: of the files that must still be there when a write is acknowledged.
+        lengths: of these files, which must not have been cut short.
         reserve: what there is when there is no room any more.
         condition: is told of all trouble.
         settled: called with the ids of jobs whose changes have become durable.
@@ -49,6 +51,7 @@ class GroupCommit:
         lock: FileLock,
         flusher: Flusher,
         identity: Identity,
+        lengths: Lengths,
         reserve: Reserve,
         condition: Condition,
         *,
@@ -60,6 +63,7 @@ class GroupCommit:
         self._lock = lock
         self._flusher = flusher
         self._identity = identity
+        self._lengths = lengths
         self._reserve = reserve
         self._condition = condition
         self._settled = settled
@@ -142,7 +146,7 @@ class GroupCommit:
         What is written meanwhile waits for the next turn: to be committed during the flush would
         gain it nothing, as it would have to be flushed by the next one all the same.
         """
-        if self._condition.is_final:
+        if self._condition.is_final or not self._is_whole():
             self._fail_all()
             return
         done = False
@@ -194,7 +198,7 @@ class GroupCommit:
 
     def _flushed(self, batch: list[Write], error: OSError | None) -> None:
         """The batch is on the disk, unless there was an error: if that is the disk which our paths
-        lead to, it can be acknowledged."""
+        lead to, and all of it is still there, it can be acknowledged."""
         if error is not None:
             self._condition.flush_failed(error)
         elif self._are_files_there():
@@ -204,7 +208,8 @@ class GroupCommit:
         self._fail_all()
 
     def _are_files_there(self) -> bool:
-        """Whether our paths still lead to the open files; if not, the condition has the reason."""
+        """Whether our paths still lead to the open files, and nothing was cut off them; if not, the
+        condition has the reason."""
         if self._condition.is_final:
             return False
         try:
@@ -215,7 +220,15 @@ class GroupCommit:
         if lost:
             self._condition.files_lost(lost)
             self._lost(lost)
-        return not lost
+        return not lost and self._is_whole()
+
+    def _is_whole(self) -> bool:
+        """Whether nothing was cut off the files; if something was, the condition has the reason."""
+        try:
+            return self._lengths.are_right()
+        except OSError as error:
+            self._in_trouble(CANNOT_LOOK, str(error))
+            return False
 
     def _fail_all(self) -> None:
         """No write that waits comes through."""
@@ -265,7 +278,7 @@ class GroupCommit:
             await asyncio.sleep(TRIAL_INTERVAL)
             with suppress(StoreUnavailable):
                 if self._has_room():
-                    await self._write(SOMETHING, _trial, can_wait=True)
+                    await self._write(SOMETHING, write_nothing, can_wait=True)
                     self._condition.recovered()
                     return
 
@@ -279,9 +292,3 @@ class GroupCommit:
 def _without_those_that_can_wait(batch: list[Write], reason: str) -> list[Write]:
     refuse((write for write in batch if write.can_wait), reason)
     return [write for write in batch if not write.can_wait]
-
-
-def _trial(execute: Callable[..., sqlite3.Cursor]) -> None:
-    """A write that changes nothing that anybody reads."""
-    (version,) = execute("PRAGMA user_version").fetchone()
-    execute(f"PRAGMA user_version = {version}")

@@ -3,14 +3,15 @@
 Trouble of most kinds passes: there is no room, the file system is read-only, another process keeps
 the lock. What ends jobs is still tried meanwhile, and a write that succeeds is the end of it. Three
 kinds stay until the store is opened again, and nothing is written any more: the disk has lost what
-it was given, the files are not there any more, or they are damaged.
+it was given, the files are not there any more or were cut short, or they are damaged.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import StoreUnavailable
@@ -25,7 +26,8 @@ CANNOT_LOOK = "the files of the job store cannot be looked at"
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 # SQLite does not tell a quota that is used up from any other error of a write.
 _WANTS_ROOM = (*_FULL, "SQLITE_IOERR_WRITE")
-_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+# What SQLite calls a short read is one of the log: behind the end of a database it reads zeros.
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
 
 
 class Condition:
@@ -35,6 +37,7 @@ class Condition:
         reason: why no new jobs are taken, in words for clients; None while they are.
         is_final: whether nothing at all is written any more.
         is_damaged: whether the files must be left as they are, even by a checkpoint.
+        has_holes: whether what is read may have zeros in it that nobody has written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,6 +45,7 @@ class Condition:
         self.reason: str | None = None
         self.is_final = False
         self.is_damaged = False
+        self.has_holes = False
         self._unreadable = ""
 
     def check(self, *, can_wait: bool) -> None:
@@ -95,6 +99,19 @@ class Condition:
             )
             advice = "have it use Jobs.backup(path) for copies"
         self._end("the files of the job store were deleted or replaced", details, advice)
+
+    def files_cut(self, cuts: Mapping[str, str]) -> None:
+        """Paths of the store lead to files that lack something: what is left of each."""
+        self.is_damaged = True
+        self.has_holes = str(self._path) in cuts
+        names = ", ".join(os.path.basename(path) for path in cuts)
+        self._end(
+            f"files of the job store were cut short: {names}",
+            f"cut short under the running server: "
+            f"{', '.join(f'{path} ({left})' for path, left in cuts.items())}; what is left was not "
+            "touched, and will not be when the server stops",
+            "keep a copy of all its files, put back what belongs there or restore the store",
+        )
 
     def damaged(self, error: sqlite3.Error) -> None:
         """The database is not what it should be."""

@@ -6,10 +6,11 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
+from ...errors import StoreUnavailable
 from .alone import alone
 from .backups import back_up
 from .checkpoints import Checkpointer
@@ -17,10 +18,12 @@ from .commits import GroupCommit
 from .condition import Condition
 from .flusher import Flusher
 from .identity import Identity
+from .lengths import Lengths
 from .locks import LOCK_TIMEOUT, FileLock, sync_folder
 from .peers import Peers
 from .reserve import Reserve
-from .schema import connect, create_or_check, explained, locked, prepare_path, untouched
+from .schema import connect, connect_guard, create_or_check, explained, locked, prepare_path
+from .transactions import write_nothing
 
 # What must not be closed, which a connection is that nobody has any more.
 _left: list[OpenFile] = []
@@ -73,11 +76,13 @@ class OpenFile:
             opened.callback(flusher.close)
             files = [path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-lock"))]
             self._identity = Identity([*files, self.peers.file])
+            self._lengths = Lengths(path, wal, self._condition)
             self.commits = GroupCommit(
                 self._connection,
                 self._lock,
                 flusher,
                 self._identity,
+                self._lengths,
                 reserve,
                 self._condition,
                 settled=settled,
@@ -89,8 +94,10 @@ class OpenFile:
                 _connect(path, opened),
                 _open_lock(path, opened),
                 wal,
+                self._lengths,
                 self._condition,
             )
+            self._guard = connect_guard(path)
             self._lock.release()
             self._close = opened.pop_all().close
 
@@ -98,12 +105,11 @@ class OpenFile:
         """Close the file, and checkpoint it if nobody else has it open and nothing is wrong."""
         self.checkpointer.close()
         # Closing the last connection is a checkpoint too: it must not race another's commit.
-        may_checkpoint = self._lock.acquire(LOCK_TIMEOUT) and not self._condition.is_final
-        with ExitStack() as closing:
-            # The reader would make the log anew if it is not there, and so cannot be touched.
-            if not may_checkpoint and os.path.exists(self._wal_path):
-                with suppress(sqlite3.Error):  # nothing there can be read
-                    closing.enter_context(untouched(self._path))
+        may_checkpoint = self._lock.acquire(LOCK_TIMEOUT) and self._is_well()
+        with closing(self._guard):
+            # From a log that was deleted, all is saved that can be.
+            if may_checkpoint or not (self._condition.is_damaged or os.path.exists(self._wal_path)):
+                self._guard.close()
             self._close()
 
     def leave(self) -> None:
@@ -122,6 +128,7 @@ class OpenFile:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
+            self._is_well()  # that a file was cut short explains more than what SQLite says
             raise self._condition.read_failed(error) from error
 
     def read_one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
@@ -132,6 +139,17 @@ class OpenFile:
         """
         rows = self.read(sql, values)
         return rows[0] if rows else None
+
+    def check_body(self) -> None:
+        """Make sure that a body that was just read is what was written: where the end of the
+        database is cut off, SQLite may have filled it up with zeros.
+
+        Raises:
+            StoreUnavailable
+        """
+        self._is_well()
+        if self._condition.has_holes:
+            raise StoreUnavailable(str(self._condition.reason))
 
     def data_version(self) -> int:
         """A number that changes when another process commits, and not when this one does.
@@ -149,7 +167,25 @@ class OpenFile:
             StorePathError, StoreUnavailable
         """
         self.commits.check_files()
-        await back_up(self._path, target, self._identity)
+        await back_up(self._path, target, self._check_files)
+
+    def _check_files(self) -> None:
+        """Look whether what is read now is what was written; from any thread.
+
+        Raises:
+            StoreUnavailable, OSError
+        """
+        if self._identity.lost():
+            raise StoreUnavailable("the files of the job store were deleted or replaced")
+        if not self._lengths.are_right():
+            raise StoreUnavailable(str(self._condition.reason))
+
+    def _is_well(self) -> bool:
+        """Whether the files can be written, as far as can be told."""
+        try:
+            return self._lengths.are_right() and not self._condition.is_final
+        except OSError:
+            return False
 
     def _save_log(self, lost: list[str]) -> None:
         """If it is the log alone that is lost, what was acknowledged is still saved from it: it is
@@ -177,6 +213,9 @@ def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> 
     """
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("COMMIT")
+    # The index of a log without a commit does not say how long the database must be.
+    with suppress(sqlite3.OperationalError):  # there is no room for it
+        write_nothing(connection.execute)
     fd = os.open(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
     opened.callback(os.close, fd)
     sync_folder(path.parent)

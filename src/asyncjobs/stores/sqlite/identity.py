@@ -16,7 +16,7 @@ class Identity:
     """The inodes that `paths` lead to now."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._known = {str(path): _inode(os.stat(path)) for path in paths}
+        self._known = {str(path): inode(os.stat(path)) for path in paths}
 
     def lost(self) -> list[str]:
         """The paths that lead elsewhere by now, or nowhere.
@@ -29,10 +29,11 @@ class Identity:
 
 def _look(path: str) -> tuple[int, int] | None:
     try:
-        return _inode(os.stat(path))
+        return inode(os.stat(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _inode(status: os.stat_result) -> tuple[int, int]:
+def inode(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from all others, whatever its name."""
     return status.st_dev, status.st_ino

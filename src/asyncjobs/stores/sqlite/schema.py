@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from errno import EACCES, ENOSPC, EPERM, EROFS
 from pathlib import Path
 
@@ -193,16 +193,20 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
     connection.executescript(f"BEGIN IMMEDIATE;{statements};COMMIT;")
 
 
-@contextmanager
-def untouched(path: Path) -> Iterator[None]:
-    """Within this, connections can be closed and the files of the database stay as they are.
+def connect_guard(path: Path) -> sqlite3.Connection:
+    """A connection that keeps all others from being the last, which on its way out would checkpoint
+    the log and delete it. This one can only read, and does neither.
 
-    The last one to close would checkpoint the log and delete it. One that can only read does
-    neither, and while it is there no other is the last.
+    To be had while all is well: one that is opened later may find nothing that it can read, or may
+    itself delete the log of a database that is empty.
     """
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
-        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        yield
+    guard = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    try:
+        guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        guard.close()
+        raise
+    return guard
 
 
 @contextmanager

@@ -211,6 +211,7 @@ class SqliteStore(Store):
 
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         row = await self._read_job(_SELECT_RESULT, job_id, owner)
+        self._file.check_body()
         job, response = job_from_row(row), row[len(Job._fields) :]
         return job, response_from_row(response) if job.state.is_final else None
 

@@ -1,0 +1,198 @@
+"""Whether the files of an open store still have all that was written into them.
+
+A file that is cut short in place, as by ``> jobs.db-wal``, is still the same file. SQLite goes on
+writing at the offset where it was, takes the hole for pages, and moves them into the database at
+its next checkpoint. How much there must be stands in the index of the log, which all processes
+share and keep up to date (https://www.sqlite.org/walformat.html#the_wal_index_file_format).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from .condition import Condition
+from .identity import inode
+
+# Version, page size, frames, pages of the database, salts. It is there twice: while somebody writes
+# it the two differ. Behind them is how many of the frames are in the database by now.
+_HEADER = struct.Struct("=I10xHII8x8s8x")
+_HALF = _HEADER.size
+_MOVED = struct.Struct("=I")
+_INDEX_SIZE = 2 * _HALF + _MOVED.size
+_VERSION = 3007000
+
+_LOG_HEADER = 32
+_FRAME_HEADER = 24
+_LOG_MAGIC = (0x377F0682, 0x377F0683)
+# The page at this offset is never used, and so it is in no log: SQLite locks its bytes.
+_LOCK_BYTE = 0x40000000
+
+
+class Lengths:
+    """How long the database at `path` and its log must be.
+
+    Where the index cannot be had, as on Windows, nobody knows, and they are taken for whole.
+
+    Args:
+        wal: a descriptor of the log.
+        condition: is told what was cut short.
+    """
+
+    def __init__(self, path: Path, wal: int, condition: Condition) -> None:
+        self._path = str(path)
+        self._database = inode(os.stat(path))
+        self._wal = wal
+        self._condition = condition
+        self._shm = _descriptor_of(f"{path}-shm")
+        self._index: _Index | None = None
+        self._had_all = (b"", 0, 0)
+
+    def are_right(self) -> bool:
+        """Whether nothing was cut short; if something was, the condition has the reason.
+
+        From any thread, and without a lock: files are longer before the index says so, and shorter
+        after.
+
+        Raises:
+            OSError: that cannot be told just now.
+        """
+        while (index := self._read_index()) is not None:
+            cuts = self._compare(index)
+            if not cuts:
+                break
+            if self._read_index() == index:  # it was not cut back by a checkpoint meanwhile
+                self._condition.files_cut(cuts)
+                return False
+        return True
+
+    def _read_index(self) -> _Index | None:
+        """What the index says, if it does."""
+        if self._shm is None:
+            return None
+        data, index = os.pread(self._shm, _INDEX_SIZE, 0), self._index
+        if index is None or data != index.data:
+            index = self._index = _decoded(data)
+        return index
+
+    def _compare(self, index: _Index) -> dict[str, str]:
+        """The files of which there is less than the index says, and what is left of them."""
+        log = self._left_of_log(index)
+        database = self._left_of_database(index, has_log=log is None)
+        left = {f"{self._path}-wal": log, self._path: database}
+        return {path: what for path, what in left.items() if what is not None}
+
+    def _left_of_log(self, index: _Index) -> str | None:
+        if not index.frames:
+            return None
+        size, least = os.fstat(self._wal).st_size, index.offset(index.frames + 1)
+        if size < least:
+            return f"{size} of at least {least} bytes"
+        if not _begins_log(os.pread(self._wal, _LOG_HEADER, 0), index.salts):
+            return "not from its beginning"
+        return None
+
+    def _left_of_database(self, index: _Index, *, has_log: bool) -> str | None:
+        try:
+            status = os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        size = status.st_size
+        if inode(status) != self._database or (
+            # Without its first page SQLite would take it for a new one.
+            size >= index.page_size and (not has_log or self._has_all_pages(size, index))
+        ):
+            return None
+        return f"{size} bytes of {index.pages} pages, which are not in the log"
+
+    def _has_all_pages(self, size: int, index: _Index) -> bool:
+        """Whether all that is missing at the end of the database is still to be moved there.
+
+        The sizes alone do not tell: after a vacuum a checkpoint cuts the database back, and pages
+        that are added to it are only in the log at first.
+        """
+        salts, moved, least = self._had_all
+        has_all = (
+            size >= index.pages * index.page_size
+            or (salts == index.salts and moved == index.moved and size >= least)
+            or self._missing(size, index) <= self._to_move(index)
+        )
+        if has_all:
+            # Until more is moved, or the log begins anew, pages are added by the log alone.
+            self._had_all = index.salts, index.moved, size
+        return has_all
+
+    def _missing(self, size: int, index: _Index) -> set[int]:
+        missing = set(range(size // index.page_size + 1, index.pages + 1))
+        missing.discard(_LOCK_BYTE // index.page_size + 1)
+        return missing
+
+    def _to_move(self, index: _Index) -> set[int]:
+        frames = map(index.offset, range(index.moved + 1, index.frames + 1))
+        return {int.from_bytes(os.pread(self._wal, 4, frame), "big") for frame in frames}
+
+
+class _Index(NamedTuple):
+    """What the index says of the log and of the database.
+
+    Attributes:
+        frames: how many of the log are committed.
+        pages: how many the database has with these.
+        salts: of the log's header, as they are there.
+        moved: how many frames are in the database already.
+    """
+
+    data: bytes
+    page_size: int
+    frames: int
+    pages: int
+    salts: bytes
+    moved: int
+
+    def offset(self, frame: int) -> int:
+        """Where in the log the frame begins; the first one is 1."""
+        return _LOG_HEADER + (frame - 1) * (_FRAME_HEADER + self.page_size)
+
+
+def _decoded(data: bytes) -> _Index | None:
+    if len(data) < _INDEX_SIZE or data[:_HALF] != data[_HALF : 2 * _HALF]:
+        return None
+    version, page_size, frames, pages, salts = _HEADER.unpack_from(data)
+    if version != _VERSION or not page_size:  # nothing was committed yet
+        return None
+    page_size = (page_size & 0xFE00) | (page_size & 1) << 16
+    (moved,) = _MOVED.unpack_from(data, 2 * _HALF)
+    return _Index(data, page_size, frames, pages, salts, moved)
+
+
+@lru_cache(maxsize=1)
+def _begins_log(header: bytes, salts: bytes) -> bool:
+    """Whether this is the header of a log with these salts."""
+    magic = int.from_bytes(header[:4], "big")
+    if len(header) < _LOG_HEADER or magic not in _LOG_MAGIC or header[16:24] != salts:
+        return False
+    words = struct.unpack(">6I" if magic & 1 else "<6I", header[:24])
+    one = two = 0
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) & 0xFFFFFFFF
+        two = (two + second + one) & 0xFFFFFFFF
+    return struct.pack(">2I", one, two) == header[24:]
+
+
+def _descriptor_of(file: str) -> int | None:
+    """SQLite's own descriptor of its index, if it can be found.
+
+    One of ours could never be closed again: that would drop the locks that SQLite has on the file
+    (https://www.sqlite.org/howtocorrupt.html).
+    """
+    wanted = inode(os.stat(file))
+    with suppress(FileNotFoundError):  # Windows, or nothing is mounted there
+        for name in os.listdir("/dev/fd"):
+            with suppress(OSError):  # it was that of the folder
+                if inode(os.fstat(int(name))) == wanted:
+                    return int(name)
+    return None

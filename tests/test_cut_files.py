@@ -1,0 +1,268 @@
+"""Files of a store that are cut short in place: what is left of them is never made worse."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from asyncjobs.errors import StoreUnavailable
+from asyncjobs.job import Job, Request, Response
+from asyncjobs.stores import SqliteStore
+from asyncjobs.stores.sqlite import checkpoints, flusher
+from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+
+DEADLINE = 30.0
+LARGE = Request(method="POST", path="/", body=bytes(100_000))
+
+FILES = ["", "-wal"]
+#: By another process: to open and close the database in this one would drop the store's locks.
+DAMAGES = {
+    "emptied": ': > "$1"',
+    "junk": 'echo junk > "$1"',
+    "halved": 'truncate -s "$(($(stat -c %s "$1") / 2))" "$1"',
+}
+#: How much of the log is in the database when it happens.
+MOVED = ["nothing moved", "something moved", "everything moved"]
+
+every_cut = pytest.mark.parametrize(
+    ("suffix", "damage"), list(itertools.product(FILES, DAMAGES)), ids=lambda value: value or "db"
+)
+every_log = pytest.mark.parametrize("moved", MOVED)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@every_log
+@every_cut
+async def test_nothing_is_accepted_any_more(
+    path: Path, suffix: str, damage: str, moved: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a file of an open store is cut short, no write is acknowledged any more, nothing is copied,
+    and everybody is told which file it was; the log says once what to do. What is left stays byte
+    for byte as it is, also when the store is closed."""
+    async with SqliteStore(path) as store:
+        kept = await filled(store, path, moved)
+        cut(path, suffix, damage)
+        left = contents(path)
+        told = f"cut short: jobs.db{suffix}$"
+        for ask in (
+            lambda: store.add(a_job(), REQUEST),
+            lambda: store.replace(kept, kept.fail(NOW), RESPONSE),
+            lambda: store.backup(path.with_name("copy.db")),
+            store.health,
+            lambda: store.add(a_job(), REQUEST),
+        ):
+            await is_refused(ask, told)
+    assert contents(path) == left
+    assert not path.with_name("copy.db").exists()
+    (said,) = criticals(caplog)
+    assert f"{path}{suffix} (" in said
+    assert "Stop the server" in said
+
+
+@every_log
+@every_cut
+async def test_a_probe_sees_it(path: Path, suffix: str, damage: str, moved: str) -> None:
+    """A store that nobody writes to says that a file was cut short when it is asked how it does."""
+    async with SqliteStore(path) as store:
+        await filled(store, path, moved)
+        await store.health()
+        cut(path, suffix, damage)
+        left = contents(path)
+        await is_refused(store.health, f"cut short: jobs.db{suffix}$")
+    assert contents(path) == left
+
+
+@every_log
+@every_cut
+async def test_an_idle_store_is_closed(
+    path: Path, suffix: str, damage: str, moved: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that is closed looks at its files first: nothing is moved into what is left."""
+    async with SqliteStore(path) as store:
+        await filled(store, path, moved)
+        cut(path, suffix, damage)
+        left = contents(path)
+    assert contents(path) == left
+    assert len(criticals(caplog)) == 1
+
+
+@every_cut
+async def test_a_fresh_start_that_wrote_nothing(path: Path, suffix: str, damage: str) -> None:
+    """It is the same for a store that was opened and not written to."""
+    async with SqliteStore(path) as store:
+        await filled(store, path, "nothing moved")
+    async with SqliteStore(path) as store:
+        cut(path, suffix, damage)
+        left = contents(path)
+        await is_refused(store.health, f"cut short: jobs.db{suffix}$")
+    assert contents(path) == left
+
+
+@every_cut
+async def test_what_is_on_its_way_is_not_acknowledged(
+    path: Path, suffix: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that was committed when the file was cut short is refused."""
+    sync_data = flusher.sync_data
+
+    def cut_first(fd: int) -> None:
+        cut(path, suffix, damage)
+        sync_data(fd)
+
+    async with SqliteStore(path) as store:
+        await filled(store, path, "something moved")
+        monkeypatch.setattr(flusher, "sync_data", cut_first)
+        await is_refused(lambda: store.add(a_job(), REQUEST), f"cut short: jobs.db{suffix}$")
+        left = contents(path)
+    assert contents(path) == left
+
+
+@pytest.mark.parametrize("closes_first", ["who knows less", "who knows more"])
+@every_cut
+async def test_each_process_finds_out(
+    path: Path, suffix: str, damage: str, closes_first: str
+) -> None:
+    """Also who has not written what was cut off neither acknowledges nor moves anything."""
+    async with AsyncExitStack() as stack:
+        stores = [SqliteStore(path), SqliteStore(path)]
+        if closes_first == "who knows less":
+            stores.reverse()
+        one, other = [await stack.enter_async_context(store) for store in stores]
+        await other.add(a_job(), REQUEST)
+        for _ in range(20):
+            await one.add(a_job(), REQUEST)
+        cut(path, suffix, damage)
+        left = contents(path)
+        for store in (other, one):
+            await is_refused(lambda: store.add(a_job(), REQUEST), "cut short")
+    assert contents(path) == left
+
+
+async def test_a_result_is_never_filled_up(path: Path) -> None:
+    """A result of which the end was in the database that was cut short is not given to anybody:
+    SQLite takes what is missing for zeros."""
+    response = Response(200, (), b"x" * 100_000)
+    async with SqliteStore(path) as store:
+        running = await store.add(a_job().start(store.worker, NOW), REQUEST)
+        await store.replace(running, running.finish(200, NOW), response)
+    async with SqliteStore(path) as store:
+        run(f"truncate -s -4096 {path}")
+        with pytest.raises(StoreUnavailable, match=r"cut short: jobs\.db"):
+            await store.result(running.id)
+
+
+async def test_a_lock_that_is_emptied(path: Path) -> None:
+    """Nothing is in the file of the lock: it may be cut short."""
+    async with SqliteStore(path) as store:
+        cut(path, "-lock", "emptied")
+        await store.add(a_job(), REQUEST)
+        await store.health()
+
+
+# What is no alarm.
+
+SHELL = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+print(connection.execute(sys.argv[2]).fetchall())
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA wal_checkpoint(PASSIVE)",
+        "PRAGMA wal_checkpoint(RESTART)",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        "PRAGMA incremental_vacuum",
+        "VACUUM",
+    ],
+)
+async def test_another_program_tidies_up(path: Path, statement: str) -> None:
+    """What another program has SQLite cut back is no alarm, whatever comes after it."""
+    async with SqliteStore(path) as store, SqliteStore(path) as idle:
+        for _ in range(3):
+            added = [await store.add(a_job(), LARGE) for _ in range(20)]
+            sql(path, "DELETE FROM requests WHERE seq > (SELECT max(seq) - 19 FROM requests)")
+            sql(path, statement)
+            await idle.health()
+            sql(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+            await idle.health()
+            await store.health()
+            await store.add(a_job(), LARGE)
+            assert await store.request(added[0].id) == LARGE
+
+
+async def test_growing_and_shrinking_is_no_alarm(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is filled and purged again and again, with checkpoints all the time, takes jobs
+    all the time, and so does another process that has it open."""
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY", 3 * len(LARGE.body))
+    monkeypatch.setattr(checkpoints, "TRUNCATE_ABOVE", 10 * len(LARGE.body))
+    sizes = []
+    async with SqliteStore(path) as store, SqliteStore(path) as idle:
+        for _ in range(10):
+            added = [await store.add(a_job(), LARGE) for _ in range(20)]
+            await idle.health()
+            sizes.append(path.stat().st_size)
+            for job in added:
+                await store.replace(job, job.fail(NOW), RESPONSE)
+            assert await store.purge(NOW + 61) == len(added)
+            await idle.health()
+            sizes.append(path.stat().st_size)
+        await idle.add(a_job(), REQUEST)
+    assert any(after < before for before, after in itertools.pairwise(sizes)), "nothing shrank"
+
+
+async def filled(store: SqliteStore, path: Path, moved: str) -> Job:
+    """Have jobs in the log, in the database, or in both; the last one."""
+    for _ in range(5):
+        job = await store.add(a_job(), LARGE)
+    if moved != "nothing moved":
+        sql(path, "PRAGMA wal_checkpoint(PASSIVE)")
+    if moved == "something moved":
+        for _ in range(5):
+            job = await store.add(a_job(), LARGE)
+    return job
+
+
+async def is_refused(ask: Callable[[], Awaitable[object]], told: str) -> None:
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(StoreUnavailable, match=told):
+            await ask()
+
+
+def cut(path: Path, suffix: str, damage: str) -> None:
+    subprocess.run(["sh", "-c", DAMAGES[damage], "sh", f"{path}{suffix}"], check=True)
+
+
+def run(command: str) -> None:
+    subprocess.run(["sh", "-c", command], check=True)
+
+
+def sql(path: Path, statement: str) -> None:
+    subprocess.run(
+        [sys.executable, "-c", SHELL, str(path), statement], check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """What is in the database and in its log: read by another process, for the locks' sake."""
+    return {suffix: subprocess.check_output(["cat", f"{path}{suffix}"]) for suffix in ("", "-wal")}
+
+
+def criticals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
