@@ -7,17 +7,23 @@ import itertools
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asyncjobs.errors import StoreUnavailable
+from apps.signals import Signals
+from asyncjobs.errors import StoreCorrupt, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import checkpoints, flusher
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from server import Server, result, submit, until
 
 DEADLINE = 30.0
 LARGE = Request(method="POST", path="/", body=bytes(100_000))
@@ -48,7 +54,7 @@ def path(tmp_path: Path) -> Path:
 async def test_nothing_is_accepted_any_more(
     path: Path, suffix: str, damage: str, moved: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a file of an open store is cut short, no write is acknowledged any more, nothing is copied,
+    """If a file of an open store is cut short, no write is acknowledged any more, no copy is made,
     and everybody is told which file it was; the log says once what to do. What is left stays byte
     for byte as it is, also when the store is closed."""
     async with SqliteStore(path) as store:
@@ -146,7 +152,23 @@ async def test_each_process_finds_out(
         cut(path, suffix, damage)
         left = contents(path)
         for store in (other, one):
-            await is_refused(lambda: store.add(a_job(), REQUEST), "cut short")
+            await is_refused(partial(store.add, a_job(), REQUEST), "cut short")
+    assert contents(path) == left
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_process_that_comes_later(path: Path, damage: str) -> None:
+    """While a process has the store open, no other one opens it once the log was cut short."""
+    async with SqliteStore(path) as store:
+        for _ in range(20):
+            await store.add(a_job(), REQUEST)
+        cut(path, "-wal", damage)
+        left = contents(path)
+        with pytest.raises(StoreCorrupt, match=r"(cut short|damaged).*nothing .* was touched"):
+            async with SqliteStore(path):
+                pass
+        assert contents(path) == left
+        await is_refused(store.health, "cut short")
     assert contents(path) == left
 
 
@@ -169,6 +191,89 @@ async def test_a_lock_that_is_emptied(path: Path) -> None:
         cut(path, "-lock", "emptied")
         await store.add(a_job(), REQUEST)
         await store.health()
+
+
+# Under a running server.
+
+
+@pytest.fixture
+def config(tmp_path: Path, signals: Signals) -> dict[str, Any]:
+    return {"QUART_JOBS_STORE": f"sqlite:///{tmp_path}/jobs.db", "SIGNALS": str(signals.folder)}
+
+
+@pytest.mark.parametrize(("meanwhile", "workers"), [("writes", 1), ("nothing", 2)])
+@every_cut
+def test_a_running_server(
+    tmp_path: Path,
+    config: dict[str, Any],
+    path: Path,
+    suffix: str,
+    damage: str,
+    meanwhile: str,
+    workers: int,
+) -> None:
+    """A server answers 503 to submissions and probes from then on, and says which file it was; in
+    the log of each of its processes it is said once. When it is stopped, nothing that is left was
+    touched, also if nobody has asked it anything."""
+    told = f"cut short: jobs.db{suffix}"
+    with (
+        Server("apps.disk:app", tmp_path, config=config, workers=workers) as server,
+        server.client() as client,
+    ):
+        until(lambda: server.log().count("Running on") == workers, "all workers")
+        for _ in range(5):
+            polls = [submit(client, "POST", "/upload", content=bytes(50_000)) for _ in range(4)]
+            for poll in polls:
+                assert result(client, poll).status_code == 200
+        cut(path, suffix, damage)
+        left = contents(path)
+        if meanwhile == "writes":
+            for _ in range(10):
+                answer = client.get("/fine")
+                assert answer.status_code == 503
+                assert answer.json()["type"] == "urn:asyncjobs:problem:store-unavailable"
+                assert told in answer.json()["detail"]
+            answer = client.get("/health")
+            assert answer.status_code == 503
+            assert told in answer.json()["reason"]
+        assert client.get(polls[-1]).status_code in (200, 503)
+        assert server.stop() == 0
+        assert contents(path) == left
+        said = server.log().count("cut short under the running server")
+        assert said == workers
+
+
+def test_a_server_that_is_writing(tmp_path: Path, config: dict[str, Any], path: Path) -> None:
+    """While clients submit jobs all the time, those that were accepted before the log was emptied
+    are the last ones."""
+    with Server("apps.disk:app", tmp_path, config=config) as server, ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(4))
+        emptied = threading.Event()
+        accepted = threading.Semaphore(0)
+
+        def keep_submitting() -> list[int]:
+            """The statuses of what was asked for after the cut."""
+            after: list[int] = []
+            with server.client() as client:
+                while len(after) < 20:
+                    was_emptied = emptied.is_set()
+                    status = client.get("/fine").status_code
+                    if was_emptied:
+                        after.append(status)
+                    elif status == 202:
+                        accepted.release()
+            return after
+
+        submitting = [pool.submit(keep_submitting) for _ in range(4)]
+        for _ in range(40):
+            assert accepted.acquire(timeout=DEADLINE)
+        cut(path, "-wal", "emptied")
+        emptied.set()
+        for each in submitting:
+            assert set(each.result(DEADLINE)) == {503}
+        left = contents(path)
+        assert server.stop() == 0
+        assert contents(path) == left
 
 
 # What is no alarm.

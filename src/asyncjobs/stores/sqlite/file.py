@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
-from ...errors import StoreUnavailable
+from ...errors import StoreCorrupt, StoreUnavailable
 from .alone import alone
 from .backups import back_up
 from .checkpoints import Checkpointer
@@ -67,6 +67,8 @@ class OpenFile:
             reserve = Reserve(path, self._connection, limit=limit)
             reserve.make()
             wal = _open_wal(self._connection, path, opened)
+            self._lengths = Lengths(path, wal, self._condition)
+            _make_known(self._lengths, self._connection, self._condition, path)
 
             self.peers = Peers(Path(f"{path}-procs"))
             opened.callback(self.peers.leave)
@@ -76,7 +78,6 @@ class OpenFile:
             opened.callback(flusher.close)
             files = [path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-lock"))]
             self._identity = Identity([*files, self.peers.file])
-            self._lengths = Lengths(path, wal, self._condition)
             self.commits = GroupCommit(
                 self._connection,
                 self._lock,
@@ -213,10 +214,24 @@ def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> 
     """
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("COMMIT")
-    # The index of a log without a commit does not say how long the database must be.
-    with suppress(sqlite3.OperationalError):  # there is no room for it
-        write_nothing(connection.execute)
     fd = os.open(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
     opened.callback(os.close, fd)
     sync_folder(path.parent)
     return fd
+
+
+def _make_known(
+    lengths: Lengths, connection: sqlite3.Connection, condition: Condition, path: Path
+) -> None:
+    """Have it be known how long the files must be, which it is not before the first commit.
+
+    Raises:
+        StoreCorrupt: they are shorter than other processes know them.
+    """
+    if not lengths.are_right():
+        raise StoreCorrupt(
+            f"{condition.reason}; nothing that is left was touched: stop every server that has the "
+            f"store {path} open, and put back what belongs there or restore the store"
+        )
+    with suppress(sqlite3.OperationalError):  # there is no room for it
+        write_nothing(connection.execute)

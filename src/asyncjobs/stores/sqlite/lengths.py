@@ -18,13 +18,15 @@ from typing import NamedTuple
 from .condition import Condition
 from .identity import inode
 
-# Version, page size, frames, pages of the database, salts. It is there twice: while somebody writes
-# it the two differ. Behind them is how many of the frames are in the database by now.
+# Version, page size, frames, pages of the database, salts. It is there twice, and the two differ
+# while somebody writes them. Behind them is how many of the frames are in the database by now.
 _HEADER = struct.Struct("=I10xHII8x8s8x")
 _HALF = _HEADER.size
 _MOVED = struct.Struct("=I")
 _INDEX_SIZE = 2 * _HALF + _MOVED.size
 _VERSION = 3007000
+# So often it is read until nobody writes it. Whoever dies over that leaves it to SQLite to mend.
+_READS = 20
 
 _LOG_HEADER = 32
 _FRAME_HEADER = 24
@@ -74,10 +76,13 @@ class Lengths:
         """What the index says, if it does."""
         if self._shm is None:
             return None
-        data, index = os.pread(self._shm, _INDEX_SIZE, 0), self._index
-        if index is None or data != index.data:
-            index = self._index = _decoded(data)
-        return index
+        for _ in range(_READS):
+            data, index = os.pread(self._shm, _INDEX_SIZE, 0), self._index
+            if index is None or data != index.data:
+                index = self._index = _decoded(data)
+            if index is not None:
+                return index
+        return None
 
     def _compare(self, index: _Index) -> dict[str, str]:
         """The files of which there is less than the index says, and what is left of them."""

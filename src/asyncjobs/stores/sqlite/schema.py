@@ -235,7 +235,7 @@ def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
         return StoreFull(f"the disk of the store {path} is full: make room, then start again")
     if name.startswith("SQLITE_BUSY"):
         return locked(path)
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_IOERR_SHORT_READ")):
         return StoreCorrupt(
             f"the store {path} is not an SQLite database, or it is damaged ({error}); nothing in "
             "it was touched: move it away or restore it, or name another file"
