@@ -53,6 +53,12 @@ def _check(target: Path) -> None:
             f"there is a file {target} already, and a backup replaces none: name another, or move "
             "it away first"
         )
+    for other in (f"{target}-wal", f"{target}-journal"):
+        if os.path.lexists(other):  # SQLite would apply it to the copy
+            raise StorePathError(
+                f"beside the backup {target} there would be {other} of another database, which "
+                "would damage it: name another, or move that away first"
+            )
     if not target.parent.is_dir():
         raise StorePathError(f"the folder of the backup {target} does not exist: make it first")
 
