@@ -9,10 +9,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from click.testing import CliRunner
 
-from asyncjobs.torture.damage import Case, all_cases, damage, observed
-from asyncjobs.torture.damages import DAMAGES, Damage, Outcome, When
+from asyncjobs.torture.damage import Case, all_cases, observed
+from asyncjobs.torture.damages import DAMAGES
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=str)

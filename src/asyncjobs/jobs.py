@@ -71,7 +71,8 @@ class Health:
 
     Attributes:
         accepting: whether this process takes new jobs, and will be able to run them.
-        reason: why it does not, in words for clients.
+        reason: why it does not, in words for clients; or, if it does, what was lost before this
+            process started.
         running: how many jobs run in this process.
         abandoned: how many async handlers still run although their job has ended: they did not
             stop when they were told to.
@@ -545,15 +546,17 @@ class Jobs:
         """Whether a new job would be accepted now, and could be run: for a readiness probe."""
         self._check_loop("health")
         reason = self.threads.trouble
+        warning = None
         if self._stopping:
             reason = "the server is stopping"
         else:
             try:
-                await self._store.health()
+                warning = await self._store.health()
             except StoreUnavailable as error:
                 reason = str(error)
-        runner = self._runner
-        return Health(reason is None, reason, runner.running, runner.abandoned, self.threads.in_use)
+        accepting = reason is None
+        runner, threads = self._runner, self.threads.in_use
+        return Health(accepting, reason or warning, runner.running, runner.abandoned, threads)
 
     def _check_loop(self, method: str) -> None:
         """Only the loop that the jobs run in may go on: the store is used in no other, and what

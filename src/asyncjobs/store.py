@@ -329,13 +329,15 @@ class Store(ABC):
             "file, as store='sqlite:///jobs.db' does, to have something to back up"
         )
 
-    async def health(self) -> None:
+    async def health(self) -> str | None:
         """Look whether a new job would be kept now. Writes nothing.
+
+        Returns what is wrong although it would be, in words for clients; None if that is nothing.
 
         Raises:
             StoreUnavailable: it would not; the message says why, in words for clients.
         """
-        return
+        return None
 
 
 class StoreWrapper(Store):
@@ -406,5 +408,5 @@ class StoreWrapper(Store):
     async def backup(self, path: Path | str) -> None:
         await self.inner.backup(path)
 
-    async def health(self) -> None:
-        await self.inner.health()
+    async def health(self) -> str | None:
+        return await self.inner.health()

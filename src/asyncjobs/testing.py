@@ -439,7 +439,7 @@ class StoreContract:
 
     async def test_an_open_store_is_well(self, store: Store) -> None:
         """A store that would take a new job says nothing when it is asked how it does."""
-        await store.health()
+        assert await store.health() is None
 
     async def test_jobs_of_living_workers_are_no_orphans(self, store: Store) -> None:
         """The running jobs of this very process are not taken for orphans."""

@@ -155,7 +155,8 @@ class QuartJobs:
             async def health():
                 return await jobs.health()
 
-        It is 200 while new jobs are accepted, else 503; its JSON tells the reason.
+        It is 200 while new jobs are accepted, else 503; its JSON tells the reason, or with a 200
+        what was lost before this process started.
         """
         return await _jobs_of_current_app().views.health()
 

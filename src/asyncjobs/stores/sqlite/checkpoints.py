@@ -11,6 +11,7 @@ from pathlib import Path
 from ...daemons import start_daemon
 from ...errors import StoreError
 from .condition import LOCKED, Condition, is_damage
+from .generation import Generation
 from .lengths import Lengths
 from .locks import LOCK_TIMEOUT, FileLock, sync_data
 
@@ -32,9 +33,10 @@ class Checkpointer:
         path: of the database, for the log.
         connection: an own one, opened with the store: the path may lead elsewhere later.
         lock: an own handle on the lock of all writers.
-        wal: a descriptor of the write-ahead log.
+        wal: an own descriptor of the write-ahead log.
         lengths: of the files: of a log that was cut short, SQLite would move rubbish.
         condition: of the store; a damaged one is left as it is.
+        generation: of the log, which begins with one.
 
     Raises:
         StoreError: there is no thread to be had.
@@ -48,6 +50,7 @@ class Checkpointer:
         wal: int,
         lengths: Lengths,
         condition: Condition,
+        generation: Generation,
     ) -> None:
         self._path = path
         self._connection = connection
@@ -55,6 +58,7 @@ class Checkpointer:
         self._wal = wal
         self._lengths = lengths
         self._condition = condition
+        self._generation = generation
         self._written = 0
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = start_daemon("asyncjobs-checkpoints", self._run, error=StoreError)
@@ -97,5 +101,7 @@ class Checkpointer:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if os.fstat(self._wal).st_size > TRUNCATE_ABOVE:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if not self._condition.is_final:  # else nobody may find again what is written now
+                self._generation.begin(self._wal)
         finally:
             self._lock.release()

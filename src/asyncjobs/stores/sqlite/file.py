@@ -6,7 +6,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,16 @@ from .alone import alone
 from .backups import back_up
 from .checkpoints import Checkpointer
 from .commits import GroupCommit
-from .condition import Condition
+from .condition import Condition, is_damage
 from .flusher import Flusher
+from .generation import Generation, Mark
 from .identity import Identity
 from .lengths import Lengths
 from .locks import LOCK_TIMEOUT, FileLock, sync_folder
+from .log_loss import LogLoss, find_loss, refuse_log_without_database
 from .peers import Peers
 from .reserve import Reserve
-from .schema import connect, connect_guard, create_or_check, explained, locked, prepare_path
-from .transactions import write_nothing
+from .schema import connect, connect_guard, create_or_check, explained, locked, look, prepare_path
 
 # What must not be closed, which a connection is that nobody has any more.
 _left: list[OpenFile] = []
@@ -31,6 +32,9 @@ _left: list[OpenFile] = []
 
 class OpenFile:
     """The database file at `path`, opened for one process.
+
+    Attributes:
+        loss: what was found lost when it was opened; None if that is nothing, or not known.
 
     Raises:
         StoreError: from the constructor, with everything closed again. `StoreLocked`, which may
@@ -40,6 +44,7 @@ class OpenFile:
     commits: GroupCommit
     checkpointer: Checkpointer
     peers: Peers
+    loss: LogLoss | None
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class OpenFile:
         self._wal_path = f"{path}-wal"
         self._condition = Condition(path)
         with explained(path), ExitStack() as opened:
+            refuse_log_without_database(path)
             prepare_path(path)
             opened.enter_context(alone(path))
             self._lock = _open_lock(path, opened)
@@ -60,17 +66,25 @@ class OpenFile:
                 raise locked(Path(f"{path}-lock"))
             opened.callback(self._lock.release)
 
+            # The first to be opened and the last to be closed: a start that is refused has no other
+            # touch the log on its way out.
+            self._guard = connect_guard(path)
+            opened.callback(self._guard.close)
             # One for reads and writes, which take turns on the loop: a second one would drop all
             # the pages that it has read at each commit of the first.
             self._connection = _connect(path, opened)
+            self.peers = Peers(Path(f"{path}-procs"))
+            mark = _open_mark(path, opened)
+            generation = Generation(self._connection, mark)
+            self.loss = find_loss(path, generation, alone=self.peers.is_alone())
             create_or_check(self._connection, path)
             reserve = Reserve(path, self._connection, limit=limit)
             reserve.make()
             wal = _open_wal(self._connection, path, opened)
             self._lengths = Lengths(path, wal, self._condition)
-            _make_known(self._lengths, self._connection, self._condition, path)
+            self._check_lengths()
+            self._begin_log(generation, wal)
 
-            self.peers = Peers(Path(f"{path}-procs"))
             opened.callback(self.peers.leave)
             self.peers.join()
 
@@ -90,15 +104,17 @@ class OpenFile:
                 lost=self._save_log,
                 random=random,
             )
+            checkpointing = _connect(path, opened)
             self.checkpointer = Checkpointer(
                 path,
-                _connect(path, opened),
+                checkpointing,
                 _open_lock(path, opened),
-                wal,
+                _open_for_flushing(path, opened),
                 self._lengths,
                 self._condition,
+                Generation(checkpointing, mark),
             )
-            self._guard = connect_guard(path)
+            look(self._guard)  # the log may be younger than its first look
             self._lock.release()
             self._close = opened.pop_all().close
 
@@ -107,11 +123,10 @@ class OpenFile:
         self.checkpointer.close()
         # Closing the last connection is a checkpoint too: it must not race another's commit.
         may_checkpoint = self._lock.acquire(LOCK_TIMEOUT) and self._is_well()
-        with closing(self._guard):
-            # From a log that was deleted, all is saved that can be.
-            if may_checkpoint or not (self._condition.is_damaged or os.path.exists(self._wal_path)):
-                self._guard.close()
-            self._close()
+        # From a log that was deleted, all is saved that can be.
+        if may_checkpoint or not (self._condition.is_damaged or os.path.exists(self._wal_path)):
+            self._guard.close()
+        self._close()
 
     def leave(self) -> None:
         """Be gone as if the process had died: to close anything could wait for the disk."""
@@ -188,6 +203,33 @@ class OpenFile:
         except OSError:
             return False
 
+    def _check_lengths(self) -> None:
+        """Join no store whose files were cut short under the processes that have it open.
+
+        Raises:
+            StoreCorrupt
+        """
+        if not self._lengths.are_right():
+            raise StoreCorrupt(
+                f"{self._condition.reason}; nothing that is left was touched: stop every server "
+                f"that has the store {self._path} open, and put back what belongs there or restore "
+                "the store"
+            )
+
+    def _begin_log(self, generation: Generation, wal: int) -> None:
+        """Begin it, with what was found of the last one out of the way. From its first commit on
+        it is known how long the files must be."""
+        try:
+            if self.loss is not None:
+                self.loss.begin_anew(self._connection)
+            generation.begin(wal)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self._condition.damaged(error)  # what is whole can be read all the same
+        if self.loss is not None:
+            self.loss.tell(self._path)
+
     def _save_log(self, lost: list[str]) -> None:
         """If it is the log alone that is lost, what was acknowledged is still saved from it: it is
         open here, and nowhere else any more."""
@@ -199,6 +241,12 @@ def _open_lock(path: Path, opened: ExitStack) -> FileLock:
     lock = FileLock(Path(f"{path}-lock"))
     opened.callback(lock.close)
     return lock
+
+
+def _open_mark(path: Path, opened: ExitStack) -> Mark:
+    mark = Mark(Path(f"{path}-lock"))
+    opened.callback(mark.close)
+    return mark
 
 
 def _connect(path: Path, opened: ExitStack) -> sqlite3.Connection:
@@ -214,24 +262,14 @@ def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> 
     """
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("COMMIT")
-    fd = os.open(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
-    opened.callback(os.close, fd)
+    fd = _open_for_flushing(path, opened)
     sync_folder(path.parent)
     return fd
 
 
-def _make_known(
-    lengths: Lengths, connection: sqlite3.Connection, condition: Condition, path: Path
-) -> None:
-    """Have it be known how long the files must be, which it is not before the first commit.
-
-    Raises:
-        StoreCorrupt: they are shorter than other processes know them.
-    """
-    if not lengths.are_right():
-        raise StoreCorrupt(
-            f"{condition.reason}; nothing that is left was touched: stop every server that has the "
-            f"store {path} open, and put back what belongs there or restore the store"
-        )
-    with suppress(sqlite3.OperationalError):  # there is no room for it
-        write_nothing(connection.execute)
+def _open_for_flushing(path: Path, opened: ExitStack) -> int:
+    """A descriptor for one who flushes: of a failure each descriptor is told once, so that one for
+    two would let the second take for written what was not (fsync(2), NOTES)."""
+    fd = os.open(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
+    opened.callback(os.close, fd)
+    return fd

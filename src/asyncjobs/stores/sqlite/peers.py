@@ -115,6 +115,15 @@ class Peers:
         living = [name for name in known if self.liveness(name) is not Liveness.DEAD]
         return [self.presence(name) for name in living] + [STRANGER] * may_be_more
 
+    def is_alone(self) -> bool:
+        """Whether it is known that nobody else lives here."""
+        try:
+            return all(self.liveness(name) is Liveness.DEAD for name in self.known())
+        except FileNotFoundError:
+            return True  # nobody has been here yet
+        except OSError:
+            return False
+
     def bury(self, name: str) -> None:
         """Forget the dead `name`, once none of its jobs is left."""
         with suppress(OSError):  # in vain, it is done another time: nobody waits for it

@@ -34,6 +34,13 @@ CREATE INDEX jobs_running ON jobs (state, worker) WHERE state = 'running';
 CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
 """
 
+# Of the write-ahead log: see `generation`. One row, or none.
+_GENERATION = """
+CREATE TABLE generation (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL DEFAULT 0
+) STRICT;"""
+
 # Bodies have tables of their own: a scan of the jobs must not read past them. The index
 # `jobs_to_do` is for programs of before: they would have to sort the queue at each look.
 _SCHEMA = f"""
@@ -83,6 +90,7 @@ CREATE TABLE responses (
     headers BLOB NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
+{_GENERATION}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -96,7 +104,7 @@ _MIGRATIONS = {
 ALTER TABLE jobs ADD COLUMN program TEXT;
 ALTER TABLE jobs ADD COLUMN ttl REAL NOT NULL DEFAULT {DEFAULT_TTL};
 ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
-{_INDEXES}""",
+{_INDEXES}{_GENERATION}""",
 }
 
 # Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5
@@ -202,11 +210,16 @@ def connect_guard(path: Path) -> sqlite3.Connection:
     """
     guard = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
     try:
-        guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        look(guard)
     except BaseException:
         guard.close()
         raise
     return guard
+
+
+def look(guard: sqlite3.Connection) -> None:
+    """Have the guard open what it guards: it opens nothing before it reads."""
+    guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 @contextmanager

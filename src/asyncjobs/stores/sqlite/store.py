@@ -313,8 +313,10 @@ class SqliteStore(Store):
     async def backup(self, path: Path | str) -> None:
         await self._file.back_up(Path(path))
 
-    async def health(self) -> None:
+    async def health(self) -> str | None:
         self._file.commits.check()
+        loss = self._file.loss
+        return None if loss is None else loss.reason
 
     @property
     def _file(self) -> OpenFile:

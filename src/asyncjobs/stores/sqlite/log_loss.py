@@ -1,0 +1,129 @@
+"""What a store has lost with its write-ahead log since it was last open, and who is told of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import StoreCorrupt
+from .generation import Generation
+from .log_frames import damaged_frame
+
+logger = logging.getLogger("asyncjobs.store")
+
+
+def refuse_log_without_database(path: Path) -> None:
+    """Leave a log alone whose database is not there: SQLite would make a new one and delete it.
+
+    It never comes to that by itself: a database has its first page before it has a log.
+
+    Raises:
+        StoreCorrupt
+        OSError: nobody can tell.
+    """
+    wal = f"{path}-wal"
+    # The log first: what another process makes meanwhile, it makes in the other order.
+    size = _size_of(wal)
+    if size and _size_of(path) <= 1:  # SQLite takes a single byte for nothing as well
+        raise StoreCorrupt(
+            f"the store {path} is {'empty' if path.exists() else 'not there'}, but the log {wal} "
+            f"beside it has {size} bytes, which may be jobs that were accepted: a new store would "
+            f"take them away, and nothing was touched. Put the very {path.name} back that belongs "
+            "to this log, then start again. If there is none any more, move the log away; then put "
+            "a copy in place (an older one together with this log would be damaged by it), or "
+            "start with a new store: what is in the log alone is lost then"
+        )
+
+
+class LogLoss(NamedTuple):
+    """A log that was lost, in whole or from a frame on.
+
+    Attributes:
+        reason: what clients are told.
+        details: what the log of this program is told.
+        damaged: whether what is left of it is still in use.
+    """
+
+    reason: str
+    details: str
+    damaged: bool
+
+    def tell(self, path: Path) -> None:
+        """Say it, at the one start that finds it."""
+        logger.error("the store %s has lost jobs or results: %s", path, self.details)
+
+    def begin_anew(self, connection: sqlite3.Connection) -> None:
+        """Have what is left of it in the database, so that the next start does not find it too."""
+        if self.damaged:
+            with suppress(sqlite3.OperationalError):  # there is no room: then it will
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | None:
+    """Look for it, before anything is written; what is there of a log that was lost is kept.
+
+    Args:
+        alone: whether nobody else has the store open. Then SQLite reads the log from its beginning,
+            which it does not as long as anybody knows where its end is.
+
+    Raises:
+        sqlite3.Error, OSError
+    """
+    wal = f"{path}-wal"
+    frame = _damaged_frame(wal) if alone else None
+    is_lost = generation.is_lost()
+    if frame is None and not is_lost:
+        return None
+    kept = _keep(wal)
+    if is_lost:
+        what = f"{path.name} or its log {path.name}-wal was lost or damaged"
+        details = (
+            f"its log {wal} was deleted, emptied or damaged after a server was killed, or {path} "
+            "is not the database any more that belonged to it. What was written after the last "
+            f"checkpoint of that is gone, and polls for it answer 404.{kept} If a copy was put in "
+            f"the place of the store, this is as it must be: delete {path}-lock too when you "
+            "restore one, and it is not said"
+        )
+    else:
+        what = f"{path.name}-wal was damaged"
+        details = (
+            f"its log {wal} was damaged at frame {frame}, and what was committed behind that "
+            "cannot be read any more: jobs in it are gone, or are as they were before. If the "
+            "machine has lost its power, that may have been nothing that anybody was told of."
+            f"{kept} See to the disk"
+        )
+    reason = f"jobs or results were lost before this process started: {what}"
+    return LogLoss(reason, details, damaged=frame is not None)
+
+
+def _damaged_frame(wal: str) -> int | None:
+    if not os.path.isfile(wal):
+        return None
+    with open(wal, "rb") as log:
+        return damaged_frame(log)
+
+
+def _keep(wal: str) -> str:
+    """Copy what is there of the log; what to say of that."""
+    if not _size_of(wal):
+        return ""
+    kept = f"{wal}-damaged"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with open(wal, "rb") as log, open(os.open(kept, flags, 0o600), "wb") as copy:
+            shutil.copyfileobj(log, copy)
+    except OSError as error:
+        return f" The log as it was could not be kept: {error}."
+    return f" The log as it was is kept in {kept}."
+
+
+def _size_of(file: str | Path) -> int:
+    try:
+        return os.stat(file).st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
