@@ -370,10 +370,12 @@ async def test_a_log_that_was_moved_away_is_no_obstacle(killed: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"x" * 100, bytes(511), bytes(4096), bytes(20_000)])
 async def test_a_log_outlives_a_database_of_junk(killed: Path, content: bytes) -> None:
-    """SQLite itself keeps a log whose database is there, whatever that has become."""
+    """A log that does not have all pages is left alone, whatever the database has become."""
     killed.write_bytes(content)
-    async with SqliteStore(killed) as store:
-        assert len(await store.find(Query(limit=1000))) == ALL  # all of its pages are in this log
+    log = wal_of(killed).read_bytes()
+    with pytest.raises(StoreCorrupt, match=r"jobs\.db.*put back what belongs there or restore"):
+        await SqliteStore(killed).__aenter__()
+    assert (killed.read_bytes(), wal_of(killed).read_bytes()) == (content, log)
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])

@@ -14,7 +14,7 @@ import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ import click
 
 from ..errors import StoreError
 from ..stores import SqliteStore
+from ..stores.sqlite.locks import FileLock
 from .acks import Promises
 from .command import COUNT, conclude, folder_option, seed_option
-from .damages import DAMAGES, LOG, Outcome, When
+from .damages import DAMAGES, LOCK, LOG, Outcome, When
 from .recording import ACKS, DATABASE
 from .recovery import examine
 from .victim import ENOUGH
@@ -88,7 +89,9 @@ async def observed(case: Case, folder: Path, random: Random) -> tuple[str, str]:
         if case.when is When.STOPPED:
             (folder / ENOUGH).touch()
         elif case.when is When.KILLED:
-            process.kill()
+            with _still(folder, DAMAGES[case.damage].is_quiet):
+                process.kill()
+                await _ended(process)
         if case.when is not When.LIVING:
             await _ended(process)
         DAMAGES[case.damage].plant(folder, random)
@@ -183,12 +186,24 @@ def _promises(folder: Path) -> Promises:
     return promises
 
 
+@contextmanager
+def _still(folder: Path, is_quiet: bool) -> Iterator[None]:
+    """Nobody writes to the store within the block, if it is to be so quiet."""
+    if not is_quiet:
+        yield
+        return
+    with closing(FileLock(folder / LOCK)) as lock:
+        if not lock.acquire(PATIENCE):
+            raise TimeoutError("the lock of the store cannot be had")
+        yield
+
+
 def _contents(folder: Path) -> Mapping[str, str]:
     """The files that have jobs in them, by what is in them."""
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folder.iterdir()
-        if file.name in (DATABASE, LOG)
+        if file.name in (DATABASE, LOG) and file.stat().st_size
     }
 
 

@@ -49,10 +49,13 @@ class Damage:
     Attributes:
         plant: does it, in the folder of the store.
         outcomes: what may come of it; where a time is missing it cannot be done then.
+        is_quiet: whether nobody may be in the middle of a checkpoint when the process is killed:
+            what has the log in it by half would not be missed.
     """
 
     plant: Callable[[Path, Random], None]
     outcomes: Mapping[When, frozenset[Outcome]]
+    is_quiet: bool = False
 
 
 def _nothing(folder: Path, random: Random) -> None:
@@ -124,26 +127,36 @@ def _may(
 
 
 _HARMLESS = _may(Outcome.WHOLE, Outcome.WHOLE, Outcome.WHOLE)
-#: Of a log, which there is none of after a clean stop.
-_LOST_LOG = _may(None, Outcome.TOLD, Outcome.ENDED)
+# Of a log, which there is none of after a clean stop. Under a living process it may just have been
+# moved into the database.
+_LOST_LOG = {
+    When.KILLED: frozenset({Outcome.TOLD}),
+    When.LIVING: frozenset({Outcome.ENDED, Outcome.WHOLE}),
+}
 _JUNK = b"junk of somebody else"
 
 DAMAGES: Mapping[str, Damage] = {
     "nothing": Damage(_nothing, _HARMLESS),
-    "log deleted": Damage(_delete(LOG), _LOST_LOG),
-    "log emptied": Damage(_cut(LOG, 0, 0), _LOST_LOG),
-    "log zeroed": Damage(_zero(LOG), _LOST_LOG),
-    "log without its header": Damage(_write(LOG, bytes(32)), _LOST_LOG),
-    "log replaced by junk": Damage(_replace(LOG, _JUNK), _LOST_LOG),
+    "log deleted": Damage(_delete(LOG), _LOST_LOG, is_quiet=True),
+    "log emptied": Damage(_cut(LOG, 0, 0), _LOST_LOG, is_quiet=True),
+    "log zeroed": Damage(_zero(LOG), _LOST_LOG, is_quiet=True),
+    "log without its header": Damage(_write(LOG, bytes(32)), _LOST_LOG, is_quiet=True),
+    "log replaced by junk": Damage(_replace(LOG, _JUNK), _LOST_LOG, is_quiet=True),
     "log and its index deleted": Damage(
-        _both(_delete(LOG), _delete(SHARED_MEMORY)), _may(None, Outcome.TOLD, Outcome.ENDED)
+        _both(_delete(LOG), _delete(SHARED_MEMORY)), _LOST_LOG, is_quiet=True
     ),
     # What is behind the damage was committed, unless there is nothing behind it.
     "log with other bytes in it": Damage(
         _write(LOG, bytes(range(256)), at=0.4),
         {When.KILLED: frozenset({Outcome.TOLD, Outcome.WHOLE})},
     ),
-    "log cut short": Damage(_cut(LOG, 0.2, 0.9), _may(None, Outcome.UNKNOWABLE, Outcome.ENDED)),
+    "log cut short": Damage(
+        _cut(LOG, 0.2, 0.9),
+        {
+            When.KILLED: frozenset({Outcome.UNKNOWABLE}),
+            When.LIVING: frozenset({Outcome.ENDED, Outcome.WHOLE}),
+        },
+    ),
     "index of the log deleted": Damage(
         _delete(SHARED_MEMORY), _may(None, Outcome.WHOLE, Outcome.ENDED)
     ),

@@ -208,7 +208,9 @@ def connect_guard(path: Path) -> sqlite3.Connection:
     To be had while all is well: one that is opened later may find nothing that it can read, or may
     itself delete the log of a database that is empty.
     """
-    guard = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    guard = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro", uri=True, timeout=0, check_same_thread=False
+    )
     try:
         look(guard)
     except BaseException:
