@@ -7,6 +7,7 @@
     │   ├── ConfigurationError           a setting is unknown, or has the wrong type or value
     │   └── StoreError                   the store cannot be opened, and why
     │       ├── StorePathError               a directory, a network file system…
+    │       ├── StoreExposed                 other users own its files, or can write them
     │       ├── StoreReadOnly
     │       ├── StoreFull
     │       ├── StoreCorrupt                 junk, or another program's file
@@ -65,6 +66,10 @@ class StoreError(SetupError):
 
 class StorePathError(StoreError):
     """The store's path can never hold a store."""
+
+
+class StoreExposed(StoreError):
+    """Another user owns a file of the store, or can write it: what is in it may be anybody's."""
 
 
 class StoreReadOnly(StoreError):

@@ -16,6 +16,7 @@ from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
 from ..settings import Settings
+from ..stores.sqlite.custody import make_folder
 from ..tasks import to_the_end
 from .headers import check_kept
 from .replay import Replay
@@ -204,5 +205,5 @@ class AppJobs:
 
 def _instance_folder(app: Quart) -> Path:
     folder = Path(app.instance_path)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     return folder

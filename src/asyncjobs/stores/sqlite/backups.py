@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...daemons import start_daemon
 from ...errors import SetupError, StorePathError, StoreUnavailable
+from .custody import make_private
 from .locks import sync_folder
 
 
@@ -89,6 +90,7 @@ def _copy(path: Path, target: Path, check: Callable[[], None]) -> None:
     fd, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-", suffix=".part")
     try:
         try:
+            make_private(fd)
             check()  # a new connection deletes the log beside a database that is empty
             _fill(path, part)
             os.fsync(fd)

@@ -105,7 +105,7 @@ class Mailbox:
     def _bind(self) -> None:
         self._socket.setblocking(False)
         if len(os.fsencode(self._folder / f"{self._name}{_SUFFIX}")) > _MAX_ADDRESS:
-            self._folder_fd = os.open(self._folder, os.O_RDONLY)
+            self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         address = self._address(self._name)
         self._socket.bind(address)
         os.chmod(address, 0o600)

@@ -16,6 +16,7 @@ from .backups import back_up
 from .checkpoints import Checkpointer
 from .commits import GroupCommit
 from .condition import Condition, is_damage
+from .custody import open_own, secure, warn_of_folder
 from .flusher import Flusher
 from .generation import Generation, Mark
 from .identity import Identity
@@ -58,6 +59,7 @@ class OpenFile:
         self._wal_path = f"{path}-wal"
         self._condition = Condition(path)
         with explained(path), ExitStack() as opened:
+            secure(path)
             refuse_log_without_database(path)
             prepare_path(path)
             opened.enter_context(alone(path))
@@ -115,6 +117,8 @@ class OpenFile:
                 Generation(checkpointing, mark),
             )
             look(self._guard)  # the log may be younger than its first look
+            secure(path)  # what was put there since
+            warn_of_folder(path)
             self._lock.release()
             self._close = opened.pop_all().close
 
@@ -270,6 +274,6 @@ def _open_wal(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> 
 def _open_for_flushing(path: Path, opened: ExitStack) -> int:
     """A descriptor for one who flushes: of a failure each descriptor is told once, so that one for
     two would let the second take for written what was not (fsync(2), NOTES)."""
-    fd = os.open(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
+    fd = open_own(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
     opened.callback(os.close, fd)
     return fd

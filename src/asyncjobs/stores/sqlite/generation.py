@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .condition import is_damage, is_locked, wants_room
+from .custody import open_own
 from .locks import sync_data
 
 # As text of one length, so that no number leaves a digit of another; 2^63 has 19 digits.
@@ -34,7 +35,7 @@ class Mark:
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR)
+        self._fd = open_own(path, os.O_RDWR)
 
     def read(self) -> int:
         """The number; 0 if there is none, as in a file of earlier versions.

@@ -13,6 +13,8 @@ import time
 import weakref
 from pathlib import Path
 
+from .custody import open_own
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -39,7 +41,7 @@ def sync_folder(folder: Path) -> None:
     """
     if not hasattr(os, "O_DIRECTORY"):
         return
-    fd = os.open(folder, os.O_RDONLY)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:
@@ -47,7 +49,7 @@ def sync_folder(folder: Path) -> None:
 
 
 class FileLock:
-    """An exclusive lock on a file.
+    """An exclusive lock on a file of our own user: what others can put there proves nothing.
 
     Two locks on the same file exclude each other also within one process.
 
@@ -59,7 +61,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        fd = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+        fd = open_own(path, os.O_RDWR | (os.O_CREAT if create else 0))
         self._lock: _Flock | _ThreadLock
         if HAS_FLOCK:
             self._lock = _Flock(fd)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import StoreCorrupt
+from .custody import open_own
 from .generation import Generation
 from .log_frames import damaged_frame
 
@@ -113,9 +114,10 @@ def _keep(wal: str) -> str:
     if not _size_of(wal):
         return ""
     kept = f"{wal}-damaged"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_WRONLY | os.O_CREAT
     try:
-        with open(wal, "rb") as log, open(os.open(kept, flags, 0o600), "wb") as copy:
+        with open(wal, "rb") as log, open(open_own(kept, flags), "wb") as copy:
+            copy.truncate()
             shutil.copyfileobj(log, copy)
     except OSError as error:
         return f" The log as it was could not be kept: {error}."

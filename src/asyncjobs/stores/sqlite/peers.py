@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ...store import STRANGER, Liveness, Presence
+from .custody import make_folder
 from .datagrams import remove_socket
 from .forks import left_in_forked_child
 from .identity import Identity
@@ -49,7 +50,7 @@ class Peers:
 
     def join(self) -> None:
         """Be alive, for all to see, until `leave` or until the process ends."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self.folder)
         # Locked under another name first, so that no peer ever sees the file unlocked.
         unseen = self.file.with_suffix(".new")
         self._lock = FileLock(unseen)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from pathlib import Path
 
 from ...store import STRANGER, Presence
+from .custody import open_own
 
 #: Bytes of a presence that are read at most: thousands of routes fit into it.
 MAX_SIZE = 1024 * 1024
@@ -30,7 +30,8 @@ def write_presence(path: Path, presence: Presence) -> None:
     )
     unseen = path.with_suffix(".tmp")
     try:
-        fd = os.open(unseen, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        unseen.unlink(missing_ok=True)
+        fd = open_own(unseen, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with open(fd, "wb") as file:
             file.write(text.encode())
         unseen.replace(path)
@@ -63,10 +64,7 @@ def _read(path: Path) -> bytes:
     Raises:
         OSError
     """
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return b""
+    with open(open_own(path, os.O_RDONLY), "rb") as file:
         return file.read(MAX_SIZE)
 
 

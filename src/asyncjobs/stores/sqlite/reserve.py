@@ -16,6 +16,8 @@ from contextlib import suppress
 from errno import EINVAL, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 
+from .custody import open_own
+
 #: Bytes that are kept.
 SIZE = 4 * 1024 * 1024
 #: Bytes that are let go at a time.
@@ -54,7 +56,7 @@ class Reserve:
         self._allow(self._pages_with_reserve)
         if size := self._size():
             with suppress(OSError):  # the file system is read-only
-                os.truncate(self._ballast, max(0, size - SLICE))
+                self._cut(max(0, size - SLICE))
                 made = True
         return made
 
@@ -73,11 +75,18 @@ class Reserve:
 
     def _size(self) -> int:
         try:
-            return os.stat(self._ballast).st_size
+            return os.lstat(self._ballast).st_size
         except FileNotFoundError:
             return 0
         except OSError:
             return SIZE  # nobody can look: that is other trouble than a want of room
+
+    def _cut(self, size: int) -> None:
+        ballast = open_own(self._ballast, os.O_RDWR)
+        try:
+            os.ftruncate(ballast, size)
+        finally:
+            os.close(ballast)
 
     def _free(self) -> int:
         try:
@@ -87,7 +96,7 @@ class Reserve:
 
     def _fill(self) -> bool:
         try:
-            ballast = os.open(self._ballast, os.O_RDWR | os.O_CREAT, 0o600)
+            ballast = open_own(self._ballast, os.O_RDWR | os.O_CREAT)
         except OSError:
             return False
         before = os.fstat(ballast).st_size

@@ -19,6 +19,7 @@ from ...errors import (
     StoreTooNew,
 )
 from ...job import DEFAULT_TTL, SUSPECT_CRASHES
+from .custody import open_own
 
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x414A6F62
@@ -129,7 +130,7 @@ def prepare_path(path: Path) -> None:
     # Only a file that is not there yet: to open and close a database past SQLite would drop the
     # locks that this process may have on it.
     with explained(path), suppress(FileExistsError):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
 
 def connect(path: Path) -> sqlite3.Connection:
