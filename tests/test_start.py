@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from asyncjobs import Jobs
 from asyncjobs.errors import SetupError, StoreError, StoreLocked
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import checkpoints, file, store
+from asyncjobs.stores.sqlite import checkpoints, file, holders, store
 from asyncjobs.stores.sqlite.locks import FileLock
 from asyncjobs.testing import REQUEST, a_job
 from server import DEADLINE
@@ -111,17 +112,67 @@ async def test_a_start_waits_for_who_has_locked_the_store(at: Path, holder: Sequ
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_start_does_not_wait_for_ever(at: Path, holder: Sequence[str]) -> None:
-    """If the store stays locked, the error says how to find out by whom, and what it may be. The
-    start leaves nothing behind: no lock, no descriptor, no thread; the next one succeeds."""
+    """If the store stays locked, the error says by whom, and what it may be. The start leaves
+    nothing behind: no lock, no descriptor, no thread; the next one succeeds."""
     before = open_here()
-    with held(at, holder):
+    with held(at, holder) as process:
         beside = open_here()
-        with pytest.raises(StoreLocked, match=rf"fuser -v {at}.*lsof {at}.*sqlite3 shell.*backup"):
+        who = rf"process {process.pid} \(python.*\) keeps {at}(-lock)? locked: see whether"
+        with pytest.raises(StoreLocked, match=rf"^{who}.*sqlite3 shell.*backup"):
             await Jobs(store=f"sqlite:///{at}").__aenter__()
         await eventually(lambda: open_here() <= beside)
     await eventually(lambda: open_here() <= before)
     async with Jobs(store=f"sqlite:///{at}"):
         pass
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_start_that_cannot_tell_who_has_the_lock(
+    at: Path, holder: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system does not tell who has a lock, or only that it is somebody who cannot be seen
+    from here, as in a container, the error says how to find out."""
+    listed = tmp_path / "locks"
+    monkeypatch.setattr(holders, "LOCKS", listed)
+    with held(at, holder):
+        for content in (None, "", unseen_in(Path("/proc/locks"))):
+            if content is not None:
+                listed.write_text(content)
+            with pytest.raises(StoreLocked, match=rf"^another program .*fuser -v {at}.*lsof {at}"):
+                await Jobs(store=f"sqlite:///{at}").__aenter__()
+
+
+def unseen_in(locks: Path) -> str:
+    """The locks of the system as they are told where none of the processes can be seen."""
+    if not locks.exists():
+        return ""
+    return re.sub(r"( (?:READ|WRITE) +)\d+", r"\g<1>0", locks.read_text())
+
+
+def test_who_holds_a_lock(tmp_path: Path) -> None:
+    """Of the locks that the system lists, those on other files do not matter, nor who waits for
+    one, nor who reads beside who writes, nor a line that is none."""
+    path, listed = tmp_path / "file", tmp_path / "locks"
+    path.touch()
+    status = path.stat()
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    file, parent = f"{device}:{status.st_ino}", os.getppid()
+    name = Path(f"/proc/{parent}/comm").read_text().strip() if HAS_PROC else ""
+    reads = f"1: POSIX  ADVISORY  READ {parent} {file} 128 128"
+    others = [
+        f"2: FLOCK  ADVISORY  WRITE 1 {device}:{status.st_ino + 1} 0 EOF",
+        f"3: -> FLOCK  ADVISORY  WRITE 1 {file} 0 EOF",
+        f"4: OFDLCK ADVISORY  WRITE -1 {file} 0 EOF",
+        f"5: POSIX  ADVISORY  WRITE {os.getpid()} {file} 0 EOF",
+        "6: nonsense",
+        "",
+    ]
+    listed.write_text("\n".join([*others, reads]))
+    described = f"process {parent} ({name})" if HAS_PROC else f"process {parent}"
+    assert holders.holders_of([str(path), f"{path}-missing"], listed) == [described]
+    gone = f"7: FLOCK  ADVISORY  WRITE {2**22 + 1} {file} 0 EOF"
+    listed.write_text("\n".join([*others, reads, gone]))
+    assert holders.holders_of([str(path)], listed) == [f"process {2**22 + 1}"]
 
 
 @pytest.mark.usefixtures("impatient")

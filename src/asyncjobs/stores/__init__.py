@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 from ..errors import ConfigurationError
+from ..given import shown
 from ..store import Store
 from .memory import MemoryStore
 from .sqlite import SqliteStore
 
 __all__ = ["MemoryStore", "SqliteStore", "open_url"]
 
+_FILE = "sqlite:///"
+_WRITE = (
+    "write 'sqlite:///jobs.db' for a file relative to the working directory, "
+    "'sqlite:////srv/jobs.db' for an absolute path, or 'memory:'"
+)
+
 
 def open_url(url: str) -> Store:
     """The store that `url` names, not opened yet.
 
     ``sqlite:///jobs.db`` is relative to the working directory and ``sqlite:////srv/jobs.db`` is
-    absolute, as SQLAlchemy writes them; ``memory:`` forgets everything when the process ends.
+    absolute, as SQLAlchemy writes them; ``memory:``, or ``sqlite:///:memory:``, forgets everything
+    when the process ends.
 
     Raises:
         ConfigurationError: no store has such a URL.
     """
-    if url == "memory:":
+    if url in ("memory:", f"{_FILE}:memory:"):
         return MemoryStore()
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-        return SqliteStore(Path(url.removeprefix("sqlite:///")))
-    raise ConfigurationError(
-        f"there is no store {url!r}: write 'sqlite:///jobs.db' for a file relative to the working "
-        "directory, 'sqlite:////srv/jobs.db' for an absolute path, or 'memory:'"
-    )
+    # No path is SQLAlchemy's word for memory, and what is left if somebody's variable is empty.
+    if not url.startswith(_FILE) or url == _FILE:
+        raise ConfigurationError(f"there is no store {shown(url)}: {_WRITE}")
+    path = url.removeprefix(_FILE)
+    if "?" in path:
+        raise ConfigurationError(
+            f"the store {shown(url)} has options behind a '?', and there are none: {_WRITE}"
+        )
+    if re.search("%[0-9A-Fa-f]{2}", path):
+        raise ConfigurationError(
+            f"the store {shown(url)} has a character that is written with '%', and nothing is "
+            "decoded here: write the character itself"
+        )
+    return SqliteStore(path)

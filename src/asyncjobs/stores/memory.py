@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterator
@@ -15,6 +16,8 @@ from ..errors import Conflict, JobNotFound, SetupError
 from ..hints import Hints
 from ..job import Job, Request, Response, State
 from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store, share_of
+
+logger = logging.getLogger("asyncjobs.store")
 
 
 class _Shelf(NamedTuple):
@@ -53,6 +56,7 @@ class MemoryStore(Store):
         if self._is_open:
             raise SetupError("this store is open already: give each `Jobs` a store of its own")
         self._is_open = True
+        logger.info("jobs are kept in memory, and end with this process")
         # What was left running when it was open before has nobody who runs it.
         self.worker = secrets.token_hex(8)
         self._strays = {job.id for job in self._jobs.values() if job.state is State.RUNNING}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sqlite3
@@ -25,7 +26,10 @@ from .locks import LOCK_TIMEOUT, FileLock, sync_folder
 from .log_loss import LogLoss, find_loss, refuse_log_without_database
 from .peers import Peers
 from .reserve import Reserve
-from .schema import connect, connect_guard, create_or_check, explained, locked, look, prepare_path
+from .schema import check_sqlite, connect, connect_guard, create_or_check, look, prepare_path
+from .start_errors import explained, kept_locked, locked
+
+logger = logging.getLogger("asyncjobs.store")
 
 # What must not be closed, which a connection is that nobody has any more.
 _left: list[OpenFile] = []
@@ -57,7 +61,9 @@ class OpenFile:
     ) -> None:
         self._path = path
         self._wal_path = f"{path}-wal"
+        self._lock_path = Path(f"{path}-lock")
         self._condition = Condition(path)
+        check_sqlite()
         with explained(path), ExitStack() as opened:
             secure(path)
             refuse_log_without_database(path)
@@ -65,7 +71,7 @@ class OpenFile:
             opened.enter_context(alone(path))
             self._lock = _open_lock(path, opened)
             if not self._lock.try_acquire():
-                raise locked(Path(f"{path}-lock"))
+                raise locked(self._lock_path)
             opened.callback(self._lock.release)
 
             # The first to be opened and the last to be closed: a start that is refused has no other
@@ -126,7 +132,13 @@ class OpenFile:
         """Close the file, and checkpoint it if nobody else has it open and nothing is wrong."""
         self.checkpointer.close()
         # Closing the last connection is a checkpoint too: it must not race another's commit.
-        may_checkpoint = self._lock.acquire(LOCK_TIMEOUT) and self._is_well()
+        has_lock = self._lock.acquire(LOCK_TIMEOUT)
+        if not has_lock:
+            logger.warning(
+                "the store %s is closed as it is, and the next start goes on from its log: %s",
+                *(self._path, kept_locked(self._lock_path) or f"{self._lock_path} is locked"),
+            )
+        may_checkpoint = has_lock and self._is_well()
         # From a log that was deleted, all is saved that can be.
         if may_checkpoint or not (self._condition.is_damaged or os.path.exists(self._wal_path)):
             self._guard.close()

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from errno import EACCES, ENOSPC, EPERM, EROFS
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 
-from ...errors import (
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreLocked,
-    StorePathError,
-    StoreReadOnly,
-    StoreTooNew,
-)
+from ...errors import StoreCorrupt, StoreError, StorePathError, StoreTooNew
 from ...job import DEFAULT_TTL, SUSPECT_CRASHES
 from .custody import open_own
+from .shape import Shape, shape_of
+from .start_errors import ELSEWHERE, explained, in_shell
 
+logger = logging.getLogger("asyncjobs.store")
+
+#: The oldest SQLite that will do: it knows STRICT tables (https://www.sqlite.org/stricttables.html).
+OLDEST_SQLITE = (3, 37)
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x414A6F62
 SCHEMA_VERSION = 3
@@ -112,6 +112,20 @@ ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 
 
+def check_sqlite() -> None:
+    """Refuse an SQLite that does not know our tables, before there is a file.
+
+    Raises:
+        StoreError
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreError(
+            f"this Python has SQLite {'.'.join(map(str, sqlite3.sqlite_version_info))}, and a "
+            f"store needs {'.'.join(map(str, OLDEST_SQLITE))} or newer, for STRICT tables: upgrade "
+            "SQLite, or use a Python that brings a newer one with it"
+        )
+
+
 def prepare_path(path: Path) -> None:
     """Make the file with nobody else's access, and refuse what can never hold a store.
 
@@ -121,7 +135,9 @@ def prepare_path(path: Path) -> None:
     if path.is_dir():
         raise StorePathError(f"the store {path} is a directory: name a file in it")
     if not path.parent.is_dir():
-        raise StorePathError(f"the folder of the store {path} does not exist: make it first")
+        raise StorePathError(
+            f"the folder of the store {path} does not exist: make it first. {ELSEWHERE}"
+        )
     if (file_system := _file_system_of(path.parent)) in _NETWORK_FILE_SYSTEMS:
         raise StorePathError(
             f"the store {path} is on a network file system ({file_system}), whose locks SQLite "
@@ -157,43 +173,116 @@ def _configure(execute: Callable[[str], sqlite3.Cursor]) -> None:
 
 
 def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in an empty file; make sure that any other file is ours.
+    """Make the tables in an empty file; make sure that any other file is ours, whole, and of today.
+
+    Called under the lock of all writers.
 
     Raises:
         StoreError
+        sqlite3.Error
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if tables == 0 and application_id == 0:
-        _create(connection, path)
-    elif application_id != APPLICATION_ID:
-        raise StoreCorrupt(
-            f"the store {path} is the database of another program; nothing in it was touched: "
-            "name another file"
+    is_new = tables == 0 and application_id == 0
+    if not is_new:
+        _check(connection, path, application_id, version)
+    # Before it has the write-ahead log, SQLite keeps a rollback journal. With NORMAL, a loss of
+    # power can leave one that looks whole and is not, and the next to open the file applies it.
+    connection.execute("PRAGMA synchronous = FULL")
+    if is_new:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only an empty file can still
+    _use_log(connection, path)
+    if is_new:
+        connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
+    elif version < SCHEMA_VERSION:
+        _migrate(connection, version)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
+        logger.warning(
+            "the store %s never becomes smaller, as its file was not made by this program. To mend "
+            "that, stop all servers and run: %s",
+            *(path, in_shell(path, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM")),
         )
-    elif version > SCHEMA_VERSION:
+
+
+def _check(connection: sqlite3.Connection, path: Path, application_id: int, version: int) -> None:
+    if application_id not in (0, APPLICATION_ID):
+        raise _strange(path)
+    if application_id == APPLICATION_ID and version > SCHEMA_VERSION:
         raise StoreTooNew(
             f"the store {path} has schema {version}, and this version of quart-asyncjobs knows "
             f"{SCHEMA_VERSION}: upgrade quart-asyncjobs, or name another file"
         )
-    elif version < SCHEMA_VERSION:
-        _migrate(connection, version)
+    actual, newest = shape_of(connection), _shape_at(SCHEMA_VERSION)
+    fits = [
+        known
+        for known in range(1, SCHEMA_VERSION + 1)
+        if not actual.differences(_shape_at(known), newest)
+    ]
+    if application_id == APPLICATION_ID and version in fits:
+        return
+    if fits:
+        raise _without_its_pragmas(path, application_id, version, fits[-1])
+    if application_id == 0:
+        raise _strange(path)
+    looked_for = version if version > 0 else SCHEMA_VERSION
+    found = "; ".join(actual.differences(_shape_at(looked_for), newest))
+    raise StoreCorrupt(
+        f"the store {path} is not as this program has made it: {found}. Nothing in it was touched: "
+        "put back a copy, mend it with the sqlite3 shell if you know who has changed it and why, "
+        "or name another file"
+    )
 
 
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    # Before it has the write-ahead log, SQLite keeps a rollback journal. With NORMAL, a loss of
-    # power can leave one that looks whole and is not, and the next to open the file applies it.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only an empty file can still take it
+def _strange(path: Path) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the store {path} is the database of another program; nothing in it was touched: "
+        "name another file"
+    )
+
+
+def _without_its_pragmas(path: Path, application_id: int, version: int, fits: int) -> StoreCorrupt:
+    missing = []
+    if application_id != APPLICATION_ID:
+        missing.append(f"PRAGMA application_id = {APPLICATION_ID}")
+    if version != fits:
+        missing.append(f"PRAGMA user_version = {fits}")
+    return StoreCorrupt(
+        f"the store {path} has the tables of schema {fits}, but application_id {application_id} "
+        f"and user_version {version}, as after a .dump, which leaves both out. Nothing in it was "
+        f"touched. If it is your copy of the store, run: {in_shell(path, '; '.join(missing))}"
+    )
+
+
+@cache
+def _shape_at(version: int) -> Shape:
+    """What is in a database of this schema."""
+    with closing(sqlite3.connect(":memory:")) as newest:
+        newest.executescript(_SCHEMA)
+        shape = shape_of(newest)
+    later = ";".join(_MIGRATIONS[earlier] for earlier in range(version, SCHEMA_VERSION))
+    columns = set(re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", later))
+    names = set(re.findall(r"CREATE (?:TABLE|INDEX) (\w+)", later))
+    things = {
+        thing: definition
+        for thing, definition in shape.things.items()
+        if (thing.table, thing.name) not in columns and names.isdisjoint((thing.name, thing.table))
+    }
+    return Shape(things, shape.spare, shape.sql)
+
+
+def _use_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Have the database use a write-ahead log: a copy of a store need not, or somebody has set it.
+
+    Nothing changes if it does already, as it does whenever somebody else has it open.
+    """
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StorePathError(
             f"the file system of the store {path} has no shared memory for SQLite's write-ahead "
             "log: put it on a disk of this machine"
         )
-    connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
-    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -223,45 +312,6 @@ def connect_guard(path: Path) -> sqlite3.Connection:
 def look(guard: sqlite3.Connection) -> None:
     """Have the guard open what it guards: it opens nothing before it reads."""
     guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say of `path` at start into an error that helps."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise _start_error(error, path) from error
-
-
-def locked(path: Path) -> StoreLocked:
-    """What to raise if somebody has locked the file at `path`."""
-    return StoreLocked(
-        f"another program keeps {path} locked: see who has it open (fuser -v {path}, or lsof "
-        f"{path}) and whether it stands still, as an sqlite3 shell within a transaction, a VACUUM, "
-        "a backup or a stopped process does; have it go on or end, then start again"
-    )
-
-
-def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
-    name = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", "") or str(error)
-    errno = getattr(error, "errno", None)
-    # Of the shared memory beside the database, SQLite only says that it could not be made larger.
-    if name in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE") or errno == ENOSPC:
-        return StoreFull(f"the disk of the store {path} is full: make room, then start again")
-    if name.startswith("SQLITE_BUSY"):
-        return locked(path)
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_IOERR_SHORT_READ")):
-        return StoreCorrupt(
-            f"the store {path} is not an SQLite database, or it is damaged ({error}); nothing in "
-            "it was touched: move it away or restore it, or name another file"
-        )
-    if name.startswith("SQLITE_READONLY") or errno in (EPERM, EACCES, EROFS):
-        return StoreReadOnly(
-            f"the store {path} cannot be written ({error}): give this user write access to the "
-            "file and to its folder"
-        )
-    return StoreError(f"the store {path} cannot be opened: {error} ({name})")
 
 
 def _file_system_of(folder: Path) -> str | None:

@@ -15,8 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ...errors import Conflict, JobNotFound, SetupError, StoreLocked, StoreUnavailable
-from ...given import is_storable, whole
+from ...errors import (
+    ConfigurationError,
+    Conflict,
+    JobNotFound,
+    SetupError,
+    StoreLocked,
+    StoreUnavailable,
+)
+from ...given import is_storable, shown, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
 from ...store import (
@@ -117,12 +124,13 @@ class SqliteStore(Store):
         random: for the jitter between processes.
 
     Raises:
+        ConfigurationError: the path can be no file's, or means something else elsewhere.
         TypeError, ValueError: the limit is no such number.
     """
 
     def __init__(
         self,
-        path: Path | str,
+        path: os.PathLike[str] | str,
         *,
         limit: int = DEFAULT_LIMIT,
         random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
@@ -130,7 +138,7 @@ class SqliteStore(Store):
         self._limit = whole("the limit of a store", limit, least=1)
         # As SQLite does with its own files: one store, whatever names lead to it, and the same one
         # while it is open, also if a deploy has a symbolic link lead elsewhere.
-        self.path = Path(os.path.realpath(path))
+        self.path = Path(os.path.realpath(_checked("the store", path)))
         self._random = random
         self._hints = Hints()
         self._is_entered = False
@@ -147,6 +155,7 @@ class SqliteStore(Store):
         except BaseException:
             self._is_entered = False
             raise
+        logger.info("jobs are kept in %s", self.path)
         self.worker = file.peers.name
         self._neighbours = Neighbours(file.peers.folder, self.worker, self._hints, self._version_of)
         self._watching = asyncio.create_task(self._neighbours.watch(file.data_version))
@@ -311,7 +320,7 @@ class SqliteStore(Store):
         return self._file.peers.others()
 
     async def backup(self, path: Path | str) -> None:
-        await self._file.back_up(Path(path))
+        await self._file.back_up(_checked("the copy", path))
 
     async def health(self) -> str | None:
         self._file.commits.check()
@@ -393,6 +402,29 @@ class SqliteStore(Store):
         except StoreUnavailable:
             return None  # whoever asks may see for itself
         return None if row is None else row[0]
+
+
+def _checked(what: str, path: os.PathLike[str] | str) -> Path:
+    """The path, unless it means something else to SQLite, to the shell or to the system.
+
+    Raises:
+        ConfigurationError
+    """
+    written = os.fspath(path)
+    wrong = None
+    if written == ":memory:":
+        wrong = "is no file: name one, or use MemoryStore(), or the URL 'memory:'"
+    elif written.endswith(("/", os.sep)):
+        wrong = "is a folder: name a file in it"
+    elif written.startswith("file:"):
+        wrong = "is a URI of SQLite, which is not taken here: name the file by its path"
+    elif written.startswith("~"):
+        wrong = "has a '~', which only a shell replaces: write the path in full"
+    elif "\0" in written:
+        wrong = "has a NUL, which no path can have"
+    if wrong is not None:
+        raise ConfigurationError(f"{what} {shown(written)} {wrong}")
+    return Path(written)
 
 
 def _key(job_id: str) -> bytes | None:
