@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import fields
@@ -139,6 +140,50 @@ async def test_a_number_in_the_environment(
             return
     with pytest.raises(ConfigurationError, match=f"the setting '{name.lower()}' must be"):
         await app.startup()
+
+
+UNREAD = {
+    "QUART_JOBS_TTL": r"nobody reads QUART_JOBS_TTL .*from_prefixed_env.* QUART_QUART_JOBS_TTL",
+    "QUART_QUART_JOBS_TTL": r"nobody reads QUART_QUART_JOBS_TTL .*from_prefixed_env",
+    "QUART_JOBS_TTLL": r"QUART_JOBS_TTLL .*is no setting: .*'ttl'.* QUART_QUART_JOBS_TTL",
+    "QUART_QUART_JOBS_STORAGE": r"QUART_QUART_JOBS_STORAGE .*'store'.* QUART_QUART_JOBS_STORE",
+    "QUART_JOBS_ZZZ": r"QUART_JOBS_ZZZ .*is no setting: the settings are: store, name",
+}
+
+
+@pytest.mark.parametrize("variable", UNREAD)
+async def test_a_variable_that_nobody_reads(
+    variable: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A variable of the environment that is meant for us, and that no configuration has read, is
+    named once at start, with the one that is read, or the setting that is nearest to it."""
+    monkeypatch.setenv(variable, "5")
+    app = Quart(__name__)
+    QuartJobs(app, store="memory:")
+    async with app.test_app():
+        pass
+    (said,) = [line for line in caplog.messages if "QUART_JOBS" in line]
+    assert re.match(UNREAD[variable], said)
+
+
+@pytest.mark.parametrize("how", ["by Quart", "in code", "as an option", "as by default"])
+async def test_a_variable_that_somebody_reads(
+    how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is said of a variable that has come to a setting, by whatever way, or that would
+    change none."""
+    variable = "QUART_QUART_JOBS_TTL" if how == "by Quart" else "QUART_JOBS_TTL"
+    monkeypatch.setenv(variable, "86400" if how == "as by default" else "5")
+    monkeypatch.setenv("QUART_JOB", "x")
+    app = Quart(__name__)
+    QuartJobs(app, store="memory:", **({"ttl": 60.0} if how == "as an option" else {}))
+    if how == "by Quart":
+        app.config.from_prefixed_env()
+    elif how == "in code":
+        app.config["QUART_JOBS_TTL"] = 5
+    async with app.test_app():
+        pass
+    assert "QUART_JOB" not in caplog.text
 
 
 @given(st.integers() | st.floats() | st.booleans() | st.none() | st.text())

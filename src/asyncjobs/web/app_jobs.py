@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
@@ -16,14 +18,19 @@ from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
 from ..settings import Settings
+from ..stores import SqliteStore
 from ..stores.sqlite.custody import make_folder
+from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
+from .environment import unread
 from .headers import check_kept
 from .replay import Replay
 from .routes import Background, PollRoutes, View
 from .server import Server
 from .sync import takes_thread, use_our_threads
 from .views import Views
+
+logger = logging.getLogger("asyncjobs")
 
 _CONFIG = "QUART_JOBS_"
 
@@ -132,8 +139,10 @@ class AppJobs:
 
     async def _open(self) -> Jobs:
         options = self._configured()
+        for warning in unread(os.environ, options):
+            logger.warning("%s", warning)
         if options["store"] is None:
-            options["store"] = f"sqlite:///{_instance_folder(self._app) / 'jobs.db'}"
+            options["store"] = SqliteStore(_instance_folder(self._app) / "jobs.db")
         if options["name"] is None:
             options["name"] = program_of(self._app.import_name)
         jobs = Jobs(**options)
@@ -205,5 +214,6 @@ class AppJobs:
 
 def _instance_folder(app: Quart) -> Path:
     folder = Path(app.instance_path)
-    make_folder(folder)
+    with folder_explained(folder):
+        make_folder(folder)
     return folder
