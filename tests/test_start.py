@@ -22,7 +22,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import checkpoints, file, holders, store
 from asyncjobs.stores.sqlite.locks import FileLock
 from asyncjobs.testing import REQUEST, a_job
-from server import DEADLINE
+from server import DEADLINE, Server, result, submit, until
 
 HAS_PROC = Path("/proc/self/fd").is_dir()
 
@@ -218,6 +218,78 @@ async def test_a_stopped_process_that_holds_the_lock(path: Path) -> None:
         async with asyncio.timeout(DEADLINE):
             store = await starting
     await store.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_sigterm_while_a_start_waits(tmp_path: Path, workers: int, stays: bool) -> None:
+    """A server that waits at its start for a lock says after a second whom it waits for, and obeys
+    a SIGTERM: it ends when it has the lock, or when it has waited long enough."""
+    path = tmp_path / "jobs.db"
+    asyncio.run(open_and_close(path))
+    server = Server("apps.lifetimes:app", tmp_path, config=signals_in(tmp_path), workers=workers)
+    with held(path, []) as process:
+        who = rf"process {process.pid} \(python.*\) keeps {path}-lock locked"
+        server.start()
+        try:
+            until(lambda: re.search(f"the start waits up to 5 s, as {who}", server.log()))
+            server.signal(signal.SIGTERM)
+            if not stays:
+                process.kill()
+            server.wait()
+        finally:
+            server.kill()
+    last = server.log().strip().splitlines()[-1]
+    assert ("LifespanFailureError" in last) == stays, server.log()
+    assert not stays or re.search(who, last)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stop_while_somebody_has_the_lock(tmp_path: Path, workers: int) -> None:
+    """A server that is told to stop while another process keeps the lock ends all the same: it has
+    waited as long as a write waits, with an event loop that turns, and says who it was. What was
+    acknowledged is there at the next start."""
+    config = signals_in(tmp_path)
+    with Server("apps.contract:app", tmp_path, config=config, workers=workers) as server:
+        with server.client() as client:
+            poll = submit(client, "GET", "/foo")
+            answer = result(client, poll)
+        with held(server.store, []) as process:
+            assert server.stop() == 0
+        who = rf"process {process.pid} \(python.*\) keeps {server.store}-lock locked"
+        assert re.search(f"is closed as it is, .*: {who}", server.log())
+        assert "Traceback" not in server.log()
+        assert "blocked" not in server.log()
+    with Server("apps.contract:app", tmp_path, config=config) as server, server.client() as client:
+        assert client.get(poll).content == answer.content
+
+
+async def test_a_lock_that_comes_free_while_the_store_is_closed(path: Path) -> None:
+    """A stop that waits for the lock lets the event loop turn, also while the checkpoint of before
+    waits, and goes on as soon as it has it: then the log is gone."""
+    async with SqliteStore(path) as store:
+        await store.add(a_job(), REQUEST)
+        lock = FileLock(Path(f"{path}-lock"))
+        while not lock.try_acquire():
+            await asyncio.sleep(0.001)
+        store._file.checkpointer.start()
+        closing = asyncio.create_task(store.__aexit__(None, None, None))
+        done, _ = await asyncio.wait({closing}, timeout=0.1)
+        assert not done
+        lock.close()
+        async with asyncio.timeout(DEADLINE):
+            await closing
+        assert not Path(f"{path}-wal").exists()
+        await store.__aenter__()
+
+
+def signals_in(folder: Path) -> dict[str, str]:
+    return {"SIGNALS": str(folder / "signals"), "QUART_JOBS_STORE": f"sqlite:///{folder}/jobs.db"}
+
+
+async def open_and_close(path: Path) -> None:
+    async with SqliteStore(path):
+        pass
 
 
 # No thread.

@@ -10,7 +10,7 @@
     │       ├── StoreExposed                 other users own its files, or can write them
     │       ├── StoreReadOnly
     │       ├── StoreFull
-    │       ├── StoreCorrupt                 junk, or another program's file
+    │       ├── StoreCorrupt                 junk, another program's file, or changed by somebody
     │       ├── StoreTooNew                  written by a newer asyncjobs
     │       ├── StoreInUse                   by another process, where they cannot share it
     │       └── StoreLocked                  by another program, for longer than can be waited
@@ -81,7 +81,7 @@ class StoreFull(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """The store's file is not a store, or it is damaged. It is never deleted."""
+    """The store's file is no store, or damaged, or not as it was made. It is never deleted."""
 
 
 class StoreTooNew(StoreError):

@@ -74,9 +74,17 @@ class Checkpointer:
         """Begin a checkpoint now."""
         self._orders.put(True)
 
-    def close(self) -> None:
-        """End the thread, after what was begun."""
+    def end(self) -> None:
+        """Have the thread end, after what was begun."""
         self._orders.put(False)
+
+    def runs(self) -> bool:
+        """Whether the thread has not ended yet."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """End the thread, and wait for that."""
+        self.end()
         self._thread.join()
 
     def _run(self) -> None:

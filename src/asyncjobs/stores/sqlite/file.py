@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -30,6 +31,9 @@ from .schema import check_sqlite, connect, connect_guard, create_or_check, look,
 from .start_errors import explained, kept_locked, locked
 
 logger = logging.getLogger("asyncjobs.store")
+
+# How often it is looked whether the file can be closed, in seconds.
+_LOOK_INTERVAL = 0.002
 
 # What must not be closed, which a connection is that nobody has any more.
 _left: list[OpenFile] = []
@@ -128,11 +132,26 @@ class OpenFile:
             self._lock.release()
             self._close = opened.pop_all().close
 
-    def close(self) -> None:
-        """Close the file, and checkpoint it if nobody else has it open and nothing is wrong."""
+    async def about_to_close(self) -> None:
+        """Wait for what `close` needs, while the event loop turns: for the last checkpoint, and for
+        the lock. Nothing is written any more."""
+        self.checkpointer.end()
+        now = asyncio.get_running_loop().time
+        deadline = now() + LOCK_TIMEOUT
+        while self.checkpointer.runs() or not self._lock.try_acquire():
+            if now() > deadline:
+                return
+            await asyncio.sleep(_LOOK_INTERVAL)
+
+    def close(self, *, waited: bool = False) -> None:
+        """Close the file, and checkpoint it if nobody else has it open and nothing is wrong.
+
+        Args:
+            waited: whether the lock has been waited for already.
+        """
         self.checkpointer.close()
         # Closing the last connection is a checkpoint too: it must not race another's commit.
-        has_lock = self._lock.acquire(LOCK_TIMEOUT)
+        has_lock = self._lock.acquire(0 if waited else LOCK_TIMEOUT)
         if not has_lock:
             logger.warning(
                 "the store %s is closed as it is, and the next start goes on from its log: %s",

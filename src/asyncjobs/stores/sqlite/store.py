@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -66,6 +67,8 @@ logger = logging.getLogger("asyncjobs.store")
 
 #: The store's file may grow to this many bytes unless told otherwise; writes fail beyond it.
 DEFAULT_LIMIT = 64 * 1024**3
+# So long a start waits without a word, in seconds: those of several workers meet for less.
+_SILENT_WAIT = 1.0
 #: Expired jobs are deleted so many to a transaction: that takes well under a millisecond.
 PURGE_CHUNK = 100
 #: So many jobs of each dead worker are given at a time.
@@ -169,11 +172,14 @@ class SqliteStore(Store):
     ) -> None:
         file = self._file
         self._watching.cancel()
-        close = file.leave
+        close: Callable[[], None] = file.leave
         try:
             async with asyncio.timeout(ANSWER_DEADLINE):
                 await file.commits.drain()
             close = file.close
+            file.commits.close()
+            await file.about_to_close()
+            close = partial(file.close, waited=True)
         except TimeoutError:
             logger.error(
                 "the disk of the store %s does not answer: it is not waited for", self.path
@@ -336,15 +342,18 @@ class SqliteStore(Store):
     async def _unlocked(self) -> OpenFile:
         """The open file, once nobody else keeps it locked; not after that took too long."""
         now = asyncio.get_running_loop().time
-        deadline = now() + LOCK_TIMEOUT
+        began, said = now(), False
         while True:
             try:
                 return OpenFile(
                     self.path, limit=self._limit, settled=self._settled, random=self._random
                 )
-            except StoreLocked:
-                if now() > deadline:
+            except StoreLocked as error:
+                if now() - began > LOCK_TIMEOUT:
                     raise
+                if now() - began > _SILENT_WAIT and not said:
+                    said = True
+                    logger.warning("the start waits up to %g s, as %s", LOCK_TIMEOUT, error)
             # The jitter keeps processes that start together from meeting again and again.
             await asyncio.sleep(self._random.uniform(0.005, 0.02))
 
