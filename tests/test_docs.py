@@ -12,11 +12,12 @@ from inspect import cleandoc
 from pathlib import Path
 
 import pytest
+from quart import Quart
 
 import asyncjobs.errors
 from asyncjobs.job import Job, Request, State
 from asyncjobs.settings import Settings
-from asyncjobs.stores import SqliteStore
+from asyncjobs.stores import SqliteStore, open_url
 from asyncjobs.torture.cli import torture
 from server import Server, result, submit
 
@@ -122,7 +123,7 @@ async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
     apps = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL))
     (shown,) = re.findall(r"```console\n\$ curl \S+/health\n(.*?)```", page, re.DOTALL)
     assert sorted(apps) == ["backed_up", "checked", "probed"]
-    assert page.count("```") == 2 * (len(apps) + 1)
+    assert page.count("```") == 2 * (len(apps) + 1 + page.count("```ini"))
     for name, code in apps.items():
         (tmp_path / f"{name}.py").write_text(code)
     with Server("probed:app", tmp_path) as server, server.client() as client:
@@ -138,6 +139,22 @@ async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
         copy = tmp_path / result(client, poll).json()["file"]
     async with SqliteStore(copy) as store:
         assert (await store.get(poll.rpartition("/")[2])).state is State.RUNNING
+
+
+def test_the_systemd_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unit of the operations keeps the store in the folder that it has systemd make, in the
+    words that an app reads."""
+    ((unit,),) = [re.findall(r"```ini\n(.*?)```", docs("operations"), re.DOTALL)]
+    settings = dict(line.split("=", 1) for line in unit.splitlines()[1:])
+    name, value = settings["Environment"].split("=", 1)
+    monkeypatch.setenv(name, value)
+    app = Quart(__name__)
+    app.config.from_prefixed_env()
+    store = open_url(app.config["QUART_JOBS_STORE"])
+    assert isinstance(store, SqliteStore)
+    assert store.path == Path("/var/lib", settings["StateDirectory"], "jobs.db")
+    assert settings["Restart"] == "always"
+    assert int(settings["TimeoutStopSec"]) >= Settings().drain_time + 10
 
 
 def test_the_example_in_the_docstring_of_jobs(tmp_path: Path) -> None:
