@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from asyncjobs import Jobs
-from asyncjobs.errors import SetupError, StoreError, StoreLocked
+from asyncjobs.errors import SetupError, StoreError, StoreLocked, StoreUnavailable
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import checkpoints, file, holders, store
+from asyncjobs.stores.sqlite import checkpoints, commits, file, holders, store
 from asyncjobs.stores.sqlite.locks import FileLock
 from asyncjobs.testing import REQUEST, a_job
 from server import DEADLINE, Server, result, submit, until
@@ -281,6 +281,22 @@ async def test_a_lock_that_comes_free_while_the_store_is_closed(path: Path) -> N
             await closing
         assert not Path(f"{path}-wal").exists()
         await store.__aenter__()
+
+
+@pytest.mark.parametrize("holder", ["BEGIN IMMEDIATE", "a process of ours"])
+async def test_a_write_that_waits_in_vain(
+    path: Path, holder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When a store takes no more jobs because another process keeps it locked, the log says which;
+    clients do not learn it."""
+    monkeypatch.setattr(commits, "LOCK_TIMEOUT", 0.05)
+    async with SqliteStore(path) as store:
+        with held(path, HOLDERS[holder]) as process:
+            with pytest.raises(StoreUnavailable) as raised:
+                await store.add(a_job(), REQUEST)
+            assert str(raised.value) == "another process keeps the job store locked"
+            who = rf"process {process.pid} \(python.*\) keeps {path}(-lock)? locked"
+            assert re.search(f"takes no new jobs until it can: .*{who}", caplog.text)
 
 
 def signals_in(folder: Path) -> dict[str, str]:
