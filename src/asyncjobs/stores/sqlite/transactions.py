@@ -69,13 +69,16 @@ def transact(connection: sqlite3.Connection, batch: list[Write]) -> None:
         execute("BEGIN IMMEDIATE")
         while (culprit := _run(execute, batch)) is not None:
             # It may have got half way: take all back, and run the others without it.
-            execute("ROLLBACK")
+            if connection.in_transaction:  # some errors have ended it
+                execute("ROLLBACK")
             execute("BEGIN IMMEDIATE")
             batch = [write for write in batch if write is not culprit]
         execute("COMMIT")
-    except sqlite3.Error:
+    except (sqlite3.Error, MemoryError) as error:
         if connection.in_transaction:
             execute("ROLLBACK")
+        if isinstance(error, MemoryError):  # as Python calls SQLITE_NOMEM
+            raise sqlite3.OperationalError("out of memory") from error
         raise
 
 
@@ -87,12 +90,23 @@ def _run(execute: Callable[..., sqlite3.Cursor], batch: list[Write]) -> Write | 
             write.operation(execute)
         except Conflict as conflict:
             write.error = conflict
-        except (sqlite3.DataError, sqlite3.IntegrityError) as error:
-            write.error = error  # what it wants to store is the trouble, not the store
+        except sqlite3.Error as error:
+            if not _is_its_own(error):
+                raise
+            write.error = error
             return write
-        except sqlite3.Error:
-            raise
         except Exception as error:
             write.error = error
             return write
     return None
+
+
+def _is_its_own(error: sqlite3.Error) -> bool:
+    """Whether what the write wants to store is the trouble, and not the store.
+
+    It is too large, or against a constraint, or (the errors of the module itself have no code) of a
+    type that no column can have.
+    """
+    return isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError)) or not hasattr(
+        error, "sqlite_errorcode"
+    )
