@@ -26,6 +26,7 @@
         ├── HandlerFailed       500
         ├── HandlerGone         500
         ├── ResponseTooLarge    500
+        ├── JobUnreadable       500
         ├── JobInterrupted      500
         ├── JobTimedOut         504
         └── JobWasCancelled     410
@@ -188,6 +189,13 @@ class ResponseTooLarge(JobFailure):
 
     name = "response-too-large"
     title = "The job's response is too large"
+
+
+class JobUnreadable(JobFailure):
+    """What the store has of the job is damaged, and cannot be read any more."""
+
+    name = "job-unreadable"
+    title = "The job cannot be read any more"
 
 
 class JobInterrupted(JobFailure):

@@ -19,6 +19,8 @@ HeaderPairs = tuple[tuple[bytes, bytes], ...]
 
 #: Seconds that a result is kept, unless the route or the settings say otherwise.
 DEFAULT_TTL = 86400.0
+#: The route and the path of a job of which a store has lost them: the job has failed.
+UNKNOWN = ""
 #: A job under which its process died so often may be the reason, and runs beside no other such job.
 #: Indexes of the SQLite store have it in them: another number takes another schema.
 SUSPECT_CRASHES = 2

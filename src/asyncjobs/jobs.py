@@ -42,7 +42,7 @@ from .errors import (
 from .exits import watch_exit
 from .given import number, shown, text
 from .handler import Handler, RouteOptions, RouteSettings
-from .job import Job, Request, Response
+from .job import Job, Request, Response, State
 from .outcome import Outcome, Unusable
 from .problem import CONTENT_TYPE, problem_type
 from .program import ProgramStore, introduce, program_of
@@ -497,7 +497,7 @@ class Jobs:
             if job.state.is_final:
                 raise InvalidTransition(f"the job is {job.state} already and cannot be cancelled")
             liveness = Liveness.DEAD
-            if job.worker is not None:
+            if job.state is State.RUNNING and job.worker is not None:
                 liveness = await self._store.liveness(job.worker)
             if liveness is Liveness.UNKNOWN:
                 raise StoreUnavailable(

@@ -25,6 +25,7 @@ from .errors import (
     JobInterrupted,
     JobNotFound,
     JobTimedOut,
+    JobUnreadable,
     JobWasCancelled,
     StoreUnavailable,
 )
@@ -256,8 +257,12 @@ class Runner:
             self._deadlines.set(run.job.id, handler.timeout)
         run.performing = True
         try:
-            run.current.request = request or await self._request(run.job.id)
-            outcome = await handler.perform(run.current.request)
+            stored = request or await self._request(run.job.id)
+            if isinstance(stored, Request):
+                run.current.request = stored
+                outcome = await handler.perform(stored)
+            else:
+                outcome = stored
         except asyncio.CancelledError:
             outcome = self._cut_short()
         except BaseException as error:
@@ -281,12 +286,16 @@ class Runner:
             return Stopped(JobInterrupted("the event loop ended while the job ran"))
         return _raised("the handler was cancelled from within")
 
-    async def _request(self, job_id: str) -> Request:
-        """The stored request. While the store is unavailable, wait for it: the job has not failed,
-        it has not begun."""
+    async def _request(self, job_id: str) -> Request | Unusable:
+        """The stored request, or why there is none. While the store is unavailable, wait for it:
+        the job has not failed, it has not begun."""
         while True:
             try:
                 return await self._store.request(job_id)
+            except JobUnreadable as error:
+                return Unusable(error)
+            except JobNotFound:
+                return Unusable(JobUnreadable("the stored request of the job is missing"))
             except StoreUnavailable as error:
                 logger.error("job %s has to wait for its request: %s", job_id, error)
                 await asyncio.sleep(STORE_RETRY)

@@ -238,6 +238,8 @@ class Store(ABC):
 
         Raises:
             JobNotFound
+            JobUnreadable: it is damaged. Of a job or a response that is, a store makes one that has
+                failed with this as its reason.
         """
 
     @abstractmethod

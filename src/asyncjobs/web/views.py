@@ -15,7 +15,7 @@ from werkzeug.exceptions import NotFound
 
 from ..errors import AsyncJobsError, CrossSiteRequest, JobNotFound, SetupError
 from ..given import text
-from ..job import Job
+from ..job import UNKNOWN, Job
 from ..job import Response as StoredResponse
 from ..jobs import Jobs
 from . import answers
@@ -125,7 +125,7 @@ class Views:
         request = current_request()
         jobs = await self._started()
         job, response = await jobs.poll(asyncjobs_id, owner=await self._owner())
-        if (request.endpoint, request.path) != (f"{job.route}{POLL_SUFFIX}", _poll_path(job)):
+        if not _is_polled_at(job, request):
             return await self.not_found()
         if request.method == "DELETE":
             return await self._cancel(jobs, job, request)
@@ -226,5 +226,12 @@ def _is_own(origin: str, request: Request) -> bool:
     return host != "" and host.lower() == request.host.lower()
 
 
-def _poll_path(job: Job) -> str:
-    return f"{job.path.rstrip('/')}/{job.id}"
+def _is_polled_at(job: Job, request: Request) -> bool:
+    """Whether the job was submitted to the route and to the path that this is a poll of.
+
+    Where the store has lost the one or the other, nobody can tell: such a job has nothing to show
+    but that.
+    """
+    return (job.route == UNKNOWN or request.endpoint == f"{job.route}{POLL_SUFFIX}") and (
+        job.path == UNKNOWN or request.path == f"{job.path.rstrip('/')}/{job.id}"
+    )

@@ -79,6 +79,8 @@ class Mailbox:
 
         Never waits. To send to nobody is no error: nothing is promised.
         """
+        if "/" in name or "\0" in name:
+            return True  # nobody is called that, whatever the store says
         try:
             self._socket.sendto(data, self._address(name))
         except OSError as error:

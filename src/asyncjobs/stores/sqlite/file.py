@@ -27,6 +27,7 @@ from .locks import LOCK_TIMEOUT, FileLock, sync_folder
 from .log_loss import LogLoss, find_loss, refuse_log_without_database
 from .peers import Peers
 from .reserve import Reserve
+from .rows import text_or_bytes
 from .schema import check_sqlite, connect, connect_guard, create_or_check, look, prepare_path
 from .start_errors import explained, kept_locked, locked
 
@@ -173,11 +174,20 @@ class OpenFile:
     ) -> list[tuple[Any, ...]]:
         """All rows. To the end always: an unfinished cursor pins the snapshot of later reads.
 
+        Text that is not UTF-8 is given as `NotText`.
+
         Raises:
             StoreUnavailable
         """
         try:
-            return self._connection.execute(sql, values).fetchall()
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                # The module's own errors have no code. One such value keeps all rows from being
+                # read; a function for each value would cost more than the whole read.
+                if hasattr(error, "sqlite_errorcode"):
+                    raise
+                return self._read_any(sql, values)
         except sqlite3.Error as error:
             self._is_well()  # that a file was cut short explains more than what SQLite says
             raise self._condition.read_failed(error) from error
@@ -264,6 +274,15 @@ class OpenFile:
             self._condition.damaged(error)  # what is whole can be read all the same
         if self.loss is not None:
             self.loss.tell(self._path)
+
+    def _read_any(
+        self, sql: str, values: Sequence[Any] | Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        self._connection.text_factory = text_or_bytes
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        finally:
+            self._connection.text_factory = str
 
     def _save_log(self, lost: list[str]) -> None:
         """If it is the log alone that is lost, what was acknowledged is still saved from it: it is

@@ -139,7 +139,7 @@ def _where(query: Query, state: State | None) -> tuple[list[str], dict[str, Any]
         conditions.append("worker = :worker")
         values["worker"] = query.worker
     if query.cancel_requested is not None:
-        conditions.append("cancel_requested = :cancel_requested")
+        conditions.append("(cancel_requested <> 0) = :cancel_requested")
         values["cancel_requested"] = query.cancel_requested
     if query.shares > 1:
         conditions.append(_IN_SHARE)

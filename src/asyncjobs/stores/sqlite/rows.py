@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from math import isfinite
 from typing import Any
 
+from ...errors import JobUnreadable
+from ...given import is_number
 from ...job import HeaderPairs, Job, Progress, Request, Response, State
 
 #: Columns and fields have the same names and the same order. What never changes comes first.
@@ -22,9 +26,35 @@ RESPONSE_COLUMNS = "status, headers, body"
 
 #: How many fields of a `Job` never change.
 _FIXED = len(FIXED_JOB_COLUMNS.split(", "))
+_JOB_FIELDS = len(Job._fields)
+_ID_BYTES = 16
+# Of results: a server sends no others at the end.
+_STATUSES = 200, 599
 _STATES = {state.value: state for state in State}
 # Earlier versions took nan and infinity, which no status document can tell of.
 _PROGRESS = json.JSONDecoder(parse_constant=lambda _: 0)
+# Far more than a handler's progress takes: its message has a limit.
+_MAX_PROGRESS = 100_000
+# No count comes so far, and one more than what is below still fits.
+_TOO_MANY = 2**62
+# What a date can tell: the years from 5 to 9977.
+_TIMES = -6.2e10, 2.527e11
+# Whatever is in the columns, it is one of these that reading it raises.
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
+_HEADERS = re.compile(rb"(?:[^:\r\n]*: [^\r\n]*\r\n)*")
+_SENDABLE_HEADERS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\0-\x08\n-\x1f\x7f]*\r\n)*")
+
+
+class NotText(bytes):
+    """What is in a column for text and is not UTF-8."""
+
+
+def text_or_bytes(value: bytes) -> str | NotText:
+    """The value of a column for text, whatever it is: a `text_factory`."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return NotText(value)
 
 
 def job_to_row(job: Job) -> tuple[Any, ...]:
@@ -52,29 +82,55 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
 
 
 def job_from_row(row: tuple[Any, ...]) -> Job:
-    """The reverse of `job_to_row`; columns behind those of a job are left out."""
-    job_id, route, path, created, owner, repeatable, program, ttl, *others = row[: len(Job._fields)]
-    state, version, attempt, earlier, crashes, errors, worker, cancel, progress, *times = others
-    return Job(
-        job_id.hex(),
-        route,
-        path,
-        created,
-        owner,
-        bool(repeatable),
-        program,
-        ttl,
-        _STATES[state],
-        version,
-        attempt,
-        earlier,
-        crashes,
-        errors,
-        worker,
-        bool(cancel),
-        _progress_from_text(progress),
-        *times,
-    )
+    """The reverse of `job_to_row`; columns behind those of a job are left out.
+
+    Raises:
+        JobUnreadable: there is something in it that no job has.
+    """
+    try:
+        job_id, route, path, created, owner, repeatable, program, ttl, *others = row[:_JOB_FIELDS]
+        state, version, attempt, earlier, crashes, errors, worker, cancel, progress, *times = others
+        due, started, finished, expires = times
+        # The whole row was read as text, but for one that is not: see `text_or_bytes`.
+        "".join((route, path, owner or "", program or "", worker or ""))
+        # Together: a negative one has its sign there, one that is too large its bits.
+        if not 0 <= version | attempt | earlier | crashes | errors < _TOO_MANY:
+            raise ValueError("a count")
+        first, last = _TIMES
+        if not (
+            len(job_id) == _ID_BYTES
+            and first < created < last
+            and first < due < last
+            and (started is None or first < started < last)
+            and (finished is None or first < finished < last)
+            and ttl >= 0.0
+        ):
+            raise ValueError("a time or the id")
+        return Job(
+            job_id.hex(),
+            route,
+            path,
+            created,
+            owner,
+            bool(repeatable),
+            program,
+            ttl,
+            _STATES[state],
+            version,
+            attempt,
+            earlier,
+            crashes,
+            errors,
+            worker,
+            bool(cancel),
+            None if progress is None else _progress_from_text(progress),
+            due,
+            started,
+            finished,
+            expires,
+        )
+    except _UNREADABLE as error:
+        raise JobUnreadable("the stored job is damaged") from error
 
 
 def request_to_row(request: Request) -> tuple[Any, ...]:
@@ -93,18 +149,28 @@ def request_to_row(request: Request) -> tuple[Any, ...]:
 
 
 def request_from_row(row: tuple[Any, ...]) -> Request:
-    return Request(
-        method=row[0],
-        path=row[1],
-        query=row[2],
-        headers=headers_from_block(row[3]),
-        body=row[4],
-        scheme=row[5],
-        root_path=row[6],
-        http_version=row[7],
-        client=_address_from_text(row[8]),
-        server=_address_from_text(row[9]),
-    )
+    """The reverse of `request_to_row`.
+
+    Raises:
+        JobUnreadable: there is something in it that no request has.
+    """
+    method, path, _, _, _, scheme, root_path, http_version, client, server = row
+    try:
+        "".join((method, path, scheme, root_path, http_version, client or "", server or ""))
+        return Request(
+            method=row[0],
+            path=row[1],
+            query=row[2],
+            headers=headers_from_block(row[3]),
+            body=row[4],
+            scheme=row[5],
+            root_path=row[6],
+            http_version=row[7],
+            client=_address_from_text(row[8]),
+            server=_address_from_text(row[9]),
+        )
+    except _UNREADABLE as error:
+        raise JobUnreadable("the stored request of the job is damaged") from error
 
 
 def response_to_row(response: Response) -> tuple[Any, ...]:
@@ -112,7 +178,19 @@ def response_to_row(response: Response) -> tuple[Any, ...]:
 
 
 def response_from_row(row: tuple[Any, ...]) -> Response:
-    return Response(row[0], headers_from_block(row[1]), row[2])
+    """The reverse of `response_to_row`.
+
+    Raises:
+        JobUnreadable: there is none, or something in it that no server can send.
+    """
+    status, block, body = row
+    try:
+        if not (_STATUSES[0] <= status <= _STATUSES[1] and _SENDABLE_HEADERS.fullmatch(block)):
+            raise ValueError("no response")
+        block.decode()
+        return Response(status, headers_from_block(block), body)
+    except _UNREADABLE as error:
+        raise JobUnreadable("the stored response of the job is damaged or missing") from error
 
 
 def headers_to_block(headers: HeaderPairs) -> bytes:
@@ -131,7 +209,13 @@ def headers_to_block(headers: HeaderPairs) -> bytes:
 
 
 def headers_from_block(block: bytes) -> HeaderPairs:
-    """The reverse of `headers_to_block`."""
+    """The reverse of `headers_to_block`.
+
+    Raises:
+        ValueError: it is no such block.
+    """
+    if not _HEADERS.fullmatch(block):
+        raise ValueError("not a block of headers")
     pairs = []
     for line in block.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b": ")
@@ -159,5 +243,16 @@ def _progress_to_text(progress: Progress | None) -> str | None:
     return json.dumps([progress.current, progress.total, progress.message])
 
 
-def _progress_from_text(text: str | None) -> Progress | None:
-    return None if text is None else Progress(*_PROGRESS.decode(text))
+def _progress_from_text(text: str | NotText) -> Progress | None:
+    """None if it cannot be read: that is no reason not to run the job, nor to hide its result."""
+    if isinstance(text, NotText) or len(text) > _MAX_PROGRESS:
+        return None
+    try:
+        current, total, message = _PROGRESS.decode(text)
+        numbers = [current] if total is None else [current, total]
+        are_fine = all(is_number(number) and isfinite(number) for number in numbers)
+    except _UNREADABLE:
+        return None
+    if not are_fine or not (message is None or isinstance(message, str)):
+        return None
+    return Progress(current, total, message)

@@ -9,17 +9,19 @@ import os
 import random
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ...errors import (
     ConfigurationError,
     Conflict,
     JobNotFound,
+    JobUnreadable,
     SetupError,
     StoreLocked,
     StoreUnavailable,
@@ -40,6 +42,7 @@ from ...store import (
 )
 from .file import OpenFile
 from .locks import LOCK_TIMEOUT
+from .mender import Mender
 from .neighbours import Neighbours
 from .queries import (
     select,
@@ -53,6 +56,7 @@ from .rows import (
     JOB_COLUMNS,
     REQUEST_COLUMNS,
     RESPONSE_COLUMNS,
+    NotText,
     job_changes_to_row,
     job_from_row,
     job_to_row,
@@ -62,6 +66,8 @@ from .rows import (
     response_to_row,
 )
 from .transactions import Operation
+
+T = TypeVar("T")
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -84,8 +90,10 @@ def _placeholders(columns: str) -> str:
 
 
 _INSERT_JOB = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({_placeholders(JOB_COLUMNS)})"
+# In the place of what is there: a number is given again, and rows that somebody has left behind
+# under it must keep no job from being stored.
 _INSERT_REQUEST = (
-    f"INSERT INTO requests (seq, {REQUEST_COLUMNS})"
+    f"INSERT OR REPLACE INTO requests (seq, {REQUEST_COLUMNS})"
     f" VALUES (last_insert_rowid(), {_placeholders(REQUEST_COLUMNS)})"
 )
 # Not the id: to write it again, though the same, would rewrite its index.
@@ -95,7 +103,7 @@ _UPDATE_JOB = (
 )
 _SEQ = "(SELECT seq FROM jobs WHERE id = ?)"
 _INSERT_RESPONSE = (
-    f"INSERT INTO responses (seq, {RESPONSE_COLUMNS})"
+    f"INSERT OR REPLACE INTO responses (seq, {RESPONSE_COLUMNS})"
     f" VALUES ({_SEQ}, {_placeholders(RESPONSE_COLUMNS)})"
 )
 _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
@@ -124,6 +132,7 @@ class SqliteStore(Store):
     Args:
         path: the file; its folder must exist.
         limit: how large it may grow, in bytes.
+        clock: seconds since the epoch.
         random: for the jitter between processes.
 
     Raises:
@@ -136,12 +145,14 @@ class SqliteStore(Store):
         path: os.PathLike[str] | str,
         *,
         limit: int = DEFAULT_LIMIT,
+        clock: Callable[[], float] = time.time,
         random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
     ) -> None:
         self._limit = whole("the limit of a store", limit, least=1)
         # As SQLite does with its own files: one store, whatever names lead to it, and the same one
         # while it is open, also if a deploy has a symbolic link lead elsewhere.
         self.path = Path(os.path.realpath(_checked("the store", path)))
+        self._clock = clock
         self._random = random
         self._hints = Hints()
         self._is_entered = False
@@ -160,6 +171,7 @@ class SqliteStore(Store):
             raise
         logger.info("jobs are kept in %s", self.path)
         self.worker = file.peers.name
+        self._mender = Mender(file.read, self._write, self._clock)
         self._neighbours = Neighbours(file.peers.folder, self.worker, self._hints, self._version_of)
         self._watching = asyncio.create_task(self._neighbours.watch(file.data_version))
         return self
@@ -214,7 +226,7 @@ class SqliteStore(Store):
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
-        job = job_from_row(await self._read_job(_SELECT_JOB, job_id, owner))
+        job = await self._read_job(_SELECT_JOB, job_id, owner, job_from_row)
         self._neighbours.read(job)  # here and not in `result`: whoever waits reads with `get`
         return job
 
@@ -225,25 +237,35 @@ class SqliteStore(Store):
         return request_from_row(row)
 
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
-        row = await self._read_job(_SELECT_RESULT, job_id, owner)
-        self._file.check_body()
-        job, response = job_from_row(row), row[len(Job._fields) :]
-        return job, response_from_row(response) if job.state.is_final else None
+        def made(row: tuple[Any, ...]) -> tuple[Job, Response | None]:
+            self._file.check_body()
+            return _result_from_row(row)
+
+        return await self._read_job(_SELECT_RESULT, job_id, owner, made)
 
     async def find(self, query: Query) -> list[Job]:
+        while True:
+            damaged: list[int] = []
+            found = self._find(query, damaged)
+            # They are in nobody's way any more: others are found in their place.
+            if not damaged or not await self._mend(damaged):
+                return found
+
+    def _find(self, query: Query, damaged: list[int]) -> list[Job]:
+        """What can be read of that; the numbers of the other rows are added to `damaged`."""
         states: list[State] | list[None] = [None]
         if query.states is not None or query.limits is not None:
             states = sorted(State if query.states is None else query.states)
         if len(states) == 1 and query.limits is None:
             # To skip within the index costs next to nothing, but it takes that all are in one.
-            rows = self._oldest(query, states[0], query.limit, query.skip)
-            return [job_from_row(row) for row in rows]
+            rows = self._oldest(query, states[0], query.limit, damaged, query.skip)
+            return _jobs_from_rows(rows, damaged)
         wanted = query.skip + query.limit
         while True:
-            rows = [row for state in states for row in self._oldest(query, state, wanted)]
+            rows = [row for state in states for row in self._oldest(query, state, wanted, damaged)]
             rows.sort(key=lambda row: row[-2:])
-            found = query.cut(map(job_from_row, rows))
-            if len(found) == query.limit or len(rows) < wanted:
+            found = query.cut(_jobs_from_rows(rows, damaged))
+            if damaged or len(found) == query.limit or len(rows) < wanted:
                 return found
             # A route's limit holds for each of its queues, and there was more than one.
             wanted *= 2
@@ -296,9 +318,18 @@ class SqliteStore(Store):
     async def programs(self) -> frozenset[str]:
         read = self._file.read
         found = read("SELECT DISTINCT program FROM jobs WHERE state = 'running'")
-        for (route,) in read(select_routes(State.QUEUED), {"others": "[]"}):
+        damaged: list[int] = []
+        for route in self._routes(Query(), State.QUEUED, damaged):
             found += read(select_programs(), {"route": route})
-        return frozenset(program for (program,) in found if program is not None)
+        programs = {program for (program,) in found}
+        for program in programs:
+            # Nobody would ever look for the jobs of these.
+            if isinstance(program, NotText):
+                for state in (State.QUEUED, State.RUNNING):
+                    damaged += self._mender.numbers(state, "program", program)
+        if damaged:
+            await self._mend(damaged)
+        return frozenset(name for name in programs if isinstance(name, str))
 
     async def liveness(self, worker: str) -> Liveness:
         return self._file.peers.liveness(worker)
@@ -309,14 +340,21 @@ class SqliteStore(Store):
         names = {name for (name,) in self._file.read(select_workers())}
         with suppress(OSError):  # then at least these
             names.update(peers.known())
-        orphans = [Orphan(job, blamed=False) for job in self._run_by(None)]
+        damaged: list[int] = []
+        orphans = [
+            Orphan(job, blamed=False) for job in _jobs_from_rows(self._run_by(None), damaged)
+        ]
         for name in names:
-            if peers.liveness(name) is Liveness.DEAD:
+            if isinstance(name, NotText):  # nobody is called that
+                damaged += self._mender.numbers(State.RUNNING, "worker", name)
+            elif peers.liveness(name) is Liveness.DEAD:
                 blamed = peers.died_at_work(name)
-                left = [Orphan(job, blamed) for job in self._run_by(name)]
+                left = self._run_by(name)
                 if not left:
                     peers.bury(name)
-                orphans += left
+                orphans += [Orphan(job, blamed) for job in _jobs_from_rows(left, damaged)]
+        if damaged:
+            await self._mend(damaged)
         return orphans
 
     def announce(self, presence: Presence) -> None:
@@ -357,12 +395,11 @@ class SqliteStore(Store):
             # The jitter keeps processes that start together from meeting again and again.
             await asyncio.sleep(self._random.uniform(0.005, 0.02))
 
-    def _run_by(self, worker: str | None) -> list[Job]:
-        rows = self._file.read(_RUN_BY, (worker, ORPHANS_CHUNK, 0))
-        return [job_from_row(row) for row in rows]
+    def _run_by(self, worker: str | None) -> list[tuple[Any, ...]]:
+        return self._file.read(_RUN_BY, (worker, ORPHANS_CHUNK, 0))
 
     def _oldest(
-        self, query: Query, state: State | None, limit: int, skip: int = 0
+        self, query: Query, state: State | None, limit: int, damaged: list[int], skip: int = 0
     ) -> list[tuple[Any, ...]]:
         """The rows of the oldest jobs in a state, or in any; limits are for each queue."""
         read = self._file.read
@@ -370,18 +407,40 @@ class SqliteStore(Store):
         if state is None or not (in_order or query.limits is not None):
             return read(*select(query, state, limit, skip))
         limits = query.limits or {}
-        routes = {route: limits.get(route, limit + skip) for route in self._routes(query, state)}
+        routes = {
+            route: limits.get(route, limit + skip) for route in self._routes(query, state, damaged)
+        }
         rows = read(*select_heads(query, state, routes, limit, skip))
         return sorted(rows, key=lambda row: row[-2:])  # they are already, but SQL promises nothing
 
-    def _routes(self, query: Query, state: State) -> frozenset[str]:
+    def _routes(self, query: Query, state: State, damaged: list[int]) -> frozenset[str]:
         if query.routes is not None:
             return query.routes - (query.not_routes or frozenset())
         others = json.dumps(sorted(query.not_routes or ()))
         found = self._file.read(select_routes(state), {"others": others})
-        return frozenset(route for (route,) in found)
+        for (route,) in found:
+            if isinstance(route, NotText):
+                damaged += self._mender.numbers(state, "route", route)
+        return frozenset(route for (route,) in found if not isinstance(route, NotText))
 
-    async def _read_job(self, select: str, job_id: str, owner: Owner) -> tuple[Any, ...]:
+    async def _mend(self, damaged: list[int]) -> bool:
+        """Whether any of these rows is another now, and does not stand where it stood."""
+        try:
+            return await self._mender.mend(damaged)
+        except StoreUnavailable:
+            return False  # what can be read is found all the same
+
+    async def _read_job(
+        self, select: str, job_id: str, owner: Owner, made: Callable[[tuple[Any, ...]], T]
+    ) -> T:
+        row = await self._read_row(select, job_id, owner)
+        try:
+            return made(row)
+        except JobUnreadable:
+            await self._mender.mend(self._mender.number(_key(job_id)))
+        return made(await self._read_row(select, job_id, owner))
+
+    async def _read_row(self, select: str, job_id: str, owner: Owner) -> tuple[Any, ...]:
         if (write := self._file.commits.unsettled(job_id)) is not None:
             await write.settled()  # what is read shall be durable
         row = None
@@ -439,3 +498,19 @@ def _checked(what: str, path: os.PathLike[str] | str) -> Path:
 def _key(job_id: str) -> bytes | None:
     """The id as it is stored, or None if it can be no job's."""
     return bytes.fromhex(job_id) if _ID.fullmatch(job_id) else None
+
+
+def _jobs_from_rows(rows: Iterable[tuple[Any, ...]], damaged: list[int]) -> list[Job]:
+    """The jobs that can be read; the numbers of the other rows are added to `damaged`."""
+    jobs = []
+    for row in rows:
+        try:
+            jobs.append(job_from_row(row))
+        except JobUnreadable:
+            damaged.append(row[-1])
+    return jobs
+
+
+def _result_from_row(row: tuple[Any, ...]) -> tuple[Job, Response | None]:
+    job, response = job_from_row(row), row[len(Job._fields) :]
+    return job, response_from_row(response) if job.state.is_final else None
