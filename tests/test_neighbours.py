@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncjobs.hints import Hints
 from asyncjobs.store import OVERRULED, QUEUED, SOMETHING
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import neighbours, outbox
+from asyncjobs.stores.sqlite import datagrams, neighbours, outbox
 from asyncjobs.stores.sqlite.bell import Bell
 from asyncjobs.stores.sqlite.datagrams import MAX_SIZE, Mailbox, remove_socket
 from asyncjobs.stores.sqlite.interest import EVERYBODY, Asked, Wanted, whom_to_ask, whom_to_tell
@@ -137,6 +138,14 @@ def test_what_is_wrong_within_a_message_is_left_out() -> None:
     job_id = a_job().id
     assert decode(f"tell  x {job_id} {job_id}0 QUEUED".encode()) == Tell((job_id,))
     assert decode(f"ask {ME} x {job_id} {job_id}:3 {job_id}:-1".encode()) == Ask(ME, {job_id: 3})
+
+
+def test_of_too_much_within_a_message_as_much_is_taken_as_is_sent() -> None:
+    """A datagram has no more in it for who gets it than one that `encode` makes."""
+    ids = [a_job().id for _ in range(PER_DATAGRAM + 15)]
+    asked = " ".join(["ask", ME, *(f"{job_id}:1" for job_id in ids)]).encode()
+    assert decode(asked) == Ask(ME, dict.fromkeys(ids[:PER_DATAGRAM], 1))
+    assert decode(" ".join(["tell", *ids]).encode()) == Tell(tuple(ids[:PER_DATAGRAM]))
 
 
 @given(st.binary())
@@ -277,6 +286,72 @@ async def test_a_forked_child_leaves_the_socket_alone(tmp_path: Path) -> None:
     assert got == {ME: [b"to the parent"], PEER: [b"from the parent"]}
     one.close()
     two.close()
+
+
+async def test_datagrams_are_read_a_few_in_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many datagrams there are, the event loop gets its turn after a few of them."""
+    monkeypatch.setattr(datagrams, "BATCH", 2)
+    got: list[bytes] = []
+    one, other = mailbox(tmp_path, ME, got.append), mailbox(tmp_path, PEER)
+    sent = fill(other, ME, b"x")
+    assert sent > 2 * datagrams.BATCH
+    while len(got) < sent:
+        before = len(got)
+        await asyncio.sleep(0)
+        assert len(got) - before <= datagrams.BATCH
+    one.close()
+    other.close()
+
+
+async def test_questions_are_answered_a_few_in_a_turn(tmp_path: Path) -> None:
+    """Who asks without end gets few answers in each turn of the event loop, by one look at the
+    store; so the others get theirs."""
+    looks: list[int] = []
+
+    def versions_of(job_ids: Collection[str]) -> dict[str, int]:
+        looks.append(len(job_ids))
+        return {}
+
+    one, other = neighbours.Neighbours(tmp_path, ME, Hints(), versions_of), mailbox(tmp_path, PEER)
+    questions = 0
+    for _ in range(200):
+        asked = [f"{a_job().id}:1" for _ in range(PER_DATAGRAM)]
+        questions += fill(other, ME, encode(f"ask {PEER}", asked)[0])
+        before = len(looks)
+        await asyncio.sleep(0)
+        assert len(looks) - before <= 1
+    assert questions > len(looks) > 0
+    assert max(looks) <= PER_DATAGRAM * datagrams.BATCH
+    one.close()
+    other.close()
+
+
+async def test_a_flood_of_questions_leaves_the_rest_its_turns(
+    pair: tuple[SqliteStore, SqliteStore], tmp_path: Path
+) -> None:
+    """While a process asks without end, jobs are stored and the others are told of theirs."""
+    owner, reader = pair
+    flood = mailbox(tmp_path / "jobs.db-procs", ME)
+    hints = reader.changes()
+    for _ in range(10):
+        job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
+        questions = [f"{a_job().id}:1" for _ in range(PER_DATAGRAM)]
+        assert fill(flood, owner.worker, encode(f"ask {PEER}", questions)[0])
+        await reader.get(job.id)
+        await owner.replace(job, job.finish(200, NOW), RESPONSE)
+        while await next_of(hints) != job.id:
+            pass
+    flood.close()
+
+
+async def test_questions_after_the_end_are_no_error(pair: tuple[SqliteStore, SqliteStore]) -> None:
+    """What was asked in the last moment is not answered, and does no harm."""
+    owner, _ = pair
+    owner._neighbours._received(encode(f"ask {PEER}", [f"{a_job().id}:1"])[0])
+    owner._neighbours.close()
+    await asyncio.sleep(0)
 
 
 # What it is for.
@@ -487,6 +562,14 @@ async def turn_of(*stores: SqliteStore) -> None:
     await one.get(probe.id)
     await two.replace(probe, probe.fail(NOW), RESPONSE)
     assert await next_of(hints) == probe.id
+
+
+def fill(box: Mailbox, name: str, data: bytes) -> int:
+    """Send it to the process called `name` until its queue is full; how often."""
+    sent = 0
+    while sent < 1000 and box.send(name, data):
+        sent += 1
+    return sent
 
 
 def mailbox(

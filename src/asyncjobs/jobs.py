@@ -61,9 +61,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 logger = logging.getLogger("asyncjobs")
 
-#: A waiting reader reads again that often in any case: hints may be lost. Seconds.
-REREAD_INTERVAL = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -435,16 +432,16 @@ class Jobs:
     ) -> Job:
         now = asyncio.get_running_loop().time
         deadline = now() + limit
-        with self._watch.subscribe(job_id) as changed:
+        with self._watch.follow(job_id) as followed:
             while True:
                 job = await self._store.get(job_id, owner)
                 left = deadline - now()
                 if job.state.is_final or left <= 0 or (self._stopping and until_stop):
                     return job
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, REREAD_INTERVAL)):
-                        await changed.wait()
-                changed.clear()
+                    async with asyncio.timeout(None if math.isinf(left) else left):
+                        if (final := await followed.final(job)) is not None:
+                            return final
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         """The job as it is now, and its response if it is final.

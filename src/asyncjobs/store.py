@@ -18,7 +18,7 @@ import enum
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -233,6 +233,16 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
+        """The versions of those of the jobs that are there, by one look at the store for all.
+
+        One may be ahead of what `get` gives, by a change that is not durable yet.
+
+        Raises:
+            StoreUnavailable
+        """
+
+    @abstractmethod
     async def request(self, job_id: str) -> Request:
         """The request that the job was made from.
 
@@ -373,6 +383,9 @@ class StoreWrapper(Store):
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self.inner.get(job_id, owner)
+
+    async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
+        return await self.inner.versions(job_ids)
 
     async def request(self, job_id: str) -> Request:
         return await self.inner.request(job_id)

@@ -23,7 +23,7 @@ import pytest
 
 from .errors import Conflict, JobNotFound
 from .job import Job, Progress, Request, Response, State
-from .store import ANYONE, Liveness, Orphan, Presence, Query, Store, this_process
+from .store import ANYONE, QUEUED, Liveness, Orphan, Presence, Query, Store, this_process
 
 #: When the jobs of these tests are made, in seconds since the epoch.
 NOW = 1_700_000_000.0
@@ -371,6 +371,18 @@ class StoreContract:
             assert max(map(len, shares)) < expected / 2
             assert await store.find(replace(asked, share=3, shares=4, limit=7)) == shares[3][:7]
         assert len(await store.find(Query(limit=1000))) == len(jobs)
+
+    async def test_versions(self, store: Store) -> None:
+        """The versions of many jobs are read at once; what is no job's id is left out."""
+        jobs = [await store.add(a_job(), REQUEST) for _ in range(3)]
+        started = jobs[1].start(store.worker, NOW)
+        await store.replace(jobs[1], started)
+        others = (uuid.uuid4().hex, "", "0", QUEUED, jobs[2].id.upper(), "\N{SNOWMAN}" * 32)
+        asked = [jobs[0].id, *others, jobs[1].id, jobs[0].id]
+        expected = {jobs[0].id: jobs[0].version, jobs[1].id: started.version}
+        assert await store.versions(asked) == expected
+        assert await store.versions(others) == {}
+        assert await store.versions([]) == {}
 
     async def test_purge(self, store: Store) -> None:
         """Final jobs that have expired are forgotten with their bodies; all others stay."""

@@ -26,7 +26,8 @@ signals = Signals(app.config["SIGNALS"])
 RELEASE = app.config["RELEASE"]
 
 if app.config["HINTS_ONLY"]:  # what looks now and then makes up for hints that are not understood
-    asyncjobs.jobs.REREAD_INTERVAL = 3600
+    asyncjobs.jobs.REREAD_INTERVAL = 3600  # of the older one
+    asyncjobs.watch.REREAD_INTERVAL = 3600
     asyncjobs.sweeper.SWEEP_INTERVAL = 3600
     asyncjobs.stores.sqlite.neighbours.NET_INTERVAL = 3600
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from heapq import merge
 from itertools import count
@@ -87,6 +87,10 @@ class MemoryStore(Store):
         if job is None or (owner is not ANYONE and job.owner != owner):
             raise JobNotFound(f"no job {job_id}")
         return job
+
+    async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
+        found = (self._jobs.get(job_id) for job_id in job_ids)
+        return {job.id: job.version for job in found if job is not None}
 
     async def request(self, job_id: str) -> Request:
         try:

@@ -19,8 +19,9 @@ from .forks import left_in_forked_child
 
 #: Bytes of the largest datagram. macOS takes no more than 2,048 (net.local.dgram.maxdgram).
 MAX_SIZE = 2000
-#: Datagrams that are read before the event loop gets its turn again.
-_BATCH = 64
+#: Datagrams that are read in one turn of the event loop, and no more, whatever anybody sends: the
+#: kernel keeps the others, up to the length of the queue.
+BATCH = 8
 #: Bytes of the longest address: 104 on macOS and BSD, 108 on Linux, with the zero at its end.
 _MAX_ADDRESS = 103
 _SUFFIX = ".sock"
@@ -119,7 +120,7 @@ class Mailbox:
         return f"{folder}/{name}{_SUFFIX}"
 
     def _receive(self) -> None:
-        for _ in range(_BATCH):
+        for _ in range(BATCH):
             try:
                 data = self._socket.recv(MAX_SIZE)
             except OSError:

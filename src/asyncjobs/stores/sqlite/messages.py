@@ -46,15 +46,18 @@ def encode(head: str, things: Iterable[str]) -> tuple[bytes, list[str]]:
 
 
 def decode(data: bytes) -> Ask | Tell | None:
-    """The message, or None if it is none: nobody but this program should send any, but may."""
+    """The message, or None if it is none: nobody but this program should send any, but may.
+
+    Of more things than `encode` puts into one, only so many are taken.
+    """
     try:
         words = data.decode("ascii").split(" ")
     except UnicodeDecodeError:
         return None
     match words:
         case ["ask", name, *things] if _NAME.fullmatch(name):
-            known = [_KNOWN.fullmatch(thing) for thing in things]
+            known = [_KNOWN.fullmatch(thing) for thing in things[:PER_DATAGRAM]]
             return Ask(name, {each[1]: int(each[2]) for each in known if each is not None})
         case ["tell", *hints]:
-            return Tell(tuple(hint for hint in hints if _HINT.fullmatch(hint)))
+            return Tell(tuple(hint for hint in hints[:PER_DATAGRAM] if _HINT.fullmatch(hint)))
     return None

@@ -7,7 +7,7 @@ out are hints (see `store`): nothing here has to arrive.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ class Neighbours:
     Args:
         folder: where their sockets are.
         hints: gets what this process and the others tell.
-        version_of: the version that a job is at in the store, None if there is no such job.
+        versions_of: the versions that jobs are at in the store, of those that are there.
     """
 
     def __init__(
@@ -46,14 +46,15 @@ class Neighbours:
         folder: Path,
         name: str,
         hints: Hints,
-        version_of: Callable[[str], int | None],
+        versions_of: Callable[[Collection[str]], Mapping[str, int]],
     ) -> None:
         self._name = name
         self._hints = hints
-        self._version_of = version_of
+        self._versions_of = versions_of
         self._loop = asyncio.get_running_loop()
         self._asked = Asked()
         self._wanted = Wanted()
+        self._questions: list[Ask] = []
         self._outboxes: dict[str, Outbox] = {}
         self._others: list[str] = []
         self._others_hold = self._loop.time()
@@ -101,6 +102,7 @@ class Neighbours:
 
     def close(self) -> None:
         """Say what is still to be said, and hear no more."""
+        self._questions.clear()
         self._bell.close()
         for outbox in self._outboxes.values():
             outbox.close()
@@ -114,16 +116,29 @@ class Neighbours:
 
     def _received(self, data: bytes) -> None:
         match decode(data):
-            case Ask(name, known):
-                for job_id, version in known.items():
-                    if self._version_of(job_id) == version:
-                        self._wanted.add(name, job_id)
-                    else:
-                        self._say(name, "tell", job_id)
+            case Ask() as question:
+                if not self._questions:
+                    self._loop.call_soon(self._answer)
+                self._questions.append(question)
             case Tell(hints):
                 self._asked.answered(hints)
                 # Who runs a job that was changed elsewhere is who the others have asked about it.
                 self.changed(list(hints))
+
+    def _answer(self) -> None:
+        """Answer all that was asked in this turn of the loop, by one look at the store."""
+        questions, self._questions = self._questions, []
+        if not questions:
+            return  # it was closed meanwhile
+        versions: Mapping[str, int] = {}
+        with suppress(StoreUnavailable):  # whoever asks may see for itself
+            versions = self._versions_of({job_id for each in questions for job_id in each.known})
+        for question in questions:
+            for job_id, version in question.known.items():
+                if versions.get(job_id) == version:
+                    self._wanted.add(question.name, job_id)
+                else:
+                    self._say(question.name, "tell", job_id)
 
     def _tell_of_queued(self) -> None:
         self._say(EVERYBODY, "tell", QUEUED)

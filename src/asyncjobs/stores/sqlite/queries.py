@@ -112,6 +112,19 @@ def select_workers() -> str:
     return _each("worker", "FROM jobs WHERE state = 'running'")
 
 
+def select_versions(keys: bytes) -> tuple[str, dict[str, Any]]:
+    """The ids and versions of the jobs whose ids, of 16 bytes each, are these one after the other.
+
+    It is one statement for any number of them, and a step through the index for each.
+    """
+    sql = (
+        "WITH RECURSIVE asked (at, id) AS (SELECT 1, substr(:ids, 1, 16) UNION ALL"
+        " SELECT at + 16, substr(:ids, at + 16, 16) FROM asked WHERE at + 16 < length(:ids))"
+        " SELECT id, version FROM asked CROSS JOIN jobs USING (id)"
+    )
+    return sql, {"ids": keys}
+
+
 def _each(column: str, of: str) -> str:
     """Each value of a column once, where the index has it next.
 

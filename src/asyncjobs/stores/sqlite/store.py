@@ -10,7 +10,7 @@ import random
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,7 @@ from .queries import (
     select_heads,
     select_programs,
     select_routes,
+    select_versions,
     select_workers,
 )
 from .rows import (
@@ -108,7 +109,6 @@ _INSERT_RESPONSE = (
 )
 _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
 _SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
-_SELECT_VERSION = "SELECT version FROM jobs WHERE id = ?"
 _SELECT_REQUEST = f"SELECT {REQUEST_COLUMNS} FROM requests WHERE seq = {_SEQ}"
 _SELECT_RESULT = (
     f"SELECT {', '.join(f'jobs.{column}' for column in JOB_COLUMNS.split(', '))},"
@@ -172,7 +172,9 @@ class SqliteStore(Store):
         logger.info("jobs are kept in %s", self.path)
         self.worker = file.peers.name
         self._mender = Mender(file.read, self._write, self._clock)
-        self._neighbours = Neighbours(file.peers.folder, self.worker, self._hints, self._version_of)
+        self._neighbours = Neighbours(
+            file.peers.folder, self.worker, self._hints, self._versions_of
+        )
         self._watching = asyncio.create_task(self._neighbours.watch(file.data_version))
         return self
 
@@ -229,6 +231,9 @@ class SqliteStore(Store):
         job = await self._read_job(_SELECT_JOB, job_id, owner, job_from_row)
         self._neighbours.read(job)  # here and not in `result`: whoever waits reads with `get`
         return job
+
+    async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
+        return self._versions_of(job_ids)
 
     async def request(self, job_id: str) -> Request:
         row = self._file.read_one(_SELECT_REQUEST, (_key(job_id),))
@@ -464,12 +469,9 @@ class SqliteStore(Store):
     def _settled(self, job_ids: list[str]) -> None:
         self._neighbours.changed(job_ids)
 
-    def _version_of(self, job_id: str) -> int | None:
-        try:
-            row = self._file.read_one(_SELECT_VERSION, (_key(job_id),))
-        except StoreUnavailable:
-            return None  # whoever asks may see for itself
-        return None if row is None else row[0]
+    def _versions_of(self, job_ids: Collection[str]) -> dict[str, int]:
+        keys = b"".join(filter(None, map(_key, job_ids)))
+        return {key.hex(): version for key, version in self._file.read(*select_versions(keys))}
 
 
 def _checked(what: str, path: os.PathLike[str] | str) -> Path:
