@@ -85,7 +85,7 @@ async def measure_waiters(
     store: str, kind: str, waiters: int, seconds: int, *, different: bool
 ) -> None:
     """What they cost while nothing happens, and how soon one more is woken among them."""
-    async with Jobs(store=f"sqlite:///{store}") as jobs, sibling_of(store) as (process, lines):
+    async with sibling_of(store) as (process, lines), Jobs(store=f"sqlite:///{store}") as jobs:
         ids = [await anext(lines) for _ in range(waiters)]
         await anext(lines)
         waiting = [
@@ -99,7 +99,7 @@ async def measure_waiters(
         latencies = []
         assert process.stdin is not None
         process.stdin.write(b"go on\n")
-        async for job_id in lines:
+        while job_id := await anext(lines):
             job = await jobs.wait(job_id)
             latencies.append(time.time() - (job.finished or 0))
         click.echo(f"    from the end of one more job to its waiter: {percentiles(latencies)}")
@@ -186,8 +186,8 @@ async def run_jobs(store: str, waiters: int, ends: int) -> None:
             # Not in step with anything that looks now and then.
             print((await jobs.submit("nap", 0.05 + number % 50 / 1000)).id, flush=True)
             await asyncio.sleep(0.12)
-        sys.stdout.close()
-        os._exit(0)
+        print(flush=True)
+        await asyncio.Event().wait()
 
 
 def ask_without_end(folder: str) -> None:

@@ -15,7 +15,7 @@ REREAD_INTERVAL = 1.0
 #: So many jobs are looked at in one turn of the event loop, which takes less than a millisecond.
 LOOK_CHUNK = 500
 #: Seconds between two such turns: however many jobs are looked at, it is a small part of the time.
-LOOK_REST = 0.01
+LOOK_REST = 0.005
 
 
 class Watch:
