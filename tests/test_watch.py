@@ -31,6 +31,7 @@ class Counting(StoreWrapper):
         looks: the ids of each look at versions.
         hints: what is given as hints; the store's own are lost.
         broken: the reads that fail.
+        answers: set unless what was read is kept back.
     """
 
     def __init__(self, inner: Store) -> None:
@@ -44,10 +45,11 @@ class Counting(StoreWrapper):
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         self.gets[job_id] += 1
-        await self.answers.wait()
         if "get" in self.broken:
             raise StoreUnavailable("the job store cannot be read")
-        return await super().get(job_id, owner)
+        job = await super().get(job_id, owner)
+        await self.answers.wait()
+        return job
 
     async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
         self.looks.append(list(job_ids))
@@ -188,6 +190,7 @@ async def test_who_waits_for_a_job_that_is_forgotten_is_told(store: Counting, jo
                 await ended(task)
 
 
+@pytest.mark.usefixtures("never_looking")
 async def test_a_change_while_a_job_is_read_is_seen(store: Counting, jobs: Jobs) -> None:
     """A job that changes while it is read is read once more, and a waiter that goes meanwhile
     leaves the others theirs."""
