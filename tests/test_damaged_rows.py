@@ -615,7 +615,7 @@ async def _with_any_damage(
 
 def limit_size(store: SqliteStore, size: int) -> None:
     """As SQLite's own limit, 10**9 bytes, but smaller."""
-    store._file._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, size)
+    store._file.database.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, size)
 
 
 async def test_a_request_that_sqlite_refuses(store: SqliteStore) -> None:

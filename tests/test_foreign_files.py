@@ -29,7 +29,7 @@ from asyncjobs.errors import StoreError, StoreExposed, StorePathError
 from asyncjobs.job import Job, Request
 from asyncjobs.store import STRANGER, Liveness, Orphan, Presence
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import file as opening
+from asyncjobs.stores.sqlite import database as opening
 from asyncjobs.stores.sqlite.custody import make_folder
 from asyncjobs.stores.sqlite.reserve import SIZE, SLICE, Reserve
 from asyncjobs.testing import NOW, REQUEST, a_job
@@ -381,15 +381,15 @@ async def test_what_is_exchanged_during_a_start_is_refused(
     path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is done to the files after they were looked at is found before anything is run."""
-    open_wal = opening._open_wal
+    open_log = opening._open_log
 
     def plant(*args: Any) -> int:
-        fd = open_wal(*args)
+        fd = open_log(*args)
         file_of(path, suffix).chmod(0o666)
         return fd
 
     # The folder of the processes is made after that, and the look at all files is the last thing.
-    monkeypatch.setattr(opening, "_open_wal", plant)
+    monkeypatch.setattr(opening, "_open_log", plant)
     if suffix == "-ballast":
         Path(f"{path}-ballast").touch(0o600)
     with pytest.raises(StoreExposed, match="everybody can write"):

@@ -408,7 +408,7 @@ async def test_a_look_for_orphans_reads_no_running_jobs(pair: Pair) -> None:
     one, two = pair
     await asyncio.gather(*(two.add(running(two), REQUEST) for _ in range(300)))
     fetched = 0
-    read = one._file.read
+    read = one._file.database.read
 
     def counted(*args: Any) -> list[tuple[Any, ...]]:
         nonlocal fetched
@@ -417,7 +417,7 @@ async def test_a_look_for_orphans_reads_no_running_jobs(pair: Pair) -> None:
         return rows
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(one._file, "read", counted)
+        patch.setattr(one._file.database, "read", counted)
         assert await one.orphans() == []
     assert fetched == 1
 

@@ -23,7 +23,7 @@ from asyncjobs.program import ProgramStore
 from asyncjobs.runner import Runner
 from asyncjobs.store import Store
 from asyncjobs.stores import MemoryStore, SqliteStore
-from asyncjobs.stores.sqlite import file as sqlite_file
+from asyncjobs.stores.sqlite import database
 from asyncjobs.stores.sqlite.rows import (
     JOB_COLUMNS,
     REQUEST_COLUMNS,
@@ -84,8 +84,8 @@ class Fetched:
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> Fetched:
-    counter = Fetched(sqlite_file.connect)
-    monkeypatch.setattr(sqlite_file, "connect", counter.connect)
+    counter = Fetched(database.connect)
+    monkeypatch.setattr(database, "connect", counter.connect)
     return counter
 
 
@@ -286,8 +286,8 @@ async def test_what_is_looked_for_all_the_time_takes_the_same_in_a_long_queue(
 ) -> None:
     """What a program asks its store again and again costs no more if much is queued: of its own, of
     other programs, of nobody, and of suspects, which are in front here."""
-    steps = Steps(sqlite_file.connect)
-    monkeypatch.setattr(sqlite_file, "connect", steps.connect)
+    steps = Steps(database.connect)
+    monkeypatch.setattr(database, "connect", steps.connect)
     taken = []
     for length in (30, 600):
         jobs = [

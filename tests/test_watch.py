@@ -122,7 +122,7 @@ async def test_a_look_at_versions_is_one_statement(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "jobs.db") as store:
         jobs = [await store.add(a_job(), REQUEST) for _ in range(MANY)]
         statements: list[str] = []
-        store._file._connection.set_trace_callback(statements.append)
+        store._file.database.connection.set_trace_callback(statements.append)
         assert await store.versions([job.id for job in jobs]) == {
             job.id: job.version for job in jobs
         }
@@ -215,7 +215,7 @@ async def test_who_comes_after_a_retry_waits_for_its_end(store: Counting, jobs: 
     followed = watch.Followed()
     followed.found(failed)
     assert await followed.final(job) == failed
-    again = failed.retry()
+    again = failed.retry(NOW)
     waiting = asyncio.create_task(followed.final(again))
     await asyncio.sleep(0)
     followed.found(again)

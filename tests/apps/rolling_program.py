@@ -18,7 +18,11 @@ from typing import Any
 from apps.signals import DEADLINE, Signals
 from asyncjobs import Jobs, Query
 from asyncjobs.errors import JobNotFound
-from asyncjobs.stores.sqlite import file
+
+try:
+    from asyncjobs.stores.sqlite import database as opening
+except ImportError:  # the release of before
+    from asyncjobs.stores.sqlite import file as opening  # type: ignore[no-redef]
 
 COUNT = 100
 STORE, FOLDER, NAME, *TRACE = sys.argv[1:]
@@ -78,9 +82,9 @@ def traced(path: Path) -> sqlite3.Connection:
 
 
 statements: set[str] = set()
-connect = file.connect
+connect = vars(opening)["connect"]
 if TRACE:
-    file.connect = traced
+    vars(opening)["connect"] = traced
 asyncio.run(main())
 for path in TRACE:
     Path(path).write_text(json.dumps(sorted(statements)))

@@ -28,7 +28,7 @@ from typing import Any, Self
 
 from ..job import Job, Request, Response, State
 from ..store import ANYONE, Orphan, Query, Store, StoreWrapper
-from ..stores.sqlite import SqliteStore, checkpoints, file, flusher
+from ..stores.sqlite import SqliteStore, checkpoints, database, file, flusher
 from ..stores.sqlite.schema import connect
 
 # --- power ---
@@ -38,7 +38,7 @@ class SynchronousOff(SqliteStore):
     """Nothing is ever flushed, neither by SQLite nor by the store."""
 
     async def __aenter__(self) -> Self:
-        vars(file)["connect"] = _connect_unsynchronised
+        vars(file)["connect"] = vars(database)["connect"] = _connect_unsynchronised
         vars(flusher)["sync_data"] = vars(checkpoints)["sync_data"] = lambda fd: None
         return await super().__aenter__()
 

@@ -232,7 +232,7 @@ def _check_writers(path: Path, found: _Found) -> None:
 
 def _check_entries(path: Path) -> None:
     folder = Path(f"{path}{FOLDER}")
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # its process has ended just now
                 status = entry.stat(follow_symlinks=False)

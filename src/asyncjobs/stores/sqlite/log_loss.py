@@ -18,6 +18,11 @@ from .log_frames import damaged_frame
 logger = logging.getLogger("asyncjobs.store")
 
 
+def has_log(path: Path) -> bool:
+    """Whether there is a log beside the database at `path`, with anything in it."""
+    return _size_of(f"{path}-wal") > 0
+
+
 def refuse_log_without_database(path: Path) -> None:
     """Leave a log alone whose database is not there: SQLite would make a new one and delete it.
 

@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import cache
 from pathlib import Path
 
@@ -291,27 +291,14 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
     connection.executescript(f"BEGIN IMMEDIATE;{statements};COMMIT;")
 
 
-def connect_guard(path: Path) -> sqlite3.Connection:
-    """A connection that keeps all others from being the last, which on its way out would checkpoint
-    the log and delete it. This one can only read, and does neither.
-
-    To be had while all is well: one that is opened later may find nothing that it can read, or may
-    itself delete the log of a database that is empty.
-    """
+def connect_guard(path: Path, opened: ExitStack) -> None:
+    """Have a connection that keeps all others from being the last, which on its way out would
+    checkpoint the log and delete it. This one can only read, and does neither."""
     guard = sqlite3.connect(
         f"{path.as_uri()}?mode=ro", uri=True, timeout=0, check_same_thread=False
     )
-    try:
-        look(guard)
-    except BaseException:
-        guard.close()
-        raise
-    return guard
-
-
-def look(guard: sqlite3.Connection) -> None:
-    """Have the guard open what it guards: it opens nothing before it reads."""
-    guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    opened.callback(guard.close)
+    guard.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # nothing is opened before that
 
 
 def _file_system_of(folder: Path) -> str | None:

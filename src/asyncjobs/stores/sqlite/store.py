@@ -40,6 +40,7 @@ from ...store import (
     Query,
     Store,
 )
+from .database import Database
 from .file import OpenFile
 from .locks import LOCK_TIMEOUT
 from .mender import Mender
@@ -171,11 +172,11 @@ class SqliteStore(Store):
             raise
         logger.info("jobs are kept in %s", self.path)
         self.worker = file.peers.name
-        self._mender = Mender(file.read, self._write, self._clock)
+        self._mender = Mender(file.database.read, self._write, self._clock)
         self._neighbours = Neighbours(
             file.peers.folder, self.worker, self._hints, self._versions_of
         )
-        self._watching = asyncio.create_task(self._neighbours.watch(file.data_version))
+        self._watching = asyncio.create_task(self._neighbours.watch(file.database.data_version))
         return self
 
     async def __aexit__(
@@ -236,14 +237,14 @@ class SqliteStore(Store):
         return self._versions_of(job_ids)
 
     async def request(self, job_id: str) -> Request:
-        row = self._file.read_one(_SELECT_REQUEST, (_key(job_id),))
+        row = self._database.read_one(_SELECT_REQUEST, (_key(job_id),))
         if row is None:
             raise JobNotFound(f"no request of a job {job_id}")
         return request_from_row(row)
 
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         def made(row: tuple[Any, ...]) -> tuple[Job, Response | None]:
-            self._file.check_body()
+            self._database.check_body()
             return _result_from_row(row)
 
         return await self._read_job(_SELECT_RESULT, job_id, owner, made)
@@ -299,7 +300,7 @@ class SqliteStore(Store):
 
     async def purge(self, before: float) -> int:
         purged = 0
-        while self._file.read(_SELECT_EXPIRED, (before, 1)):
+        while self._database.read(_SELECT_EXPIRED, (before, 1)):
             forgotten: list[int] = []
 
             def operation(
@@ -321,7 +322,7 @@ class SqliteStore(Store):
         return self._hints.listen()
 
     async def programs(self) -> frozenset[str]:
-        read = self._file.read
+        read = self._database.read
         found = read("SELECT DISTINCT program FROM jobs WHERE state = 'running'")
         damaged: list[int] = []
         for route in self._routes(Query(), State.QUEUED, damaged):
@@ -342,7 +343,7 @@ class SqliteStore(Store):
     async def orphans(self) -> list[Orphan]:
         peers = self._file.peers
         # Before anybody is looked for: who is named here has joined before that.
-        names = {name for (name,) in self._file.read(select_workers())}
+        names = {name for (name,) in self._database.read(select_workers())}
         with suppress(OSError):  # then at least these
             names.update(peers.known())
         damaged: list[int] = []
@@ -373,7 +374,7 @@ class SqliteStore(Store):
 
     async def health(self) -> str | None:
         self._file.commits.check()
-        loss = self._file.loss
+        loss = self._database.loss
         return None if loss is None else loss.reason
 
     @property
@@ -381,6 +382,10 @@ class SqliteStore(Store):
         if self._open is None:
             raise RuntimeError("the store is not open: use it within 'async with'")
         return self._open
+
+    @property
+    def _database(self) -> Database:
+        return self._file.database
 
     async def _unlocked(self) -> OpenFile:
         """The open file, once nobody else keeps it locked; not after that took too long."""
@@ -401,13 +406,13 @@ class SqliteStore(Store):
             await asyncio.sleep(self._random.uniform(0.005, 0.02))
 
     def _run_by(self, worker: str | None) -> list[tuple[Any, ...]]:
-        return self._file.read(_RUN_BY, (worker, ORPHANS_CHUNK, 0))
+        return self._database.read(_RUN_BY, (worker, ORPHANS_CHUNK, 0))
 
     def _oldest(
         self, query: Query, state: State | None, limit: int, damaged: list[int], skip: int = 0
     ) -> list[tuple[Any, ...]]:
         """The rows of the oldest jobs in a state, or in any; limits are for each queue."""
-        read = self._file.read
+        read = self._database.read
         in_order = state is State.QUEUED and query.program is not None  # in the index
         if state is None or not (in_order or query.limits is not None):
             return read(*select(query, state, limit, skip))
@@ -422,7 +427,7 @@ class SqliteStore(Store):
         if query.routes is not None:
             return query.routes - (query.not_routes or frozenset())
         others = json.dumps(sorted(query.not_routes or ()))
-        found = self._file.read(select_routes(state), {"others": others})
+        found = self._database.read(select_routes(state), {"others": others})
         for (route,) in found:
             if isinstance(route, NotText):
                 damaged += self._mender.numbers(state, "route", route)
@@ -451,9 +456,9 @@ class SqliteStore(Store):
         row = None
         if (key := _key(job_id)) is not None:
             if owner is ANYONE:
-                row = self._file.read_one(select, (key,))
+                row = self._database.read_one(select, (key,))
             elif owner is None or is_storable(owner):
-                row = self._file.read_one(f"{select} AND owner IS ?", (key, owner))
+                row = self._database.read_one(f"{select} AND owner IS ?", (key, owner))
         if row is None:
             raise JobNotFound(f"no job {job_id}")
         return row
@@ -471,7 +476,7 @@ class SqliteStore(Store):
 
     def _versions_of(self, job_ids: Collection[str]) -> dict[str, int]:
         keys = b"".join(filter(None, map(_key, job_ids)))
-        return {key.hex(): version for key, version in self._file.read(*select_versions(keys))}
+        return {key.hex(): version for key, version in self._database.read(*select_versions(keys))}
 
 
 def _checked(what: str, path: os.PathLike[str] | str) -> Path:

@@ -1,0 +1,203 @@
+"""The database of a store and its log: found whole, or refused, and opened for one process.
+
+All of it happens under the lock of all writers, and nothing is written before it is known that
+nothing that belongs to the store is lost by that.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ...errors import StoreCorrupt, StoreUnavailable
+from .condition import Condition, is_damage
+from .custody import open_own
+from .generation import Generation, Mark
+from .lengths import Lengths
+from .locks import sync_folder
+from .log_loss import find_loss, has_log
+from .reserve import Reserve
+from .rows import text_or_bytes
+from .schema import connect, connect_guard, create_or_check
+
+
+class Database:
+    """The database at `path`, for whoever holds the lock of all writers while it is opened.
+
+    Args:
+        limit: how large it may grow, in bytes.
+        alone: whether nobody else has it open.
+
+    Attributes:
+        connection: for reads and writes, which take turns on the loop: a second one would drop all
+            the pages that it has read at each commit of the first.
+        log: a descriptor of the log.
+        loss: what was found lost; None if that is nothing, or not known.
+
+    Raises:
+        sqlite3.Error, OSError, StoreError: from the constructor, with all closed again.
+    """
+
+    def __init__(self, path: Path, *, limit: int, alone: bool) -> None:
+        self._path = path
+        self.condition = Condition(path)
+        with ExitStack() as opened:
+            # The last to be closed: where a start is refused, nobody moves the log on the way out.
+            self._guards = opened.enter_context(ExitStack())
+            if has_log(path):
+                connect_guard(path, self._guards)
+            self.connection = connect(path)
+            opened.callback(self.connection.close)
+            self._mark = Mark(Path(f"{path}-lock"))
+            opened.callback(self._mark.close)
+            generation = self.generation(self.connection)
+            self.loss = find_loss(path, generation, alone=alone)
+            create_or_check(self.connection, path)
+            self.reserve = Reserve(path, self.connection, limit=limit)
+            self.reserve.make()
+            self.log = _open_log(self.connection, path, opened)
+            self.lengths = Lengths(path, self.log, self.condition)
+            self._check_lengths()
+            self._begin_log(generation)
+            # While all is well: later there may be nothing to read, and who opens a database that
+            # is empty by then deletes its log.
+            connect_guard(path, self._guards)
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Close it; the files stay as they are, unless `let_go` was called."""
+        self._opened.close()
+
+    def let_go(self) -> None:
+        """Have the last connection that is closed checkpoint the log, and delete it."""
+        self._guards.close()
+
+    def generation(self, connection: sqlite3.Connection) -> Generation:
+        """The generation of the log, to be begun by this connection."""
+        return Generation(connection, self._mark)
+
+    def open_for_flushing(self) -> int:
+        """A descriptor of the log for one who flushes, to be closed by the caller: of a failure
+        each is told once, so that one for two would let the second take for written what was not
+        (fsync(2), NOTES).
+
+        Raises:
+            OSError
+        """
+        return _descriptor_of_log(self._path)
+
+    def read(
+        self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """All rows. To the end always: an unfinished cursor pins the snapshot of later reads.
+
+        Text that is not UTF-8 is given as `NotText`.
+
+        Raises:
+            StoreUnavailable
+        """
+        try:
+            try:
+                return self.connection.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                # The module's own errors have no code. One such value keeps all rows from being
+                # read; a function for each value would cost more than the whole read.
+                if hasattr(error, "sqlite_errorcode"):
+                    raise
+                return self._read_any(sql, values)
+        except sqlite3.Error as error:
+            self.is_well()  # that a file was cut short explains more than what SQLite says
+            raise self.condition.read_failed(error) from error
+
+    def read_one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The row, if there is one.
+
+        Raises:
+            StoreUnavailable
+        """
+        rows = self.read(sql, values)
+        return rows[0] if rows else None
+
+    def data_version(self) -> int:
+        """A number that changes when another process commits, and not when this one does.
+
+        Raises:
+            StoreUnavailable
+        """
+        ((version,),) = self.read("PRAGMA data_version")
+        return int(version)
+
+    def check_body(self) -> None:
+        """Make sure that a body that was just read is what was written: where the end of the
+        database is cut off, SQLite may have filled it up with zeros.
+
+        Raises:
+            StoreUnavailable
+        """
+        self.is_well()
+        if self.condition.has_holes:
+            raise StoreUnavailable(str(self.condition.reason))
+
+    def is_well(self) -> bool:
+        """Whether the files can be written, as far as can be told."""
+        try:
+            return self.lengths.are_right() and not self.condition.is_final
+        except OSError:
+            return False
+
+    def _check_lengths(self) -> None:
+        """Join no store whose files were cut short under the processes that have it open.
+
+        Raises:
+            StoreCorrupt
+        """
+        if not self.lengths.are_right():
+            raise StoreCorrupt(
+                f"{self.condition.reason}; nothing that is left was touched: stop every server "
+                f"that has the store {self._path} open, and put back what belongs there or restore "
+                "the store"
+            )
+
+    def _begin_log(self, generation: Generation) -> None:
+        """Begin it, with what was found of the last one out of the way. From its first commit on
+        it is known how long the files must be."""
+        try:
+            if self.loss is not None:
+                self.loss.begin_anew(self.connection)
+            generation.begin(self.log)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            self.condition.damaged(error)  # what is whole can be read all the same
+        if self.loss is not None:
+            self.loss.tell(self._path)
+
+    def _read_any(
+        self, sql: str, values: Sequence[Any] | Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        self.connection.text_factory = text_or_bytes
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        finally:
+            self.connection.text_factory = str
+
+
+def _open_log(connection: sqlite3.Connection, path: Path, opened: ExitStack) -> int:
+    """A descriptor of the log, which is made if it is missing.
+
+    The log alone may be opened past SQLite: to close the database's file would drop its locks.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("COMMIT")
+    fd = _descriptor_of_log(path)
+    opened.callback(os.close, fd)
+    sync_folder(path.parent)
+    return fd
+
+
+def _descriptor_of_log(path: Path) -> int:
+    return open_own(f"{path}-wal", os.O_RDWR)  # Windows flushes nothing that is open for reading
