@@ -135,10 +135,20 @@ class GroupCommit:
         self._idle.clear()
         if not self._busy:
             self._busy = True
-            self._loop.call_soon(self._commit)
+            self._loop.call_soon(self._begin)
         await write.settled()
         if write.error is not None:
             raise write.error
+
+    def _begin(self) -> None:
+        """Look at the files before they are written, and commit.
+
+        Who commits one batch after the other has just looked, to acknowledge the last one.
+        """
+        if self._condition.is_final or not self._is_whole():
+            self._fail_all()
+        else:
+            self._commit()
 
     def _commit(self) -> None:
         """Commit all that waits, and have it flushed.
@@ -146,7 +156,7 @@ class GroupCommit:
         What is written meanwhile waits for the next turn: to be committed during the flush would
         gain it nothing, as it would have to be flushed by the next one all the same.
         """
-        if self._condition.is_final or not self._is_whole():
+        if self._condition.is_final:
             self._fail_all()
             return
         done = False
@@ -171,7 +181,7 @@ class GroupCommit:
             self._fail_all()
         else:
             # The jitter keeps two processes from meeting at the lock again and again.
-            self._loop.call_later(self._random.uniform(0.0002, 0.0008), self._commit)
+            self._loop.call_later(self._random.uniform(0.0002, 0.0008), self._begin)
 
     def _transact(self, batch: list[Write]) -> bool:
         """Do what can be done of the batch; False if the database is locked just now."""

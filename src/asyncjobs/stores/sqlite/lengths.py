@@ -94,9 +94,9 @@ class Lengths:
     def _left_of_log(self, index: _Index) -> str | None:
         if not index.frames:
             return None
-        size, least = os.fstat(self._wal).st_size, index.offset(index.frames + 1)
-        if size < least:
-            return f"{size} of at least {least} bytes"
+        least = index.offset(index.frames + 1)
+        if not os.pread(self._wal, 1, least - 1):
+            return f"{os.fstat(self._wal).st_size} of at least {least} bytes"
         if not _begins_log(os.pread(self._wal, _LOG_HEADER, 0), index.salts):
             return "not from its beginning"
         return None

@@ -243,11 +243,10 @@ class SqliteStore(Store):
         return request_from_row(row)
 
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
-        def made(row: tuple[Any, ...]) -> tuple[Job, Response | None]:
+        job, response = await self._read_job(_SELECT_RESULT, job_id, owner, _result_from_row)
+        if response is not None:
             self._database.check_body()
-            return _result_from_row(row)
-
-        return await self._read_job(_SELECT_RESULT, job_id, owner, made)
+        return job, response
 
     async def find(self, query: Query) -> list[Job]:
         while True:
