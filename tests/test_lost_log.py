@@ -596,7 +596,7 @@ def test_the_rest_of_a_rolled_back_transaction_is_no_damage(database: sqlite3.Co
     insert(database, 1)
     log = log_of(database)
     assert len(log) == spilled
-    assert damaged_frame(BytesIO(log)) is None
+    assert damaged_frame(BytesIO(log), 0) is None
 
 
 def test_the_rest_of_a_commit_that_nobody_saw_is_no_damage(
@@ -616,7 +616,7 @@ def test_the_rest_of_a_commit_that_nobody_saw_is_no_damage(
         log = log_of(another)
     assert len(log) < len(unseen)
     assert log[:32] == unseen[:32]
-    assert damaged_frame(BytesIO(log + unseen[len(log) :])) is None
+    assert damaged_frame(BytesIO(log + unseen[len(log) :]), 0) is None
 
 
 def test_the_rest_of_an_earlier_log_is_no_damage(database: sqlite3.Connection) -> None:
@@ -629,7 +629,7 @@ def test_the_rest_of_an_earlier_log_is_no_damage(database: sqlite3.Connection) -
     insert(database, 1)
     log = log_of(database)
     assert len(log) == before
-    assert damaged_frame(BytesIO(log)) is None
+    assert damaged_frame(BytesIO(log), 0) is None
 
 
 def test_every_damage_before_the_last_two_commits_is_found(database: sqlite3.Connection) -> None:
@@ -638,25 +638,25 @@ def test_every_damage_before_the_last_two_commits_is_found(database: sqlite3.Con
     insert(database, 1)
     insert(database, 1)
     log = log_of(database)
-    assert damaged_frame(BytesIO(log)) is None
+    assert damaged_frame(BytesIO(log), 0) is None
     for number in range(1, until_here + 1):
         for place in (0, 7, 8, 15, 16, 23, 24, FRAME - 1):
             flipped = bytearray(log)
             flipped[32 + (number - 1) * FRAME + place] ^= 0x80
-            found = damaged_frame(BytesIO(flipped))
+            found = damaged_frame(BytesIO(flipped), 0)
             assert found == number, (number, place)
 
 
 @pytest.mark.parametrize("log", [b"", b"x", bytes(31), bytes(100_000), b"\xff" * 100_000])
 def test_what_is_no_log_has_no_damaged_frame(log: bytes) -> None:
     """Anything may lie there."""
-    assert damaged_frame(BytesIO(log)) is None
+    assert damaged_frame(BytesIO(log), 0) is None
 
 
 def test_so_much_of_a_log_is_read(database: sqlite3.Connection) -> None:
     """A start does not read logs of any size."""
     log = BytesIO(log_of(database) + bytes(2 * MOST))
-    assert damaged_frame(log) is None
+    assert damaged_frame(log, 0) is None
     assert log.tell() <= MOST + FRAME
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .cycles import hypercorn
-from .damage import damage
+from .damage import command as damage
 from .kill import kill
 from .poison import poison
 from .power import power

@@ -83,29 +83,27 @@ async def torture(rounds: int, folder: Path, random: Random) -> Report:
 
 async def observed(case: Case, folder: Path, random: Random) -> tuple[str, str]:
     """What comes of a case, in the words of `Outcome` where it is one, and the evidence."""
+    damage = DAMAGES[case.damage]
     process = await _start(folder, str(random.random()))
     try:
         await _acknowledged(process, folder, random.randint(*ACKS_BEFORE))
         if case.when is When.STOPPED:
             (folder / ENOUGH).touch()
-        elif case.when is When.KILLED:
-            with _still(folder, DAMAGES[case.damage].is_quiet):
+            await _ended(process)
+        with _still(folder, damage.is_quiet):
+            if case.when is When.KILLED:
                 process.kill()
                 await _ended(process)
-        if case.when is not When.LIVING:
-            await _ended(process)
-        DAMAGES[case.damage].plant(folder, random)
+            damage.plant(folder, random)
         if case.when is When.LIVING:
             return await _of_living(process, folder)
-        return await _of_start(folder, can_know=not _is_unknowable(case))
+        return await _of_start(
+            folder, can_know=Outcome.UNKNOWABLE not in damage.outcomes[case.when]
+        )
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-def _is_unknowable(case: Case) -> bool:
-    return Outcome.UNKNOWABLE in DAMAGES[case.damage].outcomes[case.when]
 
 
 async def _of_living(process: Process, folder: Path) -> tuple[str, str]:
@@ -224,10 +222,10 @@ def _errors() -> Iterator[list[str]]:
         logger.removeHandler(listener)
 
 
-@click.command()
+@click.command("damage")
 @click.option("--rounds", type=COUNT, default=3, show_default=True, help="Of all the cases.")
 @seed_option
 @folder_option
-def damage(rounds: int, seed: int | None, folder: Path | None) -> None:
+def command(rounds: int, seed: int | None, folder: Path | None) -> None:
     """Damage the files of stores: what was acknowledged is there, or it is said that it is not."""
     conclude(partial(torture, rounds), seed, folder)

@@ -49,8 +49,8 @@ class Damage:
     Attributes:
         plant: does it, in the folder of the store.
         outcomes: what may come of it; where a time is missing it cannot be done then.
-        is_quiet: whether nobody may be in the middle of a checkpoint when the process is killed:
-            what has the log in it by half would not be missed.
+        is_quiet: whether nobody may be in the middle of a checkpoint when it is done, or when the
+            process is killed: nobody can notice that what is half done is not what it was.
     """
 
     plant: Callable[[Path, Random], None]
@@ -145,17 +145,18 @@ DAMAGES: Mapping[str, Damage] = {
     "log and its index deleted": Damage(
         _both(_delete(LOG), _delete(SHARED_MEMORY)), _LOST_LOG, is_quiet=True
     ),
-    # What is behind the damage was committed, unless there is nothing behind it.
+    # It takes whole transactions behind the damage to know it.
     "log with other bytes in it": Damage(
         _write(LOG, bytes(range(256)), at=0.4),
-        {When.KILLED: frozenset({Outcome.TOLD, Outcome.WHOLE})},
+        {When.KILLED: frozenset({Outcome.TOLD, Outcome.UNKNOWABLE})},
     ),
     "log cut short": Damage(
         _cut(LOG, 0.2, 0.9),
         {
-            When.KILLED: frozenset({Outcome.UNKNOWABLE}),
+            When.KILLED: frozenset({Outcome.TOLD, Outcome.UNKNOWABLE}),
             When.LIVING: frozenset({Outcome.ENDED, Outcome.WHOLE}),
         },
+        is_quiet=True,
     ),
     "index of the log deleted": Damage(
         _delete(SHARED_MEMORY), _may(None, Outcome.WHOLE, Outcome.ENDED)
@@ -167,13 +168,22 @@ DAMAGES: Mapping[str, Damage] = {
         _delete(DATABASE), _may(Outcome.TOLD, Outcome.REFUSED, Outcome.ENDED)
     ),
     "database emptied": Damage(
-        _cut(DATABASE, 0, 0), _may(Outcome.TOLD, Outcome.REFUSED, Outcome.ENDED)
+        _cut(DATABASE, 0, 0), _may(Outcome.TOLD, Outcome.REFUSED, Outcome.ENDED), is_quiet=True
     ),
     "database cut short": Damage(
-        _cut(DATABASE, 0.2, 0.9), _may(Outcome.REFUSED, Outcome.REFUSED, Outcome.ENDED)
+        _cut(DATABASE, 0.2, 0.9),
+        {
+            When.STOPPED: frozenset({Outcome.REFUSED}),
+            # The log may have all that is missing.
+            When.KILLED: frozenset({Outcome.REFUSED, Outcome.WHOLE}),
+            When.LIVING: frozenset({Outcome.ENDED, Outcome.WHOLE}),
+        },
+        is_quiet=True,
     ),
     "database replaced by junk": Damage(
-        _replace(DATABASE, _JUNK * 1000), _may(Outcome.REFUSED, Outcome.REFUSED, Outcome.ENDED)
+        _replace(DATABASE, _JUNK * 1000),
+        _may(Outcome.REFUSED, Outcome.REFUSED, Outcome.ENDED),
+        is_quiet=True,
     ),
     "lock deleted": Damage(_delete(LOCK), _may(Outcome.WHOLE, Outcome.WHOLE, Outcome.ENDED)),
     "lock emptied": Damage(_cut(LOCK, 0, 0), _HARMLESS),

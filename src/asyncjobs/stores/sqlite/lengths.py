@@ -141,6 +141,22 @@ class Lengths:
         return {int.from_bytes(os.pread(self._wal, 4, frame), "big") for frame in frames}
 
 
+def committed_frames(path: Path) -> int | None:
+    """How many frames of the log SQLite knows, which has the database at `path` open here.
+
+    None if nobody can tell.
+
+    Raises:
+        OSError
+    """
+    try:
+        shm = _descriptor_of(f"{path}-shm")
+    except FileNotFoundError:
+        return None
+    index = None if shm is None else _decoded(os.pread(shm, _INDEX_SIZE, 0))
+    return None if index is None else index.frames
+
+
 class _Index(NamedTuple):
     """What the index says of the log and of the database.
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-#: Bytes of a log that are looked at: one that is larger was about to be cut back.
-MOST = 16 * 1024 * 1024
+#: So many bytes behind what SQLite has taken are looked at: a thousand frames take 50 ms.
+MOST = 4 * 1024 * 1024
 
 _MAGIC = 0x377F0682  # and one more where the checksums are those of a big-endian machine
 _HEADER = struct.Struct(">4I8s8s")  # magic, version, page size, checkpoints; salts, checksum
@@ -23,11 +23,14 @@ _FRAME = struct.Struct(">4s4s8s8s")  # page, size of the database if it is a com
 _NO_COMMIT = bytes(4)
 
 
-def damaged_frame(log: BinaryIO) -> int | None:
+def damaged_frame(log: BinaryIO, taken: int) -> int | None:
     """The number of the first frame that is damaged, if that is what it is; they count from 1.
 
     What stood at the very end, or was cut off there, cannot be told from a crash; nor can a log
     whose header is not one be read at all.
+
+    Args:
+        taken: so many are known to be good, as SQLite has taken them. It is much faster at that.
 
     Raises:
         OSError
@@ -39,11 +42,15 @@ def damaged_frame(log: BinaryIO) -> int | None:
     words = struct.Struct(">II" if magic & 1 else "<II")
     if magic & ~1 != _MAGIC or _checksum(header[:24], bytes(8), words) != checksum:
         return None
+    size = _FRAME.size + page_size
+    if taken:
+        log.seek(len(header) + (taken - 1) * size)
+        *_, checksum = _FRAME.unpack_from(log.read(size).ljust(size))
     damaged = None
     commits_behind = 0
-    for number in range(1, MOST // (_FRAME.size + page_size) + 1):
-        frame = log.read(_FRAME.size + page_size)
-        if len(frame) < _FRAME.size + page_size:
+    for number in range(taken + 1, taken + 1 + MOST // size):
+        frame = log.read(size)
+        if len(frame) < size:
             break
         before = checksum
         _, commit, salts_here, checksum = _FRAME.unpack_from(frame)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ...errors import StoreCorrupt
 from .custody import open_own
 from .generation import Generation
+from .lengths import committed_frames
 from .log_frames import damaged_frame
 
 logger = logging.getLogger("asyncjobs.store")
@@ -74,14 +75,14 @@ def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | N
     """Look for it, before anything is written; what is there of a log that was lost is kept.
 
     Args:
-        alone: whether nobody else has the store open. Then SQLite reads the log from its beginning,
-            which it does not as long as anybody knows where its end is.
+        alone: whether nobody else has the store open. Then SQLite has just read the log from its
+            beginning, which it does not as long as anybody knows where its end is.
 
     Raises:
         sqlite3.Error, OSError
     """
     wal = f"{path}-wal"
-    frame = _damaged_frame(wal) if alone else None
+    frame = _damaged_frame(path) if alone else None
     is_lost = generation.is_lost()
     if frame is None and not is_lost:
         return None
@@ -107,11 +108,12 @@ def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | N
     return LogLoss(reason, details, damaged=frame is not None)
 
 
-def _damaged_frame(wal: str) -> int | None:
+def _damaged_frame(path: Path) -> int | None:
+    wal = f"{path}-wal"
     if not os.path.isfile(wal):
         return None
     with open(wal, "rb") as log:
-        return damaged_frame(log)
+        return damaged_frame(log, committed_frames(path) or 0)
 
 
 def _keep(wal: str) -> str:
