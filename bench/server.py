@@ -22,6 +22,7 @@ class Server:
     Args:
         workers: hypercorn's ``--workers``.
         checkout: another one, with a .venv of its own, whose code is to be served.
+        patience: seconds until it must answer.
         settings: put into the environment of the server.
     """
 
@@ -32,6 +33,7 @@ class Server:
         *,
         workers: int = 1,
         checkout: Path | None = None,
+        patience: float = 20,
         **settings: str,
     ) -> None:
         python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
@@ -54,7 +56,7 @@ class Server:
             },
             start_new_session=True,
         )
-        self._await_answer()
+        self._await_answer(patience)
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +89,8 @@ class Server:
                 stats.append(stat)
         return stats
 
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + 20
+    def _await_answer(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
             try:

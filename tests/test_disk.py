@@ -22,7 +22,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import checkpoints, commits, reserve
 from asyncjobs.stores.sqlite.locks import FileLock
 from asyncjobs.stores.sqlite.reserve import Reserve
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job, purge_all
 
 DEADLINE = 30.0
 #: A small store is full after a few of these.
@@ -79,7 +79,7 @@ async def test_a_full_store_takes_no_new_jobs_and_recovers(path: Path) -> None:
         for final in finished:
             final = await store.get(final.id)
             await store.replace(final, final._replace(version=final.version + 1, expires=NOW))
-        assert await store.purge(NOW + 61) == len(kept) + len(running)
+        assert await purge_all(store, NOW + 61) == len(kept) + len(running)
         await until_healthy(store)
         await store.add(a_job(), LARGE)
 
@@ -138,7 +138,7 @@ async def test_who_lets_the_reserve_go_stops_all(path: Path, ballast: Path) -> N
 
         for job in kept:
             await large.replace(job, job.fail(NOW), RESPONSE)
-        assert await large.purge(NOW + 61) == len(kept)
+        assert await purge_all(large, NOW + 61) == len(kept)
         for store in (small, large, another):
             await until_healthy(store)
             await store.add(a_job(), REQUEST)

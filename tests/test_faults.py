@@ -64,7 +64,7 @@ class Faults:
         self.sweeps = 0
 
     def __call__(self, call: str, job: Job | None) -> Fault | None:
-        self.sweeps += call == "purge"  # the last thing that each one does
+        self.sweeps += call == "purge"  # as often as there is one
         if call != self.call or (self.state and job and job.state is not self.state):
             return None
         self.met += 1

@@ -32,7 +32,7 @@ LAYERS = [
     ["store"],
     ["outcome", "problem"],
     ["job"],
-    ["errors", "given", "tasks"],
+    ["errors", "given", "tasks", "slices"],
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
 

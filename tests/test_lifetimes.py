@@ -604,11 +604,10 @@ class Clinging(StoreWrapper):
         self.answers = asyncio.Event()
 
     async def purge(self, before: float) -> int:
-        if self.asked.is_set():
-            while not self.answers.is_set():
-                with suppress(asyncio.CancelledError):
-                    await self.answers.wait()
         self.asked.set()
+        while not self.answers.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.answers.wait()
         return 0
 
 
@@ -618,15 +617,14 @@ async def test_a_sweep_that_is_never_over(caplog: pytest.LogCaptureFixture) -> N
     store = Clinging(MemoryStore())
     jobs = Jobs(store=store)
     await jobs.__aenter__()
-    sweep = asyncio.create_task(jobs._sweeper._sweep())
-    jobs._sweeper._tasks.append(sweep)
-    await asyncio.sleep(0)
     async with asyncio.timeout(DEADLINE):
+        await store.asked.wait()
         await jobs.__aexit__()
     assert "in the middle of a sweep" in caplog.text
     store.answers.set()
-    with suppress(asyncio.CancelledError):
-        await sweep
+    for task in jobs._sweeper._tasks:
+        task.cancel()  # again, as the store has not passed that on
+    await asyncio.wait(jobs._sweeper._tasks, timeout=DEADLINE)
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same(tmp_path: Path) -> None:

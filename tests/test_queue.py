@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from asyncjobs import Jobs, Query, State
-from asyncjobs.engines.local import LocalEngine
+from asyncjobs.engines.local import START_CHUNK, LocalEngine
 from asyncjobs.handler import Handler
-from asyncjobs.job import Job, Request
+from asyncjobs.job import Job, Request, Response
 from asyncjobs.program import ProgramStore
 from asyncjobs.runner import Runner
-from asyncjobs.store import Store
+from asyncjobs.store import Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.stores.sqlite import database
 from asyncjobs.stores.sqlite.rows import (
@@ -398,3 +398,76 @@ def an_engine(store: Store, chance: random.Random) -> LocalEngine:
         concurrency=1,
         drain_time=0,
     )
+
+
+@pytest.mark.parametrize("ask", ["orphans", "programs"])
+@pytest.mark.parametrize("program", ["ours", "theirs", None])
+async def test_what_is_looked_for_takes_the_same_where_much_was_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str, program: str | None
+) -> None:
+    """Nor does it cost more if a dead process has left very much: some of it is read, of whomever
+    it is, and the programs are those of all."""
+    steps = Steps(database.connect)
+    monkeypatch.setattr(database, "connect", steps.connect)
+    taken = []
+    for length in (200, 4000):
+        left = [
+            a_job(program=program, created=NOW - number).start("0" * 16, NOW)
+            for number in range(length)
+        ]
+        path = await make_store(tmp_path / f"{length}.db", left)
+        async with SqliteStore(path) as store:
+            await ASKS[ask](store)  # once, so that all is prepared
+            before = steps.count
+            found = await ASKS[ask](store)
+            taken.append((len(found), steps.count - before))
+    (few, of_few), (many, of_many) = taken
+    assert few == many == (100 if ask == "orphans" else program is not None)
+    assert of_many <= of_few + max(of_few // 10, 5)
+
+
+class Claims(StoreWrapper):
+    """Counts the jobs that are being claimed.
+
+    Attributes:
+        most: how many there were at a time.
+    """
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.now = self.most = 0
+
+    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        claim = old.state is State.QUEUED and new.state is State.RUNNING
+        self.now += claim
+        self.most = max(self.most, self.now)
+        try:
+            await super().replace(old, new, response)
+        finally:
+            self.now -= claim
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_no_more_than_some_are_claimed_at_a_time(tmp_path: Path, in_memory: bool) -> None:
+    """However many jobs are queued and may run, they are claimed some at a time, so that nothing
+    waits for all of them; and all of them run at once in the end."""
+    store = Claims(MemoryStore() if in_memory else SqliteStore(tmp_path / "jobs.db"))
+    jobs = Jobs(store=store, name="ours", concurrency=10_000)
+    running, all_run = 0, asyncio.Event()
+
+    @jobs.function(name="work")
+    async def work() -> None:
+        nonlocal running
+        running += 1
+        if running == 3 * START_CHUNK + 1:
+            all_run.set()
+        await all_run.wait()
+
+    await jobs.open()
+    queued = [a_job(route="work", program="ours") for _ in range(3 * START_CHUNK + 1)]
+    await asyncio.gather(*(store.add(job, CALL) for job in queued))
+    await jobs.begin()
+    async with asyncio.timeout(DEADLINE):
+        await all_run.wait()
+    await jobs.__aexit__()
+    assert store.most <= START_CHUNK

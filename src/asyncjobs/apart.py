@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 
 from .errors import Conflict, StoreUnavailable
 
@@ -25,22 +24,24 @@ class Apart:
         self._failed = failed
         self._told: dict[str, None] = {}
 
-    @contextmanager
-    def each(self, job_id: str) -> Iterator[None]:
-        """Do it for this job within the block, which breaks off if somebody else was faster.
+    async def done(self, job_id: str, deed: Awaitable[object]) -> bool:
+        """Whether `deed`, which is awaited, could be done for this job; else somebody else was
+        faster, or the log has the reason.
 
         Raises:
             StoreUnavailable: which is so for all of them.
         """
         try:
-            yield
+            await deed
         except StoreUnavailable:
             raise
         except Conflict:
-            pass
+            return False
         except Exception:
             if job_id not in self._told:
                 self._told[job_id] = None
                 logger.exception("job %s %s; the others go on", job_id, self._failed)
                 if len(self._told) > MAX_TOLD:
                     del self._told[next(iter(self._told))]
+            return False
+        return True

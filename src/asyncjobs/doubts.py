@@ -44,10 +44,10 @@ class Doubts:
             StoreUnavailable: some doubts are left for the next time.
         """
         for job in list(self._jobs.values()):
-            with self._apart.each(job.id):  # what has changed just now: the next time
-                await self._settle(job)
-                if self._jobs.get(job.id) is job:
-                    self.clear(job.id)
+            # What has changed just now is for the next time.
+            settled = await self._apart.done(job.id, self._settle(job))
+            if settled and self._jobs.get(job.id) is job:
+                self.clear(job.id)
 
     async def _settle(self, job: Job) -> None:
         try:

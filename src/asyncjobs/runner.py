@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Self
 
 from .apart import Apart
@@ -33,7 +34,7 @@ from .handler import Handler
 from .job import Job, Progress, Request, State
 from .outcome import Outcome, Raised, Stopped, Unusable
 from .problem import problem
-from .store import Query, Store
+from .store import Orphan, Query, Store
 from .tasks import to_the_end
 from .verdict import Verdict, concluded, orphaned
 
@@ -45,6 +46,9 @@ STOP_GRACE = 1.0
 PROGRESS_INTERVAL = 0.2
 #: Seconds between two tries of a job to reach the store while it is unavailable.
 STORE_RETRY = 0.5
+
+#: So many jobs of dead workers are decided about at a time.
+RESCUE_CHUNK = 100
 
 
 class Run:
@@ -238,17 +242,31 @@ class Runner:
             self.stop(job.id, JobWasCancelled("the job was cancelled while it ran"))
 
     async def rescue_orphans(self) -> int:
-        """Decide about the jobs that dead workers have left; how many they were."""
-        decided = 0
-        for job, blamed in await self._store.orphans():
-            with self._apart.each(job.id):
-                rescued, response = orphaned(
-                    job, self._clock(), self._random, blamed=blamed, max_starts=self._max_starts
-                )
-                await self._store.replace(job, rescued, response)
-                logger.warning("job %s of a dead worker is %s now", job.id, rescued.state)
-                decided += 1
-        return decided
+        """Decide about some of the jobs that dead workers have left; how many they were."""
+        # Together, so that all of it is one transaction, and a short one.
+        orphans = islice(await self._store.orphans(), RESCUE_CHUNK)
+        rescues = [self._apart.done(orphan.job.id, self._rescue(orphan)) for orphan in orphans]
+        decided = await asyncio.gather(*rescues, return_exceptions=True)
+        for error in decided:
+            if isinstance(error, BaseException):
+                raise error
+        return decided.count(True)
+
+    async def _rescue(self, orphan: Orphan) -> None:
+        """Decide about a dead worker's job.
+
+        Raises:
+            Conflict: a peer was faster.
+        """
+        rescued, response = orphaned(
+            orphan.job,
+            self._clock(),
+            self._random,
+            blamed=orphan.blamed,
+            max_starts=self._max_starts,
+        )
+        await self._store.replace(orphan.job, rescued, response)
+        logger.warning("job %s of a dead worker is %s now", orphan.job.id, rescued.state)
 
     async def _perform(self, run: Run, request: Request | None) -> Outcome:
         handler = run.handler

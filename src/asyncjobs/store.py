@@ -288,7 +288,18 @@ class Store(ABC):
 
     @abstractmethod
     async def purge(self, before: float) -> int:
-        """Forget final jobs that expired before this time; how many they were."""
+        """Forget some of the final jobs that expired before this time; how many, 0 if none is left.
+
+        So many as a few milliseconds of the event loop are enough for, and at least one. Nobody who
+        waits for other jobs is woken by that.
+        """
+
+    async def shrink(self) -> bool:
+        """Give some of the space back that forgotten jobs have left; whether there is more of it.
+
+        So much as a few milliseconds of the event loop are enough for. Some is kept for new jobs.
+        """
+        return False
 
     @abstractmethod
     def changes(self) -> AsyncIterator[str]:
@@ -401,6 +412,9 @@ class StoreWrapper(Store):
 
     async def purge(self, before: float) -> int:
         return await self.inner.purge(before)
+
+    async def shrink(self) -> bool:
+        return await self.inner.shrink()
 
     def changes(self) -> AsyncIterator[str]:
         return self.inner.changes()

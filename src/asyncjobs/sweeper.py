@@ -25,6 +25,10 @@ logger = logging.getLogger("asyncjobs")
 RESCUE_INTERVAL = 0.25
 #: Seconds between two sweeps, on average.
 SWEEP_INTERVAL = 0.8
+#: Seconds of rest after a slice of work, on average, and at least so many times what it took: they
+#: are for other work, on the event loop and on the disk. All processes of a store share them.
+REST = 0.1
+REST_RATIO = 3
 #: At most so many jobs that nobody can run are ended in one sweep.
 GONE_CHUNK = 100
 
@@ -65,11 +69,13 @@ class Sweeper:
         # none. What the job knows does not tell: it may have waited in the queue for days.
         self._missed: dict[str, float] = {}
         # What fails here must not keep the results of earlier jobs from being read.
-        await self._try(self._rescue)
+        # Nor must it wait for more than a little of what may have piled up.
+        await self._try(self._rescue_some)
         await self._try(self._sweep)
         self._tasks = [
             asyncio.create_task(self._repeat(self._rescue, RESCUE_INTERVAL)),
             asyncio.create_task(self._repeat(self._sweep, SWEEP_INTERVAL)),
+            asyncio.create_task(self._repeat(self._tidy, SWEEP_INTERVAL)),
             asyncio.create_task(self._start_what_others_queue()),
             asyncio.create_task(self._stop_what_others_cancel()),
         ]
@@ -82,12 +88,12 @@ class Sweeper:
         if pending:
             logger.error("the store does not answer: it is closed in the middle of a sweep")
 
-    async def _repeat(self, chore: Callable[[], Awaitable[None]], interval: float) -> None:
+    async def _repeat(self, chore: Callable[[], Awaitable[object]], interval: float) -> None:
         while True:
             await asyncio.sleep(interval * self._random.uniform(0.75, 1.25))
             await self._try(chore)
 
-    async def _try(self, chore: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, chore: Callable[[], Awaitable[object]]) -> None:
         try:
             await chore()
         except StoreUnavailable as error:
@@ -96,14 +102,36 @@ class Sweeper:
             logger.exception("the sweep failed; the next one may not")
 
     async def _rescue(self) -> None:
-        if await self._runner.rescue_orphans():
+        while await self._and_rest(self._rescue_some()):
+            pass
+
+    async def _rescue_some(self) -> int:
+        if rescued := await self._runner.rescue_orphans():
             self._look()
+        return rescued
 
     async def _sweep(self) -> None:
         await self._runner.stop_cancelled()
         await self._runner.doubts.settle()
         await self._end_gone()
-        await self._store.purge(self._clock())
+
+    async def _tidy(self) -> None:
+        """Forget what has expired by now, and give back the space, in slices with rests between."""
+        now = self._clock()
+        while await self._and_rest(self._store.purge(now)):
+            pass
+        while await self._and_rest(self._store.shrink()):
+            await self._and_rest(self._store.purge(self._clock()))
+
+    async def _and_rest(self, slice_of_work: Awaitable[int]) -> int:
+        """Await it, and then, if there was anything to do, leave the store alone for a while."""
+        time = asyncio.get_running_loop().time
+        start = time()
+        if done := await slice_of_work:
+            rest = max(REST, REST_RATIO * (time() - start)) * (1 + len(await self._store.others()))
+            # The jitter keeps the processes from working at the same time.
+            await asyncio.sleep(rest * self._random.uniform(0.5, 1.5))
+        return done
 
     async def _end_gone(self) -> None:
         """Fail queued jobs whose handler has gone, once that cannot be a deploy on its way.
@@ -118,8 +146,8 @@ class Sweeper:
             since = self._missed[job.id] = missed.get(job.id, now)
             if now - since >= self._gone_after:
                 logger.error("job %s fails: there is no handler %r any more", job.id, job.route)
-                with self._apart.each(job.id):
-                    await self._store.replace(job, *gone(job, self._clock()))
+                ended = self._store.replace(job, *gone(job, self._clock()))
+                await self._apart.done(job.id, ended)
 
     async def _find_gone(self) -> list[Job]:
         """Queued jobs that no living process of this store can run, as far as they say what they

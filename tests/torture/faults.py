@@ -70,6 +70,9 @@ class FaultyStore(StoreWrapper):
     async def purge(self, before: float) -> int:
         return await self._call("purge", partial(self.inner.purge, before))
 
+    async def shrink(self) -> bool:
+        return await self._call("shrink", self.inner.shrink)
+
     async def orphans(self) -> list[Orphan]:
         return await self._call("orphans", self.inner.orphans)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from .. import slices
 from ..errors import Conflict, JobNotFound, StoreUnavailable
 from ..store import SOMETHING, Store
 from ..stores import MemoryStore, SqliteStore
@@ -64,6 +66,8 @@ class Handles:
         self._loop = asyncio.Runner()
         self._living: list[Handle] = []
         self._dead: list[Handle] = []
+        # To the model, a purge is done in one go.
+        self._slice, slices.SLICE = slices.SLICE, math.inf
 
     def __len__(self) -> int:
         return len(self._living)
@@ -93,6 +97,7 @@ class Handles:
         while self._living:
             self.close(-1)
         self._loop.close()
+        slices.SLICE = self._slice
 
     def at_once(self, calls: Sequence[Call]) -> list[Outcome]:
         """Make these calls at the same time, with their faults."""

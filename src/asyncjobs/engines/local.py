@@ -30,6 +30,9 @@ logger = logging.getLogger("asyncjobs")
 LOOK_INTERVAL = 1.0
 #: The most shares of the queue that a process chooses from: see `reach_after`.
 MAX_REACH = 16
+#: At most so many queued jobs, in threads or as tasks, are started at a time, however many may run:
+#: all else waits for the transaction that claims them.
+START_CHUNK = 200
 #: Out of so many suspects the next one is chosen.
 SUSPECTS = 100
 #: Seconds that handlers have to stop, once they were told to at the end of the drain time.
@@ -225,20 +228,22 @@ class LocalEngine(Engine):
         suspects = await self._find_suspect(frozenset(ready))
         awaited = await self._find_awaited(ready)
         healthy = [*awaited]
+        more = False
         # Tasks and threads apart, so that no more is read than can start.
         for threaded in (False, True):
             limits = {route: ready[route] for route in ready if self._runs(route, threaded)}
             taken = sum(self._runs(job.route, threaded) for job in [*suspects, *healthy])
             limit = self._slots.free_in_all(threaded=threaded) - taken
             if limits and limit > 0:
-                due = await self._find_due(limits, limit)
+                due = await self._find_due(limits, min(limit, START_CHUNK))
+                more |= len(due) == START_CHUNK < limit
                 healthy += [job for job in due if job not in awaited]
         claims = []
         for job in starting_order(suspects, healthy, self._random):
             handler = self._handlers[job.route]
             slot = self._slots.take(handler, suspect=job.is_suspect, awaited=job in awaited)
             if slot is not None:
-                claims.append(self._claim(job, slot))
+                claims.append(self._claim(job, slot, more=more))
             else:
                 self._queued.add(job.route)
         # Together, so that all the claims are one transaction.
@@ -308,8 +313,12 @@ class LocalEngine(Engine):
             self._next_look = min(self._next_look, asyncio.get_running_loop().time() + wait)
         return due
 
-    async def _claim(self, job: Job, slot: Slot) -> bool:
-        """Start the job if it can be claimed; False if somebody else was faster."""
+    async def _claim(self, job: Job, slot: Slot, *, more: bool) -> bool:
+        """Start the job if it can be claimed; False if somebody else was faster.
+
+        Args:
+            more: whether others may start at once as well, if the store takes this one.
+        """
         try:
             claimed = await self._runner.claim(job)
         except StoreUnavailable as error:
@@ -326,6 +335,8 @@ class LocalEngine(Engine):
             self._give_back(slot)
             return False
         self._start(claimed, slot)
+        if more:
+            self._ring_if_queued()
         return True
 
     async def _hear_from_store(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import replace
-from heapq import merge
+from heapq import heappop, heappush, merge
 from itertools import count
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 from ..errors import Conflict, JobNotFound, SetupError
 from ..hints import Hints
 from ..job import Job, Request, Response, State
+from ..slices import in_a_slice
 from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store, share_of
 
 logger = logging.getLogger("asyncjobs.store")
@@ -49,6 +50,8 @@ class MemoryStore(Store):
         self._requests: dict[str, Request] = {}
         self._responses: dict[str, Response] = {}
         self._strays: set[str] = set()
+        # When each final job expires, as a heap; with some that are not final any more.
+        self._expiries: list[tuple[float, str]] = []
         self._hints = Hints()
         self._is_open = False
 
@@ -125,19 +128,14 @@ class MemoryStore(Store):
         self._hints.send([old.id])
 
     async def purge(self, before: float) -> int:
-        expired = [
-            job
-            for shelf, places in self._shelves.items()
-            if shelf.state.is_final
-            for job in (self._jobs[at.id] for at in places)
-            if job.expires is not None and job.expires < before
-        ]
-        for job in expired:
+        purged = 0
+        for job in in_a_slice(self._expired(before)):
             self._take_from_shelf(self._jobs.pop(job.id))
             del self._numbers[job.id]
             self._requests.pop(job.id, None)
             self._responses.pop(job.id, None)
-        return len(expired)
+            purged += 1
+        return purged
 
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
@@ -173,6 +171,15 @@ class MemoryStore(Store):
             self._strays.add(job.id)
         else:
             self._strays.discard(job.id)
+        if job.state.is_final and job.expires is not None:
+            heappush(self._expiries, (job.expires, job.id))
+
+    def _expired(self, before: float) -> Iterator[Job]:
+        while self._expiries and self._expiries[0][0] < before:
+            expires, job_id = heappop(self._expiries)
+            job = self._jobs.get(job_id)
+            if job is not None and job.expires == expires:
+                yield job
 
     def _take_from_shelf(self, job: Job) -> None:
         shelf = self._shelves[_shelf_of(job)]

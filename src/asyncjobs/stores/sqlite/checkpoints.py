@@ -19,6 +19,8 @@ logger = logging.getLogger("asyncjobs.store")
 
 #: A checkpoint follows after about so many bytes written to the log.
 CHECKPOINT_EVERY = 4 * 1024 * 1024
+#: The same for what could be written later: the checkpoint is short, and so is the wait for it.
+TIDYING_CHECKPOINT_EVERY = 1024 * 1024
 #: The log's file is cut back when it is larger than this.
 TRUNCATE_ABOVE = 16 * 1024 * 1024
 
@@ -63,10 +65,10 @@ class Checkpointer:
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = start_daemon("asyncjobs-checkpoints", self._run, error=StoreError)
 
-    def wrote(self, size: int) -> None:
+    def wrote(self, size: int, *, tidying: bool = False) -> None:
         """Count what goes into the log; called on the loop with an estimate in bytes."""
         self._written += size
-        if self._written > CHECKPOINT_EVERY:
+        if self._written > (TIDYING_CHECKPOINT_EVERY if tidying else CHECKPOINT_EVERY):
             self._written = 0
             self.start()
 

@@ -78,13 +78,14 @@ class GroupCommit:
         self._trials: asyncio.Task[None] | None = None
 
     def write(
-        self, job_id: str, operation: Operation, *, can_wait: bool = False
+        self, job_id: str | None, operation: Operation, *, can_wait: bool = False
     ) -> Coroutine[Any, Any, None]:
         """Run `operation` in the next transaction. Durable when it has been awaited.
 
         If the caller is cancelled meanwhile, the write goes on.
 
         Args:
+            job_id: the job that it changes; None if nobody need be told.
             can_wait: whether it is refused while the store is in trouble, so that there is room for
                 the writes that cannot.
 
@@ -128,10 +129,11 @@ class GroupCommit:
         if self._trials is not None:
             self._trials.cancel()
 
-    async def _write(self, job_id: str, operation: Operation, *, can_wait: bool) -> None:
+    async def _write(self, job_id: str | None, operation: Operation, *, can_wait: bool) -> None:
         write = Write(job_id, operation, self._loop.time(), can_wait=can_wait)
         self._waiting.append(write)
-        self._unsettled[job_id] = write
+        if job_id is not None:
+            self._unsettled[job_id] = write
         self._idle.clear()
         if not self._busy:
             self._busy = True
@@ -250,10 +252,11 @@ class GroupCommit:
         """The end of a turn: tell everybody, and begin the next one."""
         changed = []
         for write in batch:
-            if self._unsettled.get(write.job_id) is write:
-                del self._unsettled[write.job_id]
-            if write.error is None:
-                changed.append(write.job_id)
+            if write.job_id is not None:
+                if self._unsettled.get(write.job_id) is write:
+                    del self._unsettled[write.job_id]
+                if write.error is None:
+                    changed.append(write.job_id)
             write.settle()
         if changed:
             self._settled(changed)

@@ -24,6 +24,13 @@ from .reserve import Reserve
 from .rows import text_or_bytes
 from .schema import connect, connect_guard, create_or_check
 
+#: So many free pages are kept, as the next jobs would only have the file grow again; or, if that is
+#: more, one in so many of the database.
+KEPT_PAGES = 256
+KEPT_SHARE = 16
+# https://www.sqlite.org/pragma.html#pragma_auto_vacuum: a file that a tool has made may have none.
+_INCREMENTAL = 2
+
 
 class Database:
     """The database at `path`, for whoever holds the lock of all writers while it is opened.
@@ -128,8 +135,30 @@ class Database:
         Raises:
             StoreUnavailable
         """
-        ((version,),) = self.read("PRAGMA data_version")
-        return int(version)
+        return self._pragma("data_version")
+
+    def surplus_pages(self) -> int:
+        """How many free pages there are to be given back: none in a database that cannot do that.
+
+        Raises:
+            StoreUnavailable
+        """
+        if self._pragma("auto_vacuum") != _INCREMENTAL:
+            return 0
+        kept = max(KEPT_PAGES, self._pragma("page_count") // KEPT_SHARE)
+        return max(0, self._pragma("freelist_count") - kept)
+
+    def is_too_long(self) -> bool:
+        """Whether the file is longer than the database, as it is after a vacuum.
+
+        Raises:
+            StoreUnavailable
+        """
+        needed = self._pragma("page_count") * self._pragma("page_size")
+        try:
+            return os.stat(self._path).st_size > needed
+        except OSError:
+            return False  # it is not there, which others say
 
     def check_body(self) -> None:
         """Make sure that a body that was just read is what was written: where the end of the
@@ -148,6 +177,10 @@ class Database:
             return self.lengths.are_right() and not self.condition.is_final
         except OSError:
             return False
+
+    def _pragma(self, name: str) -> int:
+        ((value,),) = self.read(f"PRAGMA {name}")
+        return int(value)
 
     def _check_lengths(self) -> None:
         """Join no store whose files were cut short under the processes that have it open.

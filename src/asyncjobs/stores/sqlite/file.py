@@ -134,6 +134,15 @@ class OpenFile:
         self.peers.leave()
         _left.append(self)
 
+    def cut_back(self) -> None:
+        """Have the file cut back to what the database takes, if it is larger.
+
+        Raises:
+            StoreUnavailable
+        """
+        if self.database.is_too_long() and not self.database.condition.is_final:
+            self.checkpointer.start()
+
     async def back_up(self, target: Path) -> None:
         """Copy the database to a new file.
 

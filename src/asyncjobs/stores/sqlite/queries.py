@@ -107,6 +107,11 @@ def select_programs() -> str:
     return _each("program", "FROM jobs WHERE state = 'queued' AND route = :route")
 
 
+def select_programs_run_by() -> str:
+    """All programs of the jobs that one worker, or nobody, runs, in the same way."""
+    return _each("program", "FROM jobs WHERE state = 'running' AND worker IS :worker")
+
+
 def select_workers() -> str:
     """All workers that have running jobs, in the same way."""
     return _each("worker", "FROM jobs WHERE state = 'running'")

@@ -31,7 +31,7 @@ SCHEMA_VERSION = 3
 _INDEXES = f"""
 CREATE INDEX jobs_queued ON jobs (state, route, program, (crashes >= {SUSPECT_CRASHES}), due)
     WHERE state = 'queued';
-CREATE INDEX jobs_running ON jobs (state, worker) WHERE state = 'running';
+CREATE INDEX jobs_running ON jobs (state, worker, program) WHERE state = 'running';
 CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
 """
 

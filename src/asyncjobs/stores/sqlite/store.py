@@ -29,10 +29,10 @@ from ...errors import (
 from ...given import is_storable, shown, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
+from ...slices import in_a_slice
 from ...store import (
     ANSWER_DEADLINE,
     ANYONE,
-    SOMETHING,
     Liveness,
     Orphan,
     Owner,
@@ -49,6 +49,7 @@ from .queries import (
     select,
     select_heads,
     select_programs,
+    select_programs_run_by,
     select_routes,
     select_versions,
     select_workers,
@@ -77,8 +78,8 @@ logger = logging.getLogger("asyncjobs.store")
 DEFAULT_LIMIT = 64 * 1024**3
 # So long a start waits without a word, in seconds: those of several workers meet for less.
 _SILENT_WAIT = 1.0
-#: Expired jobs are deleted so many to a transaction: that takes well under a millisecond.
-PURGE_CHUNK = 100
+#: At most so many expired jobs are deleted in one transaction, if there is time for them.
+PURGE_CHUNK = 500
 #: So many jobs of each dead worker are given at a time.
 ORPHANS_CHUNK = 100
 # `bytes.fromhex` alone would take capitals and blanks as well.
@@ -116,11 +117,13 @@ _SELECT_RESULT = (
     f" {', '.join(f'responses.{column}' for column in RESPONSE_COLUMNS.split(', '))}"
     " FROM jobs LEFT JOIN responses USING (seq) WHERE id = ?"
 )
-_FIND = f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE"
-_OLDEST = "ORDER BY due, seq LIMIT ? OFFSET ?"
-_RUN_BY = f"{_FIND} state = 'running' AND worker IS ? {_OLDEST}"
-_SELECT_EXPIRED = "SELECT seq FROM jobs WHERE expires < ? LIMIT ?"
-_DELETE_EXPIRED = f"DELETE FROM jobs WHERE seq IN ({_SELECT_EXPIRED}) RETURNING seq"
+# In no order: to sort them, all that a worker has left would be read.
+_RUN_BY = f"SELECT {JOB_COLUMNS}, seq FROM jobs WHERE state = 'running' AND worker IS ? LIMIT ?"
+# A job that has not ended has no such time, unless its row is damaged.
+_SELECT_EXPIRED = (
+    "SELECT seq FROM jobs WHERE expires < ? AND state NOT IN ('queued', 'running') LIMIT ?"
+)
+_FORGET = [f"DELETE FROM {table} WHERE seq = ?" for table in ("jobs", "requests", "responses")]
 
 
 class SqliteStore(Store):
@@ -298,31 +301,51 @@ class SqliteStore(Store):
         self._neighbours.wrote(old, new)
 
     async def purge(self, before: float) -> int:
+        if not self._database.read(_SELECT_EXPIRED, (before, 1)):
+            return 0
         purged = 0
-        while self._database.read(_SELECT_EXPIRED, (before, 1)):
-            forgotten: list[int] = []
 
-            def operation(
-                execute: Callable[..., sqlite3.Cursor], forgotten: list[int] = forgotten
-            ) -> None:
-                # Looked for in the transaction: what was retried meanwhile is not final any more.
-                expired = execute(_DELETE_EXPIRED, (before, PURGE_CHUNK)).fetchall()
-                forgotten[:] = [seq for (seq,) in expired]
-                listed = ", ".join(map(str, forgotten))
-                for table in ("requests", "responses"):
-                    execute(f"DELETE FROM {table} WHERE seq IN ({listed})")
-                execute(f"PRAGMA incremental_vacuum({PURGE_CHUNK})").fetchall()
+        def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
+            nonlocal purged
+            purged = 0
+            # Looked for in the transaction: what was retried meanwhile is not final any more.
+            for expired in in_a_slice(execute(_SELECT_EXPIRED, (before, PURGE_CHUNK)).fetchall()):
+                for statement in _FORGET:
+                    execute(statement, expired)
+                purged += 1
 
-            await self._write(SOMETHING, operation, 0)
-            purged += len(forgotten)
+        await self._write(None, operation, 0)
+        # Each is in a page of its own in the index of ids, as these are random.
+        self._file.checkpointer.wrote(purged * _LOG_BYTES_PER_WRITE, tidying=True)
         return purged
+
+    async def shrink(self) -> bool:
+        surplus = self._database.surplus_pages()
+        if surplus == 0:
+            self._file.cut_back()
+            return False
+        given = 0
+
+        def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
+            nonlocal given
+            given = 0
+            for _ in in_a_slice(range(surplus)):
+                # One at a time, as the module sqlite3 takes but the first step of this statement.
+                execute("PRAGMA incremental_vacuum(1)")
+                given += 1
+
+        await self._write(None, operation, 0)
+        self._file.checkpointer.wrote(given * _LOG_BYTES_PER_WRITE, tidying=True)
+        return True
 
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
 
     async def programs(self) -> frozenset[str]:
         read = self._database.read
-        found = read("SELECT DISTINCT program FROM jobs WHERE state = 'running'")
+        found: list[tuple[Any, ...]] = []
+        for worker in (None, *(name for (name,) in read(select_workers()))):
+            found += read(select_programs_run_by(), {"worker": worker})
         damaged: list[int] = []
         for route in self._routes(Query(), State.QUEUED, damaged):
             found += read(select_programs(), {"route": route})
@@ -405,7 +428,7 @@ class SqliteStore(Store):
             await asyncio.sleep(self._random.uniform(0.005, 0.02))
 
     def _run_by(self, worker: str | None) -> list[tuple[Any, ...]]:
-        return self._database.read(_RUN_BY, (worker, ORPHANS_CHUNK, 0))
+        return self._database.read(_RUN_BY, (worker, ORPHANS_CHUNK))
 
     def _oldest(
         self, query: Query, state: State | None, limit: int, damaged: list[int], skip: int = 0
@@ -463,7 +486,7 @@ class SqliteStore(Store):
         return row
 
     def _write(
-        self, job_id: str, operation: Operation, body_size: int, *, can_wait: bool = False
+        self, job_id: str | None, operation: Operation, body_size: int, *, can_wait: bool = False
     ) -> Awaitable[None]:
         file = self._file
         writing = file.commits.write(job_id, operation, can_wait=can_wait)

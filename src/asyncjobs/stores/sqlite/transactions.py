@@ -23,7 +23,9 @@ class Write:
 
     __slots__ = ("_waiters", "asked", "can_wait", "error", "job_id", "operation")
 
-    def __init__(self, job_id: str, operation: Operation, asked: float, *, can_wait: bool) -> None:
+    def __init__(
+        self, job_id: str | None, operation: Operation, asked: float, *, can_wait: bool
+    ) -> None:
         self.job_id = job_id
         self.operation = operation
         self.can_wait = can_wait

@@ -1,0 +1,182 @@
+"""What very many expired results cost: the start of a server, and the jobs while it forgets them.
+
+`python -m bench.expired`, with `--rows`, `--workers`, `--against`; it has `--help`. In each round,
+two servers are started one after the other, on copies of one store: there, the results of the first
+have not expired, which shows what is usual on this machine with a store of that size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from asyncjobs.stores import SqliteStore
+
+from .client import Connection
+from .http import BODY, WAIT
+from .server import Server
+
+#: Seconds that a server may take to start, or to forget what has expired.
+PATIENCE = 1800.0
+STORE = "instance/jobs.db"
+
+_NUMBERS = "WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < :rows)"
+_FILL = (
+    "INSERT INTO jobs (seq, id, route, path, created, repeatable, state, version, attempt, crashes,"
+    f" cancel_requested, due, started, finished, expires) {_NUMBERS} SELECT seq, randomblob(16),"
+    " 'job', '/job', 1e9, 0, 'succeeded', 3, 1, 0, 0, 1e9, 1e9, 1e9, 1e9 + seq FROM n",
+    f"INSERT INTO requests {_NUMBERS} SELECT seq, 'POST', '/job', x'', randomblob(150),"
+    " randomblob(80), 'http', '', '1.1', NULL, NULL FROM n",
+    f"INSERT INTO responses {_NUMBERS} SELECT seq, 200, randomblob(60), randomblob(:body) FROM n",
+)
+
+
+@click.command()
+@click.option("--rows", default=1_000_000, show_default=True, help="Expired results.")
+@click.option("--body", default=100, show_default=True, help="Bytes of each.")
+@click.option("--workers", default=1, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--seconds", default=20.0, show_default=True, help="So long are jobs submitted.")
+@click.option("--connections", default=4, show_default=True)
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
+    help="Another checkout, with its .venv, that is measured in turn.",
+)
+def main(
+    rows: int,
+    body: int,
+    workers: int,
+    rounds: int,
+    seconds: float,
+    connections: int,
+    against: Path | None,
+) -> None:
+    """Start servers on a store with so many expired results, and have them run jobs meanwhile."""
+    checkouts = {"ours": None} if against is None else {"theirs": against, "ours": None}
+    with tempfile.TemporaryDirectory() as folder:
+        expired, kept = Path(folder, "expired.db"), Path(folder, "kept.db")
+        fill(expired, rows, body)
+        shutil.copy(expired, kept)
+        with closing(sqlite3.connect(kept)) as connection, connection:
+            connection.execute("UPDATE jobs SET expires = expires + 1e12")
+
+        def serve(store: Path, checkout: Path | None) -> Server:
+            own = Path(tempfile.mkdtemp(dir=folder))
+            (own / "instance").mkdir(mode=0o700)
+            shutil.copy(store, own / STORE)
+            os.sync()  # else the first commits wait for that
+            return Server(
+                "bench.apps:ours", own, workers=workers, checkout=checkout, patience=PATIENCE
+            )
+
+        for number in range(rounds):
+            for name, checkout in checkouts.items():
+                click.echo(f"round {number + 1}, {name}")
+                with serve(kept, checkout) as server:
+                    usual = asyncio.run(latencies(server, seconds, connections))
+                click.echo(f"  usual            {describe(usual)}")
+                start = time.perf_counter()
+                try:
+                    server = serve(expired, checkout)
+                except RuntimeError as error:
+                    click.echo(f"  {error}: it gave up after {time.perf_counter() - start:.1f} s")
+                    continue
+                with server:
+                    measure(server, time.perf_counter() - start, usual, seconds, connections)
+
+
+def measure(
+    server: Server, started: float, usual: list[float], seconds: float, connections: int
+) -> None:
+    """Tell how the server does which has so many seconds behind it since it was started."""
+    store, begun = server.folder / STORE, time.perf_counter()
+    click.echo(f"  first answer after {started:.2f} s")
+    before = left(store)
+    size = store.stat().st_size
+    forgetting = asyncio.run(latencies(server, seconds, connections))
+    ratio = percentile(forgetting, 99) / percentile(usual, 99)
+    click.echo(f"  while it forgets {describe(forgetting)}, {ratio:.2f} times the usual p99")
+    click.echo(f"  expired results: {before} at first, {left(store)} after {seconds:g} s of jobs")
+    while left(store, limit=1):
+        time.sleep(0.1)
+    click.echo(f"  all forgotten after {time.perf_counter() - begun:.1f} s")
+    while (now := store.stat().st_size) > size // 8 and time.perf_counter() - begun < PATIENCE:
+        time.sleep(0.1)
+    click.echo(
+        f"  {size / 1e6:.1f} MB have become {now / 1e6:.1f} MB after"
+        f" {time.perf_counter() - begun:.1f} s"
+    )
+
+
+def fill(store: Path, rows: int, body: int) -> None:
+    """A store with so many results that have expired, in the order in which they came."""
+
+    async def make() -> None:
+        async with SqliteStore(store):
+            pass
+
+    asyncio.run(make())
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA cache_size = -400000")
+        for statement in _FILL:
+            values = {"rows": rows, "body": body}
+            connection.execute(
+                statement, {name: values[name] for name in values if f":{name}" in statement}
+            )
+        connection.commit()
+
+
+def left(store: Path, limit: int = -1) -> int:
+    """How many results have expired, as far as that limit."""
+    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as connection:
+        ((number,),) = connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE expires < ? LIMIT ?)",
+            (time.time(), limit),
+        )
+    return int(number)
+
+
+async def latencies(server: Server, seconds: float, connections: int) -> list[float]:
+    """The seconds that each job took, from its submission to its result."""
+    times: list[float] = []
+    clock: Callable[[], float] = time.perf_counter
+    end = clock() + seconds
+
+    async def client() -> None:
+        async with Connection(server.port) as connection:
+            while (start := clock()) < end:
+                status, body = await connection.request("POST", "/job", BODY)
+                assert status == 202, body
+                poll = f"/job/{json.loads(body)['TaskId']}"
+                while status == 202:
+                    status, body = await connection.request("GET", poll, headers=WAIT)
+                assert status == 200, body
+                times.append(clock() - start)
+
+    await asyncio.gather(*(client() for _ in range(connections)))
+    return times
+
+
+def describe(times: list[float]) -> str:
+    p50, p99 = (percentile(times, percent) * 1000 for percent in (50, 99))
+    return f"{len(times):6} jobs, p50 {p50:5.1f} ms, p99 {p99:5.1f} ms"
+
+
+def percentile(times: list[float], percent: int) -> float:
+    return statistics.quantiles(times, n=100)[percent - 1]
+
+
+if __name__ == "__main__":
+    main()
