@@ -106,7 +106,7 @@ class Checkpointer:
         if not self._lock.acquire(LOCK_TIMEOUT):
             raise TimeoutError(LOCKED)
         try:
-            if not self._lengths.are_right():
+            if not (self._lengths.are_right() and self._lengths.are_frames_right()):
                 return
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             if os.fstat(self._wal).st_size > TRUNCATE_ABOVE:

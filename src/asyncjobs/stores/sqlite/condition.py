@@ -101,14 +101,14 @@ class Condition:
             advice = "have it use Jobs.backup(path) for copies"
         self._end("the files of the job store were deleted or replaced", details, advice)
 
-    def files_cut(self, cuts: Mapping[str, str]) -> None:
+    def files_cut(self, cuts: Mapping[str, str], how: str = "cut short") -> None:
         """Paths of the store lead to files that lack something: what is left of each."""
         self.is_damaged = True
         self.has_holes = str(self._path) in cuts
         names = ", ".join(os.path.basename(path) for path in cuts)
         self._end(
-            f"files of the job store were cut short: {names}",
-            f"cut short under the running server: "
+            f"files of the job store were {how}: {names}",
+            f"{how} under the running server: "
             f"{', '.join(f'{path} ({left})' for path, left in cuts.items())}; what is left was not "
             "touched, and will not be when the server stops",
             "keep a copy of all its files, put back what belongs there or restore the store",

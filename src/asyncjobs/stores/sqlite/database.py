@@ -83,6 +83,13 @@ class Database:
         """Have the last connection that is closed checkpoint the log, and delete it."""
         self._guards.close()
 
+    def may_be_moved(self) -> bool:
+        """Whether the log may be moved into the database, for whoever holds the lock."""
+        try:
+            return self.is_well() and self.lengths.are_frames_right()
+        except OSError:
+            return False
+
     def generation(self, connection: sqlite3.Connection) -> Generation:
         """The generation of the log, to be begun by this connection."""
         return Generation(connection, self._mark)
@@ -183,21 +190,25 @@ class Database:
         return int(value)
 
     def _check_lengths(self) -> None:
-        """Join no store whose files were cut short under the processes that have it open.
+        """Open no store whose files were cut short, under the processes that have it open or else.
 
         Raises:
             StoreCorrupt
         """
-        if not self.lengths.are_right():
+        if cuts := self.lengths.cuts():
+            left = ", ".join(f"{path} ({what})" for path, what in cuts.items())
             raise StoreCorrupt(
-                f"{self.condition.reason}; nothing that is left was touched: stop every server "
-                f"that has the store {self._path} open, and put back what belongs there or restore "
-                "the store"
+                f"files of the store {self._path} were cut short, or its log is that of another "
+                f"database, as after a restore that left it there: {left}. Nothing was touched: "
+                "stop every server that has the store open, and put back what belongs there; if "
+                "you have restored a copy, move the log away"
             )
 
     def _begin_log(self, generation: Generation) -> None:
         """Begin it, with what was found of the last one out of the way. From its first commit on
         it is known how long the files must be."""
+        if self.loss is not None:
+            self.loss.tell(self._path)  # first: once it is begun, no other start finds it
         try:
             if self.loss is not None:
                 self.loss.begin_anew(self.connection)
@@ -206,8 +217,6 @@ class Database:
             if not is_damage(error):
                 raise
             self.condition.damaged(error)  # what is whole can be read all the same
-        if self.loss is not None:
-            self.loss.tell(self._path)
 
     def _read_any(
         self, sql: str, values: Sequence[Any] | Mapping[str, Any]

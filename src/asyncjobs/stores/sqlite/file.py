@@ -122,7 +122,7 @@ class OpenFile:
                 "the store %s is closed as it is, and the next start goes on from its log: %s",
                 *(self._path, kept_locked(self._lock_path) or f"{self._lock_path} is locked"),
             )
-        may_checkpoint = has_lock and self.database.is_well()
+        may_checkpoint = has_lock and self.database.may_be_moved()
         is_damaged = self.database.condition.is_damaged
         # From a log that was deleted, all is saved that can be.
         if may_checkpoint or not (is_damaged or os.path.exists(self._wal_path)):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from .condition import is_damage, is_locked, wants_room
@@ -104,11 +104,28 @@ class Generation:
         sync_data(wal)
         self._mark.write(number)
 
+    def is_of(self, path: Path) -> bool:
+        """Whether the log is known to be of the database at `path`, and not of one from before it:
+        no log leads back.
+
+        Raises:
+            sqlite3.Error
+        """
+        # By itself, without its log.
+        alone = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
+        with closing(alone), suppress(sqlite3.Error):  # what it has by itself may be half moved
+            return _number_in(alone) <= self._stored()
+        return True
+
     def _stored(self) -> int:
-        """The number in the database; 0 in one that is new, or of an earlier version."""
-        read = self._connection.execute
-        known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'generation'"
-        if read(known).fetchone() == (0,):
-            return 0
-        (number,) = read("SELECT max(number) FROM generation").fetchone()
-        return number or 0
+        return _number_in(self._connection)
+
+
+def _number_in(connection: sqlite3.Connection) -> int:
+    """The number in the database; 0 in one that is new, or of an earlier version."""
+    read = connection.execute
+    known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'generation'"
+    if read(known).fetchone() == (0,):
+        return 0
+    (number,) = read("SELECT max(number) FROM generation").fetchone()
+    return number or 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -63,12 +64,39 @@ class Lengths:
         Raises:
             OSError: that cannot be told just now.
         """
+        if cuts := self.cuts():
+            self._condition.files_cut(cuts)
+        return not cuts
+
+    def cuts(self) -> Mapping[str, str]:
+        """The same in words: the files of which something is missing, and what is left of each.
+
+        Raises:
+            OSError: that cannot be told just now.
+        """
         while (index := self._read_index()) is not None:
             cuts = self._compare(index)
-            if not cuts:
-                break
-            if self._read_index() == index:  # it was not cut back by a checkpoint meanwhile
-                self._condition.files_cut(cuts)
+            # Else it was cut back by a checkpoint meanwhile.
+            if not cuts or self._read_index() == index:
+                return cuts
+        return {}
+
+    def are_frames_right(self) -> bool:
+        """Whether what is to be moved out of the log is what was written into it, as far as the
+        heads of its frames tell; else the condition has the reason.
+
+        For whoever holds the lock of all writers, in any thread. Takes about a microsecond a frame.
+
+        Raises:
+            OSError: that cannot be told just now.
+        """
+        index = self._read_index()
+        if index is None:
+            return True
+        for frame in range(index.moved + 1, index.frames + 1):
+            if os.pread(self._wal, 8, index.offset(frame) + 8) != index.salts:
+                what = f"frame {frame} of {index.frames} is not what was written there"
+                self._condition.files_cut({f"{self._path}-wal": what}, "overwritten")
                 return False
         return True
 

@@ -79,9 +79,16 @@ def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | N
             beginning, which it does not as long as anybody knows where its end is.
 
     Raises:
+        StoreCorrupt: the log is that of another database.
         sqlite3.Error, OSError
     """
     wal = f"{path}-wal"
+    if alone and has_log(path) and not generation.is_of(path):
+        raise StoreCorrupt(
+            f"the log {wal} is older than the database {path} beside it, and so belongs to another "
+            "one, as after a restore that left it there: it would take away what is newer, and "
+            "nothing was touched. Move the log away, then start again"
+        )
     frame = _damaged_frame(path) if alone else None
     is_lost = generation.is_lost()
     if frame is None and not is_lost:
@@ -121,12 +128,15 @@ def _keep(wal: str) -> str:
     if not _size_of(wal):
         return ""
     kept = f"{wal}-damaged"
-    flags = os.O_WRONLY | os.O_CREAT
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         with open(wal, "rb") as log, open(open_own(kept, flags), "wb") as copy:
-            copy.truncate()
             shutil.copyfileobj(log, copy)
+    except FileExistsError:
+        return f" There is a {kept} of an earlier loss already, so that this one was not kept."
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(kept)
         return f" The log as it was could not be kept: {error}."
     return f" The log as it was is kept in {kept}."
 

@@ -37,6 +37,7 @@ _PROGRESS = json.JSONDecoder(parse_constant=lambda _: 0)
 _MAX_PROGRESS = 100_000
 # No count comes so far, and one more than what is below still fits.
 _TOO_MANY = 2**62
+_FLAGS = 0, 1
 # What a date can tell: the years from 5 to 9977.
 _TIMES = -6.2e10, 2.527e11
 # Whatever is in the columns, it is one of these that reading it raises.
@@ -98,12 +99,15 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
             raise ValueError("a count")
         first, last = _TIMES
         if not (
-            len(job_id) == _ID_BYTES
+            repeatable in _FLAGS
+            and cancel in _FLAGS
+            and len(job_id) == _ID_BYTES
             and first < created < last
             and first < due < last
             and (started is None or first < started < last)
             and (finished is None or first < finished < last)
             and ttl >= 0.0
+            and (expires is None or expires >= first)
         ):
             raise ValueError("a time or the id")
         return Job(
@@ -154,20 +158,22 @@ def request_from_row(row: tuple[Any, ...]) -> Request:
     Raises:
         JobUnreadable: there is something in it that no request has.
     """
-    method, path, _, _, _, scheme, root_path, http_version, client, server = row
+    method, path, query, headers, body, scheme, root_path, http_version, client, server = row
     try:
         "".join((method, path, scheme, root_path, http_version, client or "", server or ""))
+        if not (isinstance(query, bytes) and isinstance(body, bytes)):
+            raise TypeError("no bytes")
         return Request(
-            method=row[0],
-            path=row[1],
-            query=row[2],
-            headers=headers_from_block(row[3]),
-            body=row[4],
-            scheme=row[5],
-            root_path=row[6],
-            http_version=row[7],
-            client=_address_from_text(row[8]),
-            server=_address_from_text(row[9]),
+            method=method,
+            path=path,
+            query=query,
+            headers=headers_from_block(headers),
+            body=body,
+            scheme=scheme,
+            root_path=root_path,
+            http_version=http_version,
+            client=_address_from_text(client),
+            server=_address_from_text(server),
         )
     except _UNREADABLE as error:
         raise JobUnreadable("the stored request of the job is damaged") from error
@@ -188,6 +194,8 @@ def response_from_row(row: tuple[Any, ...]) -> Response:
         if not (_STATUSES[0] <= status <= _STATUSES[1] and _SENDABLE_HEADERS.fullmatch(block)):
             raise ValueError("no response")
         block.decode()
+        if not isinstance(body, bytes):
+            raise TypeError("no body")
         return Response(status, headers_from_block(block), body)
     except _UNREADABLE as error:
         raise JobUnreadable("the stored response of the job is damaged or missing") from error
