@@ -373,9 +373,7 @@ async def test_a_log_outlives_a_database_of_junk(killed: Path, content: bytes) -
     """A log that does not have all pages is left alone, whatever the database has become."""
     killed.write_bytes(content)
     log = wal_of(killed).read_bytes()
-    with pytest.raises(
-        StoreCorrupt, match=r"jobs\.db.*if you have restored a copy"
-    ):
+    with pytest.raises(StoreCorrupt, match=r"jobs\.db.*if you have restored a copy"):
         await SqliteStore(killed).__aenter__()
     assert (killed.read_bytes(), wal_of(killed).read_bytes()) == (content, log)
 
