@@ -412,6 +412,84 @@ async def test_a_damaged_request(path: Path, sql: str, caplog: pytest.LogCapture
 # Rows that are left behind.
 
 
+def take_types_from(path: Path, table: str) -> None:
+    """Somebody has a table without the types of its columns."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=DEADLINE)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        loosely = "UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = ?"
+        connection.execute(loosely, (table,))
+        (version,) = connection.execute("PRAGMA schema_version").fetchone()
+        connection.execute(f"PRAGMA schema_version = {version + 1}")
+
+
+def give_types_back(path: Path, table: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=DEADLINE)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        strictly = "UPDATE sqlite_schema SET sql = sql || ' STRICT' WHERE name = ?"
+        connection.execute(strictly, (table,))
+        (version,) = connection.execute("PRAGMA schema_version").fetchone()
+        connection.execute(f"PRAGMA schema_version = {version + 1}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE jobs SET repeatable = 'x' WHERE seq = 1",
+        "UPDATE jobs SET cancel_requested = 'x' WHERE seq = 1",
+        "UPDATE jobs SET expires = 'abc' WHERE seq = 1",
+        "UPDATE jobs SET attempt = 'x' WHERE seq = 1",
+        "UPDATE jobs SET ttl = 'x' WHERE seq = 1",
+        "UPDATE jobs SET worker = x'00' WHERE seq = 1",
+        "UPDATE requests SET query = 'text' WHERE seq = 1",
+        "UPDATE requests SET body = 'text' WHERE seq = 1",
+        "UPDATE requests SET headers = 7 WHERE seq = 1",
+    ],
+)
+async def test_values_of_other_types(path: Path, sql: str) -> None:
+    """Also what no column takes by itself, as tables have types, holds up nobody if it is there."""
+    async with SqliteStore(path) as store:
+        for number in (1, 2):
+            await store.add(*a_call(number))
+    table = sql.split()[1]
+    take_types_from(path, table)
+    damage(path, sql)
+    give_types_back(path, table)
+    program = Program(path)
+    async with program.jobs as jobs:
+        async with asyncio.timeout(DEADLINE):
+            while [job for job in await jobs.find(Query()) if not job.state.is_final]:
+                await asyncio.sleep(0.01)
+        states = [job.state for job in await jobs.find(Query())]
+        assert sorted(states) == [State.FAILED, State.SUCCEEDED]
+    assert program.ran == [2]
+
+
+async def test_a_job_that_shall_expire_before_it_has_ended(path: Path) -> None:
+    """Nothing is purged that has not ended, whatever its row says."""
+    async with SqliteStore(path) as store:
+        job = await store.add(*a_call(1))
+        damage_job(path, job, "expires = 1.0")
+        assert await store.purge(NOW + 100) == 0
+        assert (await store.get(job.id)).state is State.QUEUED
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        Response(200, ((b"x-name", b"caf\xe9"),)),
+        Response(200, ((b"x name", b"value"),)),
+        Response(101),
+        Response(600),
+    ],
+)
+async def test_a_response_that_no_server_could_send(store: SqliteStore, response: Response) -> None:
+    """What would be read back as damaged is refused when it is written, and nothing is lost."""
+    job = await store.add(a_job().start(store.worker, NOW), REQUEST)
+    with pytest.raises(ValueError, match="no server could send"):
+        await store.replace(job, job.finish(200, NOW), response)
+    assert await store.get(job.id) == job
+
+
 async def test_rows_that_were_left_behind(path: Path) -> None:
     """Requests and responses of jobs that are not there any more keep no new job from being stored,
     nor from its end; it has its own."""

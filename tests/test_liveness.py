@@ -592,3 +592,36 @@ async def test_a_planted_presence_holds_up_nobody(path: Path, planted: str) -> N
             presence.touch()
             os.truncate(presence, 20 * 1024**3)
         assert await store.others() == [STRANGER]
+
+
+# What is no lock, and what cannot be removed.
+
+
+async def test_a_folder_that_is_called_as_a_lock(pair: Pair, folder: Path) -> None:
+    """What is no file in the folder of the processes is nobody, and stops no rescue."""
+    one, two = pair
+    (folder / f"{'a' * 16}.lock").mkdir()
+    left = await two.add(running(two), REQUEST)
+    await two.__aexit__(None, None, None)
+    assert await one.orphans() == [Orphan(left, blamed=True)]
+    assert await one.others() == []
+    await two.__aenter__()
+
+
+async def test_what_a_dead_process_has_left_and_nobody_can_remove(
+    pair: Pair, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, and all else of that process is removed."""
+    one, two = pair
+    name = two.worker
+    await two.__aexit__(None, None, None)
+    (folder / f"{name}.sock").unlink(missing_ok=True)
+    (folder / f"{name}.sock").mkdir()
+    for _ in range(3):
+        assert await one.orphans() == []
+    assert not list(folder.glob(f"{name}.*[!sock]"))
+    assert [message for message in caplog.messages if f"{name}.sock" in message] == [
+        f"{folder}/{name}.sock, which a dead process has left, stays: [Errno 21] Is a directory: "
+        f"'{folder}/{name}.sock'"
+    ]
+    await two.__aenter__()

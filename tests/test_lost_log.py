@@ -378,6 +378,24 @@ async def test_a_log_outlives_a_database_of_junk(killed: Path, content: bytes) -
     assert (killed.read_bytes(), wal_of(killed).read_bytes()) == (content, log)
 
 
+@pytest.mark.parametrize("with_lock", [True, False])
+async def test_an_older_log_takes_nothing_away(killed: Path, with_lock: bool) -> None:
+    """A log that is left beside a newer database is not taken for that of it, as SQLite would."""
+    older = wal_of(killed).read_bytes()
+    async with SqliteStore(killed) as store:
+        await store.add(a_job(), REQUEST)
+    newer = killed.read_bytes()
+    wal_of(killed).write_bytes(older)
+    if not with_lock:
+        delete(killed, "-lock")
+    with pytest.raises(StoreCorrupt, match=r"jobs\.db-wal is older than .* Move the log away"):
+        await SqliteStore(killed).__aenter__()
+    assert (killed.read_bytes(), wal_of(killed).read_bytes()) == (newer, older)
+    delete(killed, "-wal")
+    async with SqliteStore(killed) as store:
+        assert len(await store.find(Query(limit=1000))) == ALL + 1
+
+
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
 async def test_a_copy_gets_no_log_of_another_database(path: Path, suffix: str) -> None:
     """A copy of a store is not put beside a log or a journal that SQLite would apply to it."""

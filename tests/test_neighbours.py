@@ -22,7 +22,7 @@ from asyncjobs.store import OVERRULED, QUEUED, SOMETHING
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import datagrams, neighbours, outbox
 from asyncjobs.stores.sqlite.bell import Bell
-from asyncjobs.stores.sqlite.datagrams import MAX_SIZE, Mailbox, remove_socket
+from asyncjobs.stores.sqlite.datagrams import MAX_SIZE, Mailbox, socket_of
 from asyncjobs.stores.sqlite.interest import EVERYBODY, Asked, Wanted, whom_to_ask, whom_to_tell
 from asyncjobs.stores.sqlite.messages import PER_DATAGRAM, Ask, Tell, decode, encode
 from asyncjobs.stores.sqlite.outbox import Outbox
@@ -256,7 +256,7 @@ async def test_nobody_to_send_to_is_no_error(tmp_path: Path) -> None:
         dead.bind(str(tmp_path / f"{PEER}.sock"))
     assert box.others() == [PEER]
     assert box.send(PEER, b"x")
-    remove_socket(tmp_path, PEER)
+    socket_of(tmp_path, PEER).unlink()
     assert box.others() == []
     box.close()
 

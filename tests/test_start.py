@@ -18,6 +18,7 @@ import pytest
 
 from asyncjobs import Jobs
 from asyncjobs.errors import SetupError, StoreError, StoreLocked, StoreUnavailable
+from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import checkpoints, commits, file, holders, store
 from asyncjobs.stores.sqlite.locks import FileLock
@@ -173,6 +174,46 @@ def test_who_holds_a_lock(tmp_path: Path) -> None:
     gone = f"7: FLOCK  ADVISORY  WRITE {2**22 + 1} {file} 0 EOF"
     listed.write_text("\n".join([*others, reads, gone]))
     assert holders.holders_of([str(path)], listed) == [f"process {2**22 + 1}"]
+
+
+def test_a_holder_whose_name_is_cut_in_the_middle_of_a_character(tmp_path: Path) -> None:
+    """The system cuts names at fifteen bytes: what is left of one keeps nobody from being named."""
+    path = tmp_path / "file"
+    path.touch()
+    script = (
+        "import fcntl, sys; from pathlib import Path\n"
+        "file = open(sys.argv[1]); fcntl.flock(file, fcntl.LOCK_EX)\n"
+        "Path('/proc/self/comm').write_bytes(b'abcdefghijklmn\\xc3')\n"
+        "print('holds', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        if process.stdout.readline() != "holds\n" or not holders.LOCKS.exists():
+            pytest.skip("the system has no /proc/locks, or no names of processes")
+        (described,) = holders.holders_of([str(path)])
+        assert described.startswith(f"process {process.pid}")
+        process.kill()
+
+
+async def test_a_store_that_is_being_closed_takes_no_more(path: Path) -> None:
+    """What comes while a stop waits for the lock is refused, and nothing goes on after the stop."""
+    store = await SqliteStore(path).__aenter__()
+    lock = FileLock(Path(f"{path}-lock"))
+    while not lock.try_acquire():
+        await asyncio.sleep(0.001)
+    stopping = asyncio.create_task(store.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(DEADLINE):
+        while not stopping.done():
+            with suppress(RuntimeError):  # it is closed
+                with pytest.raises(StoreUnavailable, match="being closed"):
+                    await store.add(a_job(), REQUEST)
+                break
+    lock.close()
+    await stopping
+    async with SqliteStore(path) as store:
+        assert await store.find(Query()) == []
 
 
 @pytest.mark.usefixtures("impatient")

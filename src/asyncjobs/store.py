@@ -19,6 +19,7 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -232,15 +233,20 @@ class Store(ABC):
             JobNotFound: there is none, or it is somebody else's.
         """
 
-    @abstractmethod
     async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
-        """The versions of those of the jobs that are there, by one look at the store for all.
+        """The versions of those of the jobs that are there: by one look at the store for all, if it
+        can do that.
 
         One may be ahead of what `get` gives, by a change that is not durable yet.
 
         Raises:
             StoreUnavailable
         """
+        versions = {}
+        for job_id in job_ids:
+            with suppress(JobNotFound):
+                versions[job_id] = (await self.get(job_id)).version
+        return versions
 
     @abstractmethod
     async def request(self, job_id: str) -> Request:

@@ -158,6 +158,12 @@ DAMAGES: Mapping[str, Damage] = {
         },
         is_quiet=True,
     ),
+    # What is moved already is only overwritten, and SQLite may meet the junk first.
+    "log overwritten from the middle on": Damage(
+        _write(LOG, bytes(range(1, 251)) * 400, at=0.3),
+        {When.LIVING: frozenset({Outcome.ENDED, Outcome.WHOLE})},
+        is_quiet=True,
+    ),
     "index of the log deleted": Damage(
         _delete(SHARED_MEMORY), _may(None, Outcome.WHOLE, Outcome.ENDED)
     ),

@@ -76,6 +76,7 @@ class GroupCommit:
         self._idle = asyncio.Event()
         self._idle.set()
         self._trials: asyncio.Task[None] | None = None
+        self._closed = False
 
     def write(
         self, job_id: str | None, operation: Operation, *, can_wait: bool = False
@@ -95,6 +96,8 @@ class GroupCommit:
             Exception: whatever `operation` raised, and nothing was written.
         """
         self._condition.check(can_wait=can_wait)
+        if self._closed:
+            raise StoreUnavailable("the job store is being closed")
         return self._write(job_id, operation, can_wait=can_wait)
 
     def unsettled(self, job_id: str) -> Write | None:
@@ -125,7 +128,8 @@ class GroupCommit:
         await self._idle.wait()
 
     def close(self) -> None:
-        """Try no more whether trouble has passed."""
+        """Take no more writes, and try no more whether trouble has passed."""
+        self._closed = True
         if self._trials is not None:
             self._trials.cancel()
 
@@ -279,7 +283,7 @@ class GroupCommit:
         return str(self._condition.reason)
 
     def _try_until_it_passes(self) -> None:
-        if self._trials is None or self._trials.done():
+        if not self._closed and (self._trials is None or self._trials.done()):
             # In a context of its own: the one here is that of a request.
             self._trials = self._loop.create_task(
                 self._try_again_and_again(), context=contextvars.Context()

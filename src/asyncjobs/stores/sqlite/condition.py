@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import StoreUnavailable
-from .start_errors import kept_locked
+from .holders import kept_locked
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -125,14 +125,15 @@ class Condition:
 
     def trouble(self, reason: str, details: str = "") -> None:
         """There is trouble that may pass."""
-        if self.reason is None:
+        is_new = self.reason is None
+        if not self.is_final:
+            self.reason = reason  # whatever comes of what is said
+        if is_new:
             if reason == LOCKED:
                 by = kept_locked(Path(f"{self._path}-lock")) or kept_locked(self._path)
                 details = by or details
             said = f"{reason} ({details})" if details else reason
             logger.error("the store %s takes no new jobs until it can: %s", self._path, said)
-        if not self.is_final:
-            self.reason = reason
 
     def recovered(self) -> None:
         """The trouble has passed."""

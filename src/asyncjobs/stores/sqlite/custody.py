@@ -30,7 +30,7 @@ except ImportError:  # Windows
 logger = logging.getLogger("asyncjobs.store")
 
 #: The files of a store, SQLite's and ours, as they are called after the database.
-FILES = ("", "-wal", "-shm", "-journal", "-lock", "-ballast", "-alone")
+FILES = ("", "-wal", "-shm", "-journal", "-lock", "-ballast", "-alone", "-wal-damaged")
 #: The folder beside them.
 FOLDER = "-procs"
 
@@ -39,6 +39,8 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 # Follow no link, and wait for nobody at the other end of a pipe.
 _CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# Windows would write two bytes for the end of a line.
+_CAREFULLY |= getattr(os, "O_BINARY", 0)
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
@@ -84,6 +86,13 @@ def warn_of_folder(path: Path) -> None:
     if not hasattr(os, "geteuid"):
         return
     folder, status = path.parent, os.stat(path.parent)
+    if _is_foreign(status) and os.geteuid() == _ROOT:
+        logger.warning(
+            "this program runs as root, and the folder %s of the store %s belongs to the user %s: "
+            "if it is that user's program, run it as that user, or its own start will be refused",
+            *(folder, path.name, _user(status.st_uid)),
+        )
+        return
     if _is_foreign(status):
         said, command = (
             f"belongs to the user {_user(status.st_uid)}",
@@ -213,11 +222,16 @@ def _check_owners(path: Path, found: _Found) -> None:
         raise _foreign_folder(foreign[0], found[foreign[0]])
     roots = [file for file, status in found.items() if status.st_uid != us and not _can_write(file)]
     if roots:
-        raise StoreReadOnly(
-            f"root owns {_listed(roots)}, which this program cannot write, as it runs as "
-            f"{_user(us)}: it may have run as root once. Type (as root) chown -R {_user(us)} "
-            f"{_quoted(*roots)}"
-        )
+        raise _roots(roots)
+
+
+def _roots(files: list[Path]) -> StoreReadOnly:
+    us = _user(os.geteuid())
+    return StoreReadOnly(
+        f"root owns {_listed(files)}, or what is in there, which this program cannot write, as it "
+        f"runs as {us}: it may have run as root once. Type (as root) chown -R {us} "
+        f"{_quoted(*files)}"
+    )
 
 
 def _check_writers(path: Path, found: _Found) -> None:
@@ -238,6 +252,8 @@ def _check_entries(path: Path) -> None:
                 status = entry.stat(follow_symlinks=False)
                 if _is_foreign(status):
                     raise _foreign_folder(Path(entry.path), status, folder)
+                if status.st_uid != os.geteuid() and not _can_write(Path(entry.path)):
+                    raise _roots([folder])
 
 
 def _foreign_folder(file: Path, status: os.stat_result, folder: Path | None = None) -> StoreExposed:

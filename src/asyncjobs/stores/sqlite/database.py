@@ -181,7 +181,7 @@ class Database:
     def is_well(self) -> bool:
         """Whether the files can be written, as far as can be told."""
         try:
-            return self.lengths.are_right() and not self.condition.is_final
+            return not self.condition.is_final and self.lengths.are_right()
         except OSError:
             return False
 

@@ -128,6 +128,6 @@ class Mailbox:
             self._received(data)
 
 
-def remove_socket(folder: Path, name: str) -> None:
-    """Remove what a dead process has left."""
-    (folder / f"{name}{_SUFFIX}").unlink(missing_ok=True)
+def socket_of(folder: Path, name: str) -> Path:
+    """The file of the mailbox of the process called `name`."""
+    return folder / f"{name}{_SUFFIX}"

@@ -18,12 +18,13 @@ from .commits import GroupCommit
 from .custody import secure, warn_of_folder
 from .database import Database
 from .flusher import Flusher
+from .holders import kept_locked
 from .identity import Identity
 from .locks import LOCK_TIMEOUT, FileLock
 from .log_loss import refuse_log_without_database
 from .peers import Peers
 from .schema import check_sqlite, connect, prepare_path
-from .start_errors import explained, kept_locked, locked
+from .start_errors import explained, locked
 
 logger = logging.getLogger("asyncjobs.store")
 

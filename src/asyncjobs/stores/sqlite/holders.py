@@ -12,10 +12,13 @@ from typing import NamedTuple
 LOCKS = Path("/proc/locks")
 
 
-class _Held(NamedTuple):
-    pid: int
-    file: str
-    is_exclusive: bool
+def kept_locked(path: Path) -> str | None:
+    """Who has locked the file at `path`, as "process 7 (sqlite3) keeps it locked"; None if the
+    system does not tell."""
+    # In the shared memory are the locks of who has a log.
+    holders = holders_of([f"{path}{suffix}" for suffix in ("", "-shm", "-journal")])
+    keep = "keep" if len(holders) > 1 else "keeps"
+    return f"{' and '.join(holders)} {keep} {path} locked" if holders else None
 
 
 def holders_of(paths: Iterable[str], locks: Path | None = None) -> list[str]:
@@ -23,12 +26,18 @@ def holders_of(paths: Iterable[str], locks: Path | None = None) -> list[str]:
     only read are left out if another does more. Empty if the system does not tell."""
     files = {file for file in map(_as_listed, paths) if file is not None}
     try:
-        lines = (locks or LOCKS).read_text().splitlines()
+        lines = (locks or LOCKS).read_text(errors="replace").splitlines()
     except OSError:
         return []
     held = [lock for lock in _parse(lines) if lock.file in files and lock.pid != os.getpid()]
     exclusive = [lock for lock in held if lock.is_exclusive]
     return [_described(pid) for pid in sorted({lock.pid for lock in exclusive or held})]
+
+
+class _Held(NamedTuple):
+    pid: int
+    file: str
+    is_exclusive: bool
 
 
 def _as_listed(path: str) -> str | None:
@@ -51,7 +60,7 @@ def _parse(lines: Iterable[str]) -> Iterator[_Held]:
 
 def _described(pid: int) -> str:
     try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
         return f"process {pid}"
     return f"process {pid} ({name})" if name.isprintable() else f"process {pid}"

@@ -152,17 +152,20 @@ class Lengths:
         has_all = (
             size >= index.pages * index.page_size
             or (salts == index.salts and moved == index.moved and size >= least)
-            or self._missing(size, index) <= self._to_move(index)
+            or self._are_missing_to_be_moved(size, index)
         )
         if has_all:
             # Until more is moved, or the log begins anew, pages are added by the log alone.
             self._had_all = index.salts, index.moved, size
         return has_all
 
-    def _missing(self, size: int, index: _Index) -> set[int]:
-        missing = set(range(size // index.page_size + 1, index.pages + 1))
+    def _are_missing_to_be_moved(self, size: int, index: _Index) -> bool:
+        first = size // index.page_size + 1
+        if index.pages - first > index.frames - index.moved:  # they are too many, but for one
+            return False
+        missing = set(range(first, index.pages + 1))
         missing.discard(_LOCK_BYTE // index.page_size + 1)
-        return missing
+        return missing <= self._to_move(index)
 
     def _to_move(self, index: _Index) -> set[int]:
         frames = map(index.offset, range(index.moved + 1, index.frames + 1))

@@ -18,6 +18,9 @@ from .log_frames import damaged_frame
 
 logger = logging.getLogger("asyncjobs.store")
 
+#: Bytes of a log that is kept as it was: the start waits for the copy.
+MOST_KEPT = 64 * 1024 * 1024
+
 
 def has_log(path: Path) -> bool:
     """Whether there is a log beside the database at `path`, with anything in it."""
@@ -128,6 +131,8 @@ def _keep(wal: str) -> str:
     if not _size_of(wal):
         return ""
     kept = f"{wal}-damaged"
+    if _size_of(wal) > MOST_KEPT:
+        return f" The log as it was is too large to be kept: it has {_size_of(wal)} bytes."
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         with open(wal, "rb") as log, open(open_own(kept, flags), "wb") as copy:

@@ -11,8 +11,16 @@ from typing import Any
 
 from ...errors import Conflict, StoreUnavailable
 from ...job import Job, State
-from .damage import Mended, mended
-from .rows import JOB_COLUMNS, RESPONSE_COLUMNS, NotText, job_to_row, response_to_row
+from .rows import (
+    JOB_COLUMNS,
+    RESPONSE_COLUMNS,
+    NotText,
+    job_to_row,
+    marks,
+    of_table,
+    response_to_row,
+)
+from .salvage import Mended, mended
 from .transactions import Operation
 
 logger = logging.getLogger("asyncjobs.store")
@@ -21,12 +29,8 @@ logger = logging.getLogger("asyncjobs.store")
 CHUNK = 100
 
 
-def _columns(table: str, columns: str) -> str:
-    return ", ".join(f"{table}.{column}" for column in columns.split(", "))
-
-
 _SELECT = (
-    f"SELECT {_columns('jobs', JOB_COLUMNS)}, {_columns('responses', RESPONSE_COLUMNS)}"
+    f"SELECT {of_table('jobs', JOB_COLUMNS)}, {of_table('responses', RESPONSE_COLUMNS)}"
     " FROM jobs LEFT JOIN responses USING (seq) WHERE seq = ?"
 )
 _JOB_FIELDS = len(Job._fields)
@@ -106,7 +110,7 @@ def _put_right(
 ) -> None:
     columns = job_to_row(repair.job)
     if not execute(
-        f"UPDATE jobs SET ({JOB_COLUMNS}) = ({_marks(columns)}) WHERE seq = ? AND version IS ?",
+        f"UPDATE jobs SET ({JOB_COLUMNS}) = ({marks(JOB_COLUMNS)}) WHERE seq = ? AND version IS ?",
         (*columns, number, version),
     ).rowcount:
         raise Conflict(f"row {number} is no longer at version {version}")
@@ -114,13 +118,9 @@ def _put_right(
         response = (number, *response_to_row(repair.response))
         execute(
             f"INSERT OR REPLACE INTO responses (seq, {RESPONSE_COLUMNS})"
-            f" VALUES ({_marks(response)})",
+            f" VALUES (?, {marks(RESPONSE_COLUMNS)})",
             response,
         )
-
-
-def _marks(values: tuple[Any, ...]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _tell(repair: Mended) -> None:

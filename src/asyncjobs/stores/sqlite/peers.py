@@ -12,21 +12,23 @@ import logging
 import os
 import re
 import secrets
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from ...store import STRANGER, Liveness, Presence
 from .custody import make_folder
-from .datagrams import remove_socket
+from .datagrams import socket_of
 from .forks import left_in_forked_child
 from .identity import Identity
 from .locks import FileLock
-from .presences import read_presence, remove_presence, write_presence
+from .presences import presence_files, read_presence, write_presence
 
 logger = logging.getLogger("asyncjobs.store")
 
 _SUFFIX = ".lock"
 _NAME = re.compile("[0-9a-f]{16}")
+# Something else is in the place of a lock: see `open_own`.
+_OF_ONE_FILE = frozenset({errno.EISDIR, errno.EPERM, errno.ENXIO})
 
 
 class Peers:
@@ -41,7 +43,7 @@ class Peers:
         self.name = secrets.token_hex(8)
         self.folder = folder
         self._lock: FileLock | None = None
-        self._said: set[int | None] = set()
+        self._said: set[tuple[str, int | None]] = set()
 
     @property
     def file(self) -> Path:
@@ -73,7 +75,9 @@ class Peers:
         Raises:
             OSError: nobody can tell.
         """
-        files = [Path(file) for file in os.listdir(self.folder)]
+        with os.scandir(self.folder) as entries:
+            # What is no file is the lock of nobody, whatever it is called.
+            files = [Path(each.name) for each in entries if each.is_file(follow_symlinks=False)]
         names = [file.stem for file in files if file.suffix == _SUFFIX]
         return [name for name in names if name != self.name and _NAME.fullmatch(name)]
 
@@ -86,7 +90,7 @@ class Peers:
         try:
             return self._look_at(name)
         except OSError as error:
-            self._cannot_look(error)
+            self._cannot_look(error, name)
             return Liveness.UNKNOWN
 
     def died_at_work(self, name: str) -> bool:
@@ -127,10 +131,13 @@ class Peers:
 
     def bury(self, name: str) -> None:
         """Forget the dead `name`, once none of its jobs is left."""
-        with suppress(OSError):  # in vain, it is done another time: nobody waits for it
-            remove_socket(self.folder, name)
-            remove_presence(self._presence_path(name))
-            self._path(name).unlink(missing_ok=True)
+        remains = (*presence_files(self._presence_path(name)), self._path(name))
+        for file in (socket_of(self.folder, name), *remains):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:  # it is tried another time: nobody waits for it
+                if self._is_new((name, error.errno)):
+                    logger.error("%s, which a dead process has left, stays: %s", file, error)
 
     def _look_at(self, name: str) -> Liveness:
         try:
@@ -148,16 +155,26 @@ class Peers:
         """
         return self._lock is not None and not self._joined.lost()
 
-    def _cannot_look(self, error: OSError) -> None:
+    def _cannot_look(self, error: OSError, name: str = "") -> None:
         """Say so, once for each kind of trouble: this is tried several times a second."""
-        if error.errno not in self._said:
-            self._said.add(error.errno)
-            logger.error(
-                "it cannot be told which other processes on %s live (%s): the jobs of those that "
-                "may be dead have to wait. If too many files are open, raise RLIMIT_NOFILE "
-                "(ulimit -n, LimitNOFILE in systemd)",
-                *(self.folder, error),
-            )
+        is_of_one = error.errno in _OF_ONE_FILE
+        if not self._is_new((name if is_of_one else "", error.errno)):
+            return
+        advice = "See to that"
+        if is_of_one:
+            advice = "See what it is, and remove it once its process has ended"
+        elif error.errno in (errno.EMFILE, errno.ENFILE):
+            advice = "Raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE in systemd)"
+        logger.error(
+            "it cannot be told which other processes on %s live (%s): the jobs of those that may "
+            "be dead have to wait. %s",
+            *(self.folder, error, advice),
+        )
+
+    def _is_new(self, trouble: tuple[str, int | None]) -> bool:
+        is_new = trouble not in self._said
+        self._said.add(trouble)
+        return is_new
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{_SUFFIX}"

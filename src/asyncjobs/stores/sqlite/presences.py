@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ...store import STRANGER, Presence
@@ -36,7 +37,9 @@ def write_presence(path: Path, presence: Presence) -> None:
             file.write(text.encode())
         unseen.replace(path)
     except OSError:
-        remove_presence(path)
+        for left in presence_files(path):
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
         raise
 
 
@@ -68,11 +71,6 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_SIZE)
 
 
-def remove_presence(path: Path) -> None:
-    """Say nothing any more.
-
-    Raises:
-        OSError
-    """
-    for file in (path.with_suffix(".tmp"), path):
-        file.unlink(missing_ok=True)
+def presence_files(path: Path) -> list[Path]:
+    """The files of what is said at `path`."""
+    return [path.with_suffix(".tmp"), path]

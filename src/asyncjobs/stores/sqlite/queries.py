@@ -9,7 +9,7 @@ from typing import Any
 from ...given import MAX_INT
 from ...job import SUSPECT_CRASHES, State
 from ...store import ANYONE, Query
-from .rows import JOB_COLUMNS
+from .rows import JOB_COLUMNS, of_table
 
 # Whether there is any suspect at all: mostly there is none. In the words of its index, which SQLite
 # would not choose.
@@ -86,7 +86,7 @@ merged (due, seq, route, room, program, suspect) AS (
     WHERE at.room > 1
     ORDER BY 1, 2 LIMIT :limit OFFSET :skip
 )
-SELECT {", ".join(f"jobs.{column}" for column in JOB_COLUMNS.split(", "))}, jobs.due, jobs.seq
+SELECT {of_table("jobs", JOB_COLUMNS)}, jobs.due, jobs.seq
 FROM merged CROSS JOIN jobs USING (seq)"""
     values |= {
         "routes": json.dumps({route: min(room, MAX_INT) for route, room in routes.items() if room}),

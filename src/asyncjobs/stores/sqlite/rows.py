@@ -50,6 +50,16 @@ class NotText(bytes):
     """What is in a column for text and is not UTF-8."""
 
 
+def marks(columns: str) -> str:
+    """A parameter for each of the columns."""
+    return ", ".join("?" * len(columns.split(", ")))
+
+
+def of_table(table: str, columns: str) -> str:
+    """The columns, each with the name of its table."""
+    return ", ".join(f"{table}.{column}" for column in columns.split(", "))
+
+
 def text_or_bytes(value: bytes) -> str | NotText:
     """The value of a column for text, whatever it is: a `text_factory`."""
     try:
@@ -180,7 +190,19 @@ def request_from_row(row: tuple[Any, ...]) -> Request:
 
 
 def response_to_row(response: Response) -> tuple[Any, ...]:
-    return response.status, headers_to_block(response.headers), response.body
+    """The values of `RESPONSE_COLUMNS`.
+
+    Raises:
+        ValueError: no server could send it, and so it would be read back as damaged.
+    """
+    row = response.status, headers_to_block(response.headers), response.body
+    try:
+        response_from_row(row)
+    except JobUnreadable as error:
+        raise ValueError(
+            f"no server could send this response: {response.status} {response.headers!r}"
+        ) from error
+    return row
 
 
 def response_from_row(row: tuple[Any, ...]) -> Response:

@@ -18,7 +18,7 @@ from ...errors import (
     StorePathError,
     StoreReadOnly,
 )
-from .holders import holders_of
+from .holders import kept_locked
 
 #: What to do where the folder cannot be used, as is normal for that of the program's own files.
 ELSEWHERE = (
@@ -56,15 +56,6 @@ def folder_explained(folder: Path) -> Iterator[None]:
 def in_shell(path: Path, statements: str) -> str:
     """The command that runs SQL on the database at `path`, to be typed."""
     return f'sqlite3 {shlex.quote(str(path))} "{statements}"'
-
-
-def kept_locked(path: Path) -> str | None:
-    """Who has locked the file at `path`, as "process 7 (sqlite3) keeps it locked"; None if the
-    system does not tell."""
-    # In the shared memory are the locks of who has a log.
-    holders = holders_of([f"{path}{suffix}" for suffix in ("", "-shm", "-journal")])
-    keep = "keep" if len(holders) > 1 else "keeps"
-    return f"{' and '.join(holders)} {keep} {path} locked" if holders else None
 
 
 def locked(path: Path) -> StoreLocked:

@@ -63,6 +63,8 @@ from .rows import (
     job_changes_to_row,
     job_from_row,
     job_to_row,
+    marks,
+    of_table,
     request_from_row,
     request_to_row,
     response_from_row,
@@ -88,33 +90,28 @@ _ID = re.compile("[0-9a-f]{32}")
 _LOG_BYTES_PER_WRITE = 5000
 
 
-def _placeholders(columns: str) -> str:
-    return ", ".join("?" for _ in columns.split(", "))
-
-
-_INSERT_JOB = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({_placeholders(JOB_COLUMNS)})"
+_INSERT_JOB = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({marks(JOB_COLUMNS)})"
 # In the place of what is there: a number is given again, and rows that somebody has left behind
 # under it must keep no job from being stored.
 _INSERT_REQUEST = (
     f"INSERT OR REPLACE INTO requests (seq, {REQUEST_COLUMNS})"
-    f" VALUES (last_insert_rowid(), {_placeholders(REQUEST_COLUMNS)})"
+    f" VALUES (last_insert_rowid(), {marks(REQUEST_COLUMNS)})"
 )
 # Not the id: to write it again, though the same, would rewrite its index.
 _UPDATE_JOB = (
-    f"UPDATE jobs SET ({CHANGING_JOB_COLUMNS}) = ({_placeholders(CHANGING_JOB_COLUMNS)})"
+    f"UPDATE jobs SET ({CHANGING_JOB_COLUMNS}) = ({marks(CHANGING_JOB_COLUMNS)})"
     " WHERE id = ? AND version = ?"
 )
 _SEQ = "(SELECT seq FROM jobs WHERE id = ?)"
 _INSERT_RESPONSE = (
     f"INSERT OR REPLACE INTO responses (seq, {RESPONSE_COLUMNS})"
-    f" VALUES ({_SEQ}, {_placeholders(RESPONSE_COLUMNS)})"
+    f" VALUES ({_SEQ}, {marks(RESPONSE_COLUMNS)})"
 )
 _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
 _SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 _SELECT_REQUEST = f"SELECT {REQUEST_COLUMNS} FROM requests WHERE seq = {_SEQ}"
 _SELECT_RESULT = (
-    f"SELECT {', '.join(f'jobs.{column}' for column in JOB_COLUMNS.split(', '))},"
-    f" {', '.join(f'responses.{column}' for column in RESPONSE_COLUMNS.split(', '))}"
+    f"SELECT {of_table('jobs', JOB_COLUMNS)}, {of_table('responses', RESPONSE_COLUMNS)}"
     " FROM jobs LEFT JOIN responses USING (seq) WHERE id = ?"
 )
 # In no order: to sort them, all that a worker has left would be read.
@@ -241,6 +238,7 @@ class SqliteStore(Store):
 
     async def request(self, job_id: str) -> Request:
         row = self._database.read_one(_SELECT_REQUEST, (_key(job_id),))
+        self._database.check_body()
         if row is None:
             raise JobNotFound(f"no request of a job {job_id}")
         return request_from_row(row)
@@ -424,8 +422,9 @@ class SqliteStore(Store):
                 if now() - began > _SILENT_WAIT and not said:
                     said = True
                     logger.warning("the start waits up to %g s, as %s", LOCK_TIMEOUT, error)
-            # The jitter keeps processes that start together from meeting again and again.
-            await asyncio.sleep(self._random.uniform(0.005, 0.02))
+            # The jitter keeps processes that start together from meeting again and again. Who has
+            # waited for long may wait a little longer: each try looks at all files.
+            await asyncio.sleep(self._random.uniform(0.005, 0.02) + (now() - began) / 20)
 
     def _run_by(self, worker: str | None) -> list[tuple[Any, ...]]:
         return self._database.read(_RUN_BY, (worker, ORPHANS_CHUNK))
