@@ -23,7 +23,7 @@ from ..stores.sqlite.custody import make_folder
 from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
 from .environment import unread
-from .headers import check_kept
+from .headers import check_names
 from .replay import Replay
 from .routes import Background, PollRoutes, View
 from .server import Server
@@ -146,7 +146,7 @@ class AppJobs:
         if options["name"] is None:
             options["name"] = program_of(self._app.import_name)
         jobs = Jobs(**options)
-        check_kept(jobs.settings)
+        check_names(jobs.settings)
         for endpoint, background in self._backgrounds.items():
             jobs.register(self._handler(jobs, endpoint, background))
         await jobs.open()

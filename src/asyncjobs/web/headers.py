@@ -31,30 +31,58 @@ _LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 # They would have the job answer 206 or 304, and that would be its result for good.
 _CONDITIONAL = re.compile(r"if-.*|range|expect")
 # What is long enough to be told anywhere in a name, then what only is a word of its own. The table
-# of what it matches and what not is in tests/test_credentials.py.
+# of what it matches and what not is in tests/test_credentials.py. No part of it repeats without
+# end: a name may be as long as the server allows, and be made to take long.
 _CREDENTIAL = re.compile(
     r"""
     auth(?!or) | authori[sz]           # not Author, not Authority
     | token | secret(?!ar) | session | sessid | cookie | [cx]srf | credential | bearer
-    | passw | passphrase | passcode | signature | hmac | assertion | certificat
-    | jw[tsek] | oidc | dpop | saml | wsse | (ssl|tls)[-_]client
+    | passw | passphrase | passcode | pwd | signature | hmac | assertion | certificat
+    | jw[tsek] | oidc | dpop | saml | wsse | ntlm | kerberos | paseto | macaroon | nonce
+    | (api|access)[-_]?key | key[-_]?pair | client[-_]?cert | (ssl|tls)[-_]client
+    | (verify | verification | confirmation | security | recovery | backup | access | login
+      | invite | invitation)[-_]?code
+    | protection[-_]bypass
+    | ticket$                          # not Ticket-Id, which is a customer's
     | (?<!con)certs?(?![a-z])
     | (?<!mon|tur|hoc|don)keys?(?![a-z])
     | (?<![a-z])
-      ( x?(user)?(pass|pwd|pw) | [xth]?otp | pin | mfa | [2t]fa | creds? | sig | sign | signed
-      | sid | sso )
+      ( x?(user|db|admin)?(pass|pw) | (x|t|h|sms|email)?otp | pin | mfa | [2t]fa | creds?
+      | (api|app)?(sig|sign) | signed | sid | sess | sso | psk | tkn | krb5? | crumb )
       (?![a-z])
     """,
     re.VERBOSE,
 )
+# Credentials of well-known services, whose names have no word in them that tells.
+_NAMED_CREDENTIALS = frozenset(
+    {
+        "iplanetdirectorypro",
+        "mysapsso2",
+        "x-firebase-appcheck",
+        "x-jfrog-art-api",
+        "x-origin-verify",
+        "x-trello-webhook",
+        "x-zumo-master",
+    }
+)
 # What looks like one to that pattern, and is none.
 _NO_CREDENTIAL = re.compile(
-    r"accept-signature|(x-)?(idempotency|cache|surrogate|partition|routing|sort|shard)[-_]?keys?"
+    r"""
+    accept-signature | (x-)?cookie[-_]consent | (x-)?key[-_]id | (.*[-_])?partition[-_]?keys?
+    | (x-)?(idempotency|cache|surrogate|routing|sort|shard|event|kafka|message|object|translation
+      | public)[-_]?keys?
+    """,
+    re.VERBOSE,
 )
 # What says where a client goes, and from which page it comes, may have more in it than that: user
 # and password, a query, a fragment.
-_ADDRESSES = frozenset({b"host", b"referer", b"hx-current-url"})
+_PAGES = frozenset(
+    {b"referer", b"hx-current-url", b"next-url", b"ping-from", b"ping-to", b"turbolinks-referrer"}
+)
 _NOT_WHERE = re.compile(rb"^([^/?#]*//)?[^/?#]*@|[?#].*")
+# A host with any of that is none. The view of a live request has none then, and so has the job's:
+# not one that is made of what is left, which no hook has seen.
+_NO_HOST = re.compile(rb".*[@/?#].*", re.DOTALL)
 # RFC 9110, sections 5.1 and 5.5.
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"([\x21-\x7e\x80-\xff]+([ \t]+[\x21-\x7e\x80-\xff]+)*)?")
@@ -73,21 +101,20 @@ def storable_request_headers(
     drop, keep = frozenset(settings.drop_headers), frozenset(settings.keep_headers)
     kept: list[tuple[bytes, bytes]] = []
     place = None
-    for name, value in pairs:
+    for written, value in pairs:
+        name = written.lower()  # a server has done so, but no ASGI middleware must
         if name in _LENGTH:
             place = len(kept) if place is None else place
         elif (shared := _storable_name(name, drop, keep)) is not None:
-            if shared in _ADDRESSES and shared.decode() not in keep:
-                value = _NOT_WHERE.sub(rb"\1", value)
-            kept.append((shared, value))
+            kept.append((shared, value if shared.decode() in keep else _storable(shared, value)))
     if place is not None or body:
         length = (b"content-length", b"%d" % len(body))
         kept.insert(len(kept) if place is None else place, length)
     return tuple(kept)
 
 
-def check_kept(settings: Settings) -> None:
-    """Refuse to keep what a job never has.
+def check_names(settings: Settings) -> None:
+    """Refuse to keep what a job never has, and to drop what it always has.
 
     Raises:
         ConfigurationError
@@ -97,6 +124,11 @@ def check_kept(settings: Settings) -> None:
         raise ConfigurationError(
             f"keep_headers cannot keep {', '.join(hops)}: it belongs to the connection, which a "
             "job does not have"
+        )
+    if "content-length" in settings.drop_headers:
+        raise ConfigurationError(
+            "drop_headers cannot drop content-length: a job always has the length of the body that "
+            "it has stored; take it out"
         )
 
 
@@ -144,4 +176,13 @@ def _storable_name(name: bytes, drop: frozenset[str], keep: frozenset[str]) -> b
 
 
 def _is_credential(name: str) -> bool:
-    return bool(_CREDENTIAL.search(name)) and not _NO_CREDENTIAL.fullmatch(name)
+    if _NO_CREDENTIAL.fullmatch(name):
+        return False
+    return name in _NAMED_CREDENTIALS or bool(_CREDENTIAL.search(name))
+
+
+def _storable(name: bytes, value: bytes) -> bytes:
+    """What is stored of the value."""
+    if name == b"host":
+        return _NO_HOST.sub(b"", value)
+    return _NOT_WHERE.sub(rb"\1", value) if name in _PAGES else value
