@@ -106,6 +106,24 @@ def test_questions_are_forgotten_rather_than_piled_up() -> None:
     ]
 
 
+def test_many_who_ask_about_a_job_are_forgotten_as_well() -> None:
+    """It is questions that are counted, not jobs: many names under one job are no more than many
+    jobs, and what was answered or forgotten counts no more."""
+    wanted = Wanted(limit=3)
+    for _ in range(2):
+        for name in ("one", "two", "two"):
+            wanted.add(name, "job")
+        assert sorted(wanted.take(["job"])) == [("one", "job"), ("two", "job")]
+    for number in range(1000):
+        wanted.add(str(number), "job")
+    assert len(list(wanted.take(["job"]))) <= 3
+    for name in ("one", "two"):
+        wanted.add(name, "old")
+    for name in ("one", "two"):
+        wanted.add(name, "new")
+    assert sorted(wanted.take(["old", "new"])) == [("one", "new"), ("two", "new")]
+
+
 # What goes over the wire.
 
 
@@ -338,12 +356,72 @@ async def test_a_flood_of_questions_leaves_the_rest_its_turns(
     for _ in range(10):
         job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
         questions = [f"{a_job().id}:1" for _ in range(PER_DATAGRAM)]
-        assert fill(flood, owner.worker, encode(f"ask {PEER}", questions)[0])
+        assert fill(flood, owner.worker, encode(f"ask {ME}", questions)[0])
         await reader.get(job.id)
         await owner.replace(job, job.finish(200, NOW), RESPONSE)
         while await next_of(hints) != job.id:
             pass
     flood.close()
+
+
+async def test_who_has_no_socket_has_asked_nothing(tmp_path: Path) -> None:
+    """A question under a name that no socket has is not remembered, and nobody is told of it:
+    there are as many such names as there are words. Nor does one that only looks so, or is one's
+    own, count. Who has just come is heard."""
+    job = a_job()
+    looks: list[Collection[str]] = []
+
+    def versions_of(job_ids: Collection[str]) -> dict[str, int]:
+        looks.append(job_ids)
+        return {job.id: 1}
+
+    got: list[bytes] = []
+    one = neighbours.Neighbours(tmp_path, ME, Hints(), versions_of)
+    names = [f"{number:016x}" for number in range(1000)]
+    for name in (*names, ME):
+        for version in (1, 2):
+            one._received(encode(f"ask {name}", [f"{job.id}:{version}"])[0])
+    await asyncio.sleep(0)
+    assert (looks, one._outboxes, bool(one._wanted)) == ([], {}, False)
+    one.read(job.start("../x", NOW))
+    one.read(a_job().start(names[0], NOW))
+    assert one._outboxes == {}
+
+    other = mailbox(tmp_path, PEER, got.append)
+    one._received(encode(f"ask {PEER}", [f"{job.id}:1"])[0])
+    await asyncio.sleep(0)
+    one.changed([job.id])
+    await until(lambda: got)
+    assert (got, len(looks)) == ([encode("tell", [job.id])[0]], 1)
+    one.close()
+    other.close()
+
+
+async def test_what_others_tell_is_handed_on_a_few_in_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much others tell, each turn of the event loop hands on a little of it, once; and of
+    more than what may wait the rest is lost."""
+    monkeypatch.setattr(neighbours, "HINTS_PER_TURN", 10)
+    monkeypatch.setattr(neighbours, "MAX_HINTS", 2 * PER_DATAGRAM + 5)
+    hints = Hints()
+    one = neighbours.Neighbours(tmp_path, ME, hints, lambda job_ids: {})
+    turns: list[list[str]] = []
+    monkeypatch.setattr(hints, "send", turns.append)
+    ids = [a_job().id for _ in range(4 * PER_DATAGRAM)]
+    for start in range(0, len(ids), PER_DATAGRAM):
+        for _ in range(2):
+            one._received(encode("tell", ids[start : start + PER_DATAGRAM])[0])
+    await until(lambda: not one._told)
+    assert max(map(len, turns)) == 10
+    assert [hint for turn in turns for hint in turn] == ids[: 2 * PER_DATAGRAM + 5]
+    one._received(encode("tell", [QUEUED])[0])
+    await until(lambda: turns[-1] == [QUEUED])
+    one._received(encode("tell", [QUEUED])[0])
+    count = len(turns)
+    one.close()
+    await asyncio.sleep(0)
+    assert not any(turns[count:])
 
 
 async def test_questions_after_the_end_are_no_error(pair: tuple[SqliteStore, SqliteStore]) -> None:

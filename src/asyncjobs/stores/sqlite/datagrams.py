@@ -75,13 +75,17 @@ class Mailbox:
             name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name != own
         ]
 
+    def reaches(self, name: str) -> bool:
+        """Whether the process called `name` has a socket. It may be dead all the same."""
+        return _can_be_called(name) and os.path.lexists(self._address(name))
+
     def send(self, name: str, data: bytes) -> bool:
         """Send `data` to the process called `name`; False if its queue is full just now.
 
         Never waits. To send to nobody is no error: nothing is promised.
         """
-        if "/" in name or "\0" in name:
-            return True  # nobody is called that, whatever the store says
+        if not _can_be_called(name):
+            return True
         try:
             self._socket.sendto(data, self._address(name))
         except OSError as error:
@@ -131,3 +135,8 @@ class Mailbox:
 def socket_of(folder: Path, name: str) -> Path:
     """The file of the mailbox of the process called `name`."""
     return folder / f"{name}{_SUFFIX}"
+
+
+def _can_be_called(name: str) -> bool:
+    """False for what is no file's name, whatever the store says."""
+    return "/" not in name and "\0" not in name

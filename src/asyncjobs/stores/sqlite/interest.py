@@ -7,7 +7,7 @@ again, and thereby asks again. All of this may be forgotten: who waits reads aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from ...job import Job, State
@@ -15,7 +15,8 @@ from ...store import OVERRULED, QUEUED
 
 #: Stands for all peers in the place of a name.
 EVERYBODY: Final = ""
-#: Jobs that one process asks about, and that it is asked about; the oldest are forgotten first.
+#: Jobs that one process asks about, and questions that it is asked about jobs, each of which one
+#: peer has about one job; the oldest are forgotten first.
 MAX_JOBS = 20_000
 
 
@@ -65,18 +66,27 @@ class Wanted:
     def __init__(self, limit: int = MAX_JOBS) -> None:
         self._limit = limit
         self._wanted: dict[str, set[str]] = {}
+        self._questions = 0
 
     def __bool__(self) -> bool:
         return bool(self._wanted)
 
     def add(self, name: str, job_id: str) -> None:
         """`name` wants to be told of this job."""
-        self._wanted.setdefault(job_id, set()).add(name)
-        if len(self._wanted) > self._limit:
-            del self._wanted[next(iter(self._wanted))]
+        names = self._wanted.setdefault(job_id, set())
+        if name not in names:
+            names.add(name)
+            self._questions += 1
+        while self._questions > self._limit:
+            self._forget(next(iter(self._wanted)))
 
     def take(self, job_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Whom to tell that these jobs have changed: names and ids, each once."""
         for job_id in job_ids:
-            for name in self._wanted.pop(job_id, ()):
+            for name in self._forget(job_id):
                 yield name, job_id
+
+    def _forget(self, job_id: str) -> Collection[str]:
+        names = self._wanted.pop(job_id, ())
+        self._questions -= len(names)
+        return names

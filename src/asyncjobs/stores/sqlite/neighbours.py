@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from ...errors import StoreUnavailable
@@ -30,6 +31,10 @@ NET_INTERVAL = 1.0
 BELL_INTERVAL = 0.02
 #: So long the list of the others holds, in seconds: to read it for each of many jobs takes time.
 _LIST_INTERVAL = 0.1
+#: Hints that are handed on in one turn of the event loop; what else there is comes in later turns.
+HINTS_PER_TURN = 100
+#: Hints of others that wait to be handed on; of a flood the rest is lost, as any hint may be.
+MAX_HINTS = 5000
 
 
 class Neighbours:
@@ -55,6 +60,8 @@ class Neighbours:
         self._asked = Asked()
         self._wanted = Wanted()
         self._questions: list[Ask] = []
+        # In a dictionary, as nothing needs to be handed on twice.
+        self._told: dict[str, None] = {}
         self._outboxes: dict[str, Outbox] = {}
         self._others: list[str] = []
         self._others_hold = self._loop.time()
@@ -103,6 +110,7 @@ class Neighbours:
     def close(self) -> None:
         """Say what is still to be said, and hear no more."""
         self._questions.clear()
+        self._told.clear()
         self._bell.close()
         for outbox in self._outboxes.values():
             outbox.close()
@@ -121,15 +129,16 @@ class Neighbours:
                     self._loop.call_soon(self._answer)
                 self._questions.append(question)
             case Tell(hints):
-                self._asked.answered(hints)
-                # Who runs a job that was changed elsewhere is who the others have asked about it.
-                self.changed(list(hints))
+                if not self._told:
+                    self._loop.call_soon(self._hand_on)
+                self._told.update(dict.fromkeys(hints[: MAX_HINTS - len(self._told)]))
 
     def _answer(self) -> None:
         """Answer all that was asked in this turn of the loop, by one look at the store."""
-        questions, self._questions = self._questions, []
+        asked, self._questions = self._questions, []
+        questions = [each for each in asked if self._knows(each.name)]
         if not questions:
-            return  # it was closed meanwhile
+            return  # nobody would hear the answer, or it was closed meanwhile
         versions: Mapping[str, int] = {}
         with suppress(StoreUnavailable):  # whoever asks may see for itself
             versions = self._versions_of({job_id for each in questions for job_id in each.known})
@@ -140,6 +149,17 @@ class Neighbours:
                 else:
                     self._say(question.name, "tell", job_id)
 
+    def _hand_on(self) -> None:
+        """Hand on what the others have told."""
+        hints = list(islice(self._told, HINTS_PER_TURN))
+        for hint in hints:
+            del self._told[hint]
+        if self._told:
+            self._loop.call_soon(self._hand_on)
+        self._asked.answered(hints)
+        # Who runs a job that was changed elsewhere is who the others have asked about it.
+        self.changed(hints)
+
     def _tell_of_queued(self) -> None:
         self._say(EVERYBODY, "tell", QUEUED)
 
@@ -147,9 +167,17 @@ class Neighbours:
         if self._mailbox is None:
             return
         for name in self._list_others() if whom == EVERYBODY else [whom]:
+            if not self._knows(name):
+                continue
             if name not in self._outboxes:
                 self._outboxes[name] = Outbox(partial(self._mailbox.send, name))
             self._outboxes[name].put(head, thing)
+
+    def _knows(self, name: str) -> bool:
+        """Whether that is a peer: of them are no more than there are sockets, whoever asks."""
+        if name in self._outboxes:
+            return True
+        return name != self._name and self._mailbox is not None and self._mailbox.reaches(name)
 
     def _list_others(self) -> list[str]:
         if self._mailbox is not None and self._loop.time() >= self._others_hold:
