@@ -269,6 +269,23 @@ def test_a_request_of_http_1_0_is_seen_as_it_was(server: Server) -> None:
     assert seen(server, request) == seen_live(server, request)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [b"me:hush@shop.example", b"shop.example?hush", b"shop.example/hush", b"shop_example:81"],
+)
+def test_a_host_that_is_none_is_none_in_the_job(server: Server, host: bytes) -> None:
+    """Where a live view, and a hook, finds no host in the request, as it has something in it that
+    belongs in none, the job's view finds none either: not one that nobody has checked."""
+    request = raw().replace(b"shop.example:81", host)
+    live, job = seen_live(server, request), seen(server, request)
+
+    if live["host"].startswith("me:"):
+        pytest.skip("this werkzeug takes anything for a host")
+    same = ("host", "url", "base_url", "root_url")
+    assert [job[name] for name in same] == [live[name] for name in same]
+    assert "hush" not in str(job)
+
+
 def test_the_clients_address_cannot_be_forged(server: Server) -> None:
     """`request.remote_addr` in a job is the address of the client, whatever its headers say."""
     request = seen(server, REQUESTS["with a forged address"])
@@ -347,6 +364,17 @@ def test_a_request_of_http_2_is_seen_as_it_was(client_of_http_2: httpx.Client) -
     assert request["url"].replace("/job/", "/live/") == live["url"]
     assert request["url"] == "http://shop.example:81/job/seen"
     assert (request["http_version"], request["content_length"]) == ("2", 5)
+
+
+def test_an_authority_that_is_no_host_is_none_in_the_job(client_of_http_2: httpx.Client) -> None:
+    """What HTTP/2 names in the place of a host is no other than a `Host` header."""
+    headers = {"Host": "me:hush@shop.example"}
+    request = result(
+        client_of_http_2, submit(client_of_http_2, "POST", "/job/seen", headers=headers)
+    ).json()
+
+    assert request["host"] == ""
+    assert "shop.example" not in str(request)
 
 
 @pytest.mark.parametrize(
