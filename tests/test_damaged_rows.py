@@ -215,9 +215,9 @@ async def test_damaged_jobs_are_not_counted(
     store: SqliteStore, path: Path, query: Query, change: str
 ) -> None:
     """However many damaged jobs are first in a queue, what is asked for is found behind them."""
-    for number in range(250):
-        await store.add(*a_call(number))
-    good = [(await store.add(*a_call(1000 + number))).id for number in range(3)]
+    numbers = [*range(250), *range(1000, 1003)]
+    added = await asyncio.gather(*(store.add(*a_call(number)) for number in numbers))
+    good = [job.id for job in added[250:]]
     damage(path, f"UPDATE jobs SET {change} WHERE created < {NOW + 1000}")
     if query.states is None:  # those that have failed are found as well
         found = await store.find(Query(limit=1000))

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -268,12 +269,15 @@ def test_a_sigterm_while_a_start_waits(tmp_path: Path, workers: int, stays: bool
     a SIGTERM: it ends when it has the lock, or when it has waited long enough."""
     path = tmp_path / "jobs.db"
     asyncio.run(open_and_close(path))
-    server = Server("apps.lifetimes:app", tmp_path, config=signals_in(tmp_path), workers=workers)
+    # It says so after a second; who is to get the lock must not have given up by then.
+    config = signals_in(tmp_path) | ({"LOCK_TIMEOUT": 2.5} if stays else {})
+    server = Server("apps.lifetimes:app", tmp_path, config=config, workers=workers)
     with held(path, []) as process:
         who = rf"process {process.pid} \(python.*\) keeps {path}-lock locked"
         server.start()
         try:
-            until(lambda: re.search(f"the start waits up to 5 s, as {who}", server.log()))
+            seconds = "2.5" if stays else "5"
+            until(lambda: re.search(f"the start waits up to {seconds} s, as {who}", server.log()))
             server.signal(signal.SIGTERM)
             if not stays:
                 process.kill()
@@ -285,12 +289,14 @@ def test_a_sigterm_while_a_start_waits(tmp_path: Path, workers: int, stays: bool
     assert not stays or re.search(who, last)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stop_while_somebody_has_the_lock(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "changes"), [(0, {}), (2, {"LOCK_TIMEOUT": 1.5})])
+def test_a_stop_while_somebody_has_the_lock(
+    tmp_path: Path, workers: int, changes: dict[str, float]
+) -> None:
     """A server that is told to stop while another process keeps the lock ends all the same: it has
     waited as long as a write waits, with an event loop that turns, and says who it was. What was
     acknowledged is there at the next start."""
-    config = signals_in(tmp_path)
+    config = signals_in(tmp_path) | changes
     with Server("apps.contract:app", tmp_path, config=config, workers=workers) as server:
         with server.client() as client:
             poll = submit(client, "GET", "/foo")
@@ -340,7 +346,7 @@ async def test_a_write_that_waits_in_vain(
             assert re.search(f"takes no new jobs until it can: .*{who}", caplog.text)
 
 
-def signals_in(folder: Path) -> dict[str, str]:
+def signals_in(folder: Path) -> dict[str, Any]:
     return {"SIGNALS": str(folder / "signals"), "QUART_JOBS_STORE": f"sqlite:///{folder}/jobs.db"}
 
 
