@@ -329,7 +329,7 @@ async def test(app):
 
 app = make_app()
 counts = set()
-for number in range(200):
+for number in range(50):
     asyncio.run(test(app if sys.argv[2] == "one" else make_app()))
     if number > 1:
         counts.add(len(os.listdir("/proc/self/fd")))
@@ -343,8 +343,8 @@ assert len(counts) == 1, counts
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors on Linux")
 @pytest.mark.parametrize("apps", ["one", "each"])
 def test_bare_test_clients_leave_nothing_open(tmp_path: Path, apps: str) -> None:
-    """Two hundred bare test clients, each in an event loop of its own, of one app or of one each,
-    need no more descriptors than one, leave no more files, and warn of nothing."""
+    """Fifty bare test clients, each in an event loop of its own, of one app or of one each, need no
+    more descriptors than one, leave no more files, and warn of nothing."""
     command = [sys.executable, "-W", "error", "-c", _CLIENTS, str(tmp_path), apps]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (ran.returncode, ran.stderr) == (0, "")
