@@ -209,6 +209,45 @@ async def test_an_unknown_name_in_the_apps_configuration(tmp_path: Path) -> None
         await app.startup()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "TTL",
+            "abc",
+            r"'ttl' must be int or float, not 'abc' \(in the configuration {0}, in the ",
+        ),
+        (
+            "THREADS",
+            "0",
+            r"'threads' must be at least 1, not 0 \(in the configuration {0}, in the ",
+        ),
+        ("KEEP_HEADERS", "X-Otp", r"'keep_headers' must be list .* QUART_{0}; a list is JSON\)"),
+        ("KEEP_HEADERS", "[5]", r"must have names of headers, .* QUART_{0}; a list is JSON\)"),
+        ("TTLS", "5", r"no setting '{0}' \(in the environment QUART_{0}\); .*QUART_JOBS_TTL,"),
+    ],
+)
+async def test_a_wrong_value_in_the_environment(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable, as it is in the configuration and in the environment, and says
+    that a list is JSON. What is wrong in code is named as it is there."""
+    monkeypatch.setenv(f"QUART_QUART_JOBS_{name}", value)
+    app = Quart(__name__)
+    QuartJobs(app, store="memory:")
+    app.config.from_prefixed_env()
+    with pytest.raises(ConfigurationError, match=message.format(f"QUART_JOBS_{name}")):
+        await app.startup()
+
+
+async def test_a_wrong_value_in_code() -> None:
+    """It is named as it is there, and no variable with it."""
+    app = Quart(__name__)
+    QuartJobs(app, store="memory:", ttl="abc")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"'ttl' must be int or float, not 'abc'$"):
+        await app.startup()
+
+
 async def test_the_default_store(tmp_path: Path) -> None:
     """Unless told otherwise an app keeps its jobs in its instance folder, for its user alone."""
     app = Quart(__name__, instance_path=str(tmp_path / "instance"))

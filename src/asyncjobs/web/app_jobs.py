@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, ShuttingDown
 from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
-from ..settings import Settings
+from ..settings import NAMES, Settings, make_settings
 from ..stores import SqliteStore
 from ..stores.sqlite.custody import make_folder
 from ..stores.sqlite.start_errors import folder_explained
@@ -145,6 +145,7 @@ class AppJobs:
             options["store"] = SqliteStore(_instance_folder(self._app) / "jobs.db")
         if options["name"] is None:
             options["name"] = program_of(self._app.import_name)
+        self._check_configured(options)
         jobs = Jobs(**options)
         check_names(jobs.settings)
         for endpoint, background in self._backgrounds.items():
@@ -188,10 +189,31 @@ class AppJobs:
                 continue
             if key not in names:
                 raise ConfigurationError(
-                    f"there is no setting {key!r}; the settings are: {', '.join(names)}"
+                    f"there is no setting {key!r} (in the environment QUART_{key}); the settings "
+                    f"are: {', '.join(names)}"
                 )
             configured[names[key]] = value
         return {**configured, **self._options}
+
+    def _check_configured(self, options: Mapping[str, Any]) -> None:
+        """Name the variable of a value that the configuration has wrong: nobody has written the
+        name of the setting there.
+
+        Raises:
+            ConfigurationError
+        """
+        for setting in fields(Settings):
+            if setting.name in self._options:
+                continue
+            try:
+                make_settings({setting.name: options[setting.name]})
+            except ConfigurationError as error:
+                variable = f"{_CONFIG}{setting.name.upper()}"
+                hint = "; a list is JSON" if setting.metadata["kind"] is NAMES else ""
+                raise ConfigurationError(
+                    f"{error} (in the configuration {variable}, in the environment "
+                    f"QUART_{variable}{hint})"
+                ) from None
 
     def _found(self, endpoint: str, background: Background) -> None:
         self._backgrounds[endpoint] = background
