@@ -118,11 +118,11 @@ class LocalEngine(Engine):
         self._doorbell.set()
         await self._hear_from_store()
         if self._running:
-            logger.info("%d running jobs have %g s to end", len(self._running), self._drain_time)
+            logger.info("running jobs have %g s to end: %d", self._drain_time, len(self._running))
         await self._ended(self._drain_time)
         if not self._running:
             return
-        logger.warning("%d jobs have not ended in time: they are stopped", len(self._running))
+        logger.warning("jobs that have not ended in time, and are stopped: %d", len(self._running))
         self._runner.stop_all(JobInterrupted("the server was stopped while the job ran"))
         await self._ended(STOP_DEADLINE)
         for task in self._running:
