@@ -143,7 +143,7 @@ async def test_a_copy_that_fails_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(backups.os, "fsync", full)
-        with pytest.raises(StoreUnavailable, match="cannot be written: No space left"):
+        with pytest.raises(StoreUnavailable, match=f"{copy} cannot be written: No space left"):
             await store.backup(copy)
     assert list(copy.parent.iterdir()) == []
     await store.health()

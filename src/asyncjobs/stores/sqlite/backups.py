@@ -44,7 +44,7 @@ async def back_up(path: Path, target: Path, check: Callable[[], None]) -> None:
     try:
         start_daemon("asyncjobs-backup", run)
     except SetupError as error:
-        raise StoreUnavailable(f"the backup cannot be made: {error}") from error
+        raise StoreUnavailable(f"the backup {target} cannot be made: {error}") from error
     await done
 
 
@@ -77,9 +77,9 @@ def _error_of(path: Path, target: Path, check: Callable[[], None]) -> Exception 
     try:
         _copy(path, target, check)
     except sqlite3.Error as error:
-        return StoreUnavailable(f"the backup cannot be made: {error}")
-    except OSError as error:  # where it is, is not for clients
-        return StoreUnavailable(f"the backup cannot be written: {error.strerror}")
+        return StoreUnavailable(f"the backup {target} cannot be made: {error}")
+    except OSError as error:
+        return StoreUnavailable(f"the backup {target} cannot be written: {error.strerror}")
     except Exception as error:
         return error
     return None
