@@ -541,6 +541,27 @@ def test_a_store_that_root_has_made_once(servers_path: Path) -> None:
 
 
 @as_root
+def test_a_folder_that_root_has_made_once(servers_path: Path) -> None:
+    """A server that is started as root makes the folder of its store for root alone. The next start
+    names the owner and says what to type; what it says for a folder that is open to others, as
+    those of the system are, gives nobody the whole folder."""
+    path = servers_path.parent / "instance" / "jobs.db"
+    make_folder(path.parent)
+    asyncio.run(make_all(path))
+    said = as_user(SERVER, lambda: asyncio.run(open_and_close(path)))
+    assert said.startswith("StoreReadOnly: ")
+    assert f"{path.parent} (of the user root)" in said
+    do_as_told(said)
+    assert as_user(SERVER, lambda: asyncio.run(open_and_close(path))) == "None"
+
+    os.chown(path.parent, 0, 0)
+    path.parent.chmod(0o711)
+    said = as_user(SERVER, lambda: asyncio.run(open_and_close(path)))
+    assert f"{path.parent} (of the user root)" in said
+    assert "chown" not in said
+
+
+@as_root
 def test_root_does_not_take_the_store_of_a_user(servers_path: Path) -> None:
     """The files that root would make beside it, its own user could not open any more."""
     assert as_user(SERVER, lambda: asyncio.run(open_and_close(servers_path))) == "None"

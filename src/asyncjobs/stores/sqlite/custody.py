@@ -90,13 +90,13 @@ def warn_of_folder(path: Path) -> None:
         logger.warning(
             "this program runs as root, and the folder %s of the store %s belongs to the user %s: "
             "if it is that user's program, run it as that user, or its own start will be refused",
-            *(folder, path.name, _user(status.st_uid)),
+            *(folder, path.name, name_of(status.st_uid)),
         )
         return
     if _is_foreign(status):
         said, command = (
-            f"belongs to the user {_user(status.st_uid)}",
-            f"chown {_user(os.geteuid())}",
+            f"belongs to the user {name_of(status.st_uid)}",
+            f"chown {name_of(os.geteuid())}",
         )
     elif status.st_mode & _WRITABLE and not status.st_mode & stat.S_ISVTX:
         said, command = f"can be written by {_writers(status)}", "chmod go-w"
@@ -129,7 +129,7 @@ def open_own(path: Path | str, flags: int) -> int:
             raise PermissionError(EPERM, f"it is {_kind(status)}, and no file", str(path))
         if _is_foreign(status):
             raise PermissionError(
-                EPERM, f"it belongs to the user {_user(status.st_uid)}", str(path)
+                EPERM, f"it belongs to the user {name_of(status.st_uid)}", str(path)
             )
     except BaseException:
         os.close(fd)
@@ -167,6 +167,19 @@ def make_folder(folder: Path) -> None:
         os.chmod(folder, 0o700)
 
 
+def name_of(uid: int) -> str:
+    """What a user is called; the number, if that is nothing."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def quoted(*files: Path | str) -> str:
+    """Files as a shell is to have them."""
+    return shlex.join(map(str, files))
+
+
 def _make(path: Path | str, flags: int) -> int:
     fd = os.open(path, flags | os.O_EXCL | _CAREFULLY, 0o600)
     try:
@@ -199,10 +212,10 @@ def _check_kinds(path: Path, found: _Found) -> None:
             )
         if not is_folder and status.st_nlink > 1:
             raise StorePathError(
-                f"{file} has more than one name (find -samefile {_quoted(file)} tells them), and "
+                f"{file} has more than one name (find -samefile {quoted(file)} tells them), and "
                 "under each there would be another log, which damages a store. Delete the others; "
-                f"or have a copy of its own here: cp -p {_quoted(file)} {_quoted(f'{file}.copy')} "
-                f"&& mv {_quoted(f'{file}.copy')} {_quoted(file)}"
+                f"or have a copy of its own here: cp -p {quoted(file)} {quoted(f'{file}.copy')} "
+                f"&& mv {quoted(f'{file}.copy')} {quoted(file)}"
             )
 
 
@@ -211,12 +224,12 @@ def _check_owners(path: Path, found: _Found) -> None:
     foreign = [file for file, status in found.items() if _is_foreign(status)]
     if files := [file for file in foreign if not _is_folder(path, file)]:
         loosely = any(found[file].st_mode & _OTHERS for file in files)
-        tighten = f" && chmod go-rwx {_quoted(*files)}" if loosely else ""
+        tighten = f" && chmod go-rwx {quoted(*files)}" if loosely else ""
         raise StoreExposed(
-            f"the user {_user(found[files[0]].st_uid)} owns {_listed(files)}, and so can read and "
-            "change the jobs of this store; nothing of it was run. The user of this program is "
-            f"{_user(us)}: have it run as the owner; or, if you know where that comes from, type "
-            f"(as root) chown {_user(us)} {_quoted(*files)}{tighten}; else move it away"
+            f"the user {name_of(found[files[0]].st_uid)} owns {_listed(files)}, and so can read "
+            "and change the jobs of this store; nothing of it was run. The user of this program is "
+            f"{name_of(us)}: have it run as the owner; or, if you know where that comes from, type "
+            f"(as root) chown {name_of(us)} {quoted(*files)}{tighten}; else move it away"
         )
     if foreign:
         raise _foreign_folder(foreign[0], found[foreign[0]])
@@ -226,11 +239,11 @@ def _check_owners(path: Path, found: _Found) -> None:
 
 
 def _roots(files: list[Path]) -> StoreReadOnly:
-    us = _user(os.geteuid())
+    us = name_of(os.geteuid())
     return StoreReadOnly(
         f"root owns {_listed(files)}, or what is in there, which this program cannot write, as it "
         f"runs as {us}: it may have run as root once. Type (as root) chown -R {us} "
-        f"{_quoted(*files)}"
+        f"{quoted(*files)}"
     )
 
 
@@ -240,7 +253,7 @@ def _check_writers(path: Path, found: _Found) -> None:
         raise StoreExposed(
             f"{_writers(*(found[file] for file in loose))} can write {_listed(loose)}, and so "
             f"change the jobs of the store {path}; nothing of it was run. If you trust what is in "
-            f"it, type chmod go-rwx {_quoted(*loose)}; else move it away"
+            f"it, type chmod go-rwx {quoted(*loose)}; else move it away"
         )
 
 
@@ -259,9 +272,9 @@ def _check_entries(path: Path) -> None:
 def _foreign_folder(file: Path, status: os.stat_result, folder: Path | None = None) -> StoreExposed:
     # The name may be the other user's choice: no line of the log is to be forged with it.
     return StoreExposed(
-        f"the user {_user(status.st_uid)} owns {str(file)!r}, so that nobody can tell which "
+        f"the user {name_of(status.st_uid)} owns {str(file)!r}, so that nobody can tell which "
         "processes of the store live. Stop all of them, type (as root) rm -r "
-        f"{_quoted(folder or file)}, then start again"
+        f"{quoted(folder or file)}, then start again"
     )
 
 
@@ -283,13 +296,13 @@ def _keep_from_readers(path: Path, found: _Found) -> None:
         logger.warning(
             "others than %s could read %s, as is so after a copy was put back: that was changed, "
             "as by chmod go-rwx",
-            *(_user(os.geteuid()), _listed(closed)),
+            *(name_of(os.geteuid()), _listed(closed)),
         )
     if left:
         logger.warning(
             "others than its user can read %s, and this program cannot change that: type chmod "
             "go-rwx %s",
-            *(_listed(left), _quoted(*left)),
+            *(_listed(left), quoted(*left)),
         )
 
 
@@ -314,16 +327,5 @@ def _writers(*statuses: os.stat_result) -> str:
     return "everybody" if everybody else "its group"
 
 
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def _listed(files: Iterable[Path]) -> str:
     return ", ".join(map(str, files))
-
-
-def _quoted(*files: Path | str) -> str:
-    return shlex.join(map(str, files))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EACCES, ENOSPC, EPERM, EROFS
@@ -18,6 +19,7 @@ from ...errors import (
     StorePathError,
     StoreReadOnly,
 )
+from .custody import name_of, quoted
 from .holders import kept_locked
 
 #: What to do where the folder cannot be used, as is normal for that of the program's own files.
@@ -88,18 +90,42 @@ def _start_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     is_denied = name.startswith("SQLITE_READONLY") or errno in (EPERM, EACCES, EROFS)
     if is_denied or (name.startswith("SQLITE_CANTOPEN") and _closed_to_us(path)):
         return StoreReadOnly(
-            f"the store {path} cannot be written ({error}): give this user write access to "
-            f"{' and '.join(_closed_to_us(path)) or 'the file and to its folder'}. {ELSEWHERE}"
+            f"the store {path} cannot be written ({error}): {_way_in(path)}. {ELSEWHERE}"
         )
     return StoreError(f"the store {path} cannot be opened: {error} ({name})")
 
 
-def _closed_to_us(path: Path) -> list[str]:
+def _way_in(path: Path) -> str:
+    """What to do about the files that this process cannot write."""
+    closed = _closed_to_us(path)
+    named = " and ".join(f"{file} (of the user {name_of(file.stat().st_uid)})" for file in closed)
+    way = f"give this user write access to {named or 'the file and to its folder'}"
+    if closed and _is_owners_alone(closed[0]):
+        us = name_of(os.geteuid())
+        way += (
+            ". If it was made by a start as another user, and has nothing else in it, type (as "
+            f"root) chown -R {us} {quoted(closed[0])}, then start again"
+        )
+    return way
+
+
+def _closed_to_us(path: Path) -> list[Path]:
     """The files of the store, and its folder, that this process must write and cannot."""
     suffixes = ("", "-wal", "-shm", "-journal", "-lock", "-procs")
     files = [path.parent, *(Path(f"{path}{suffix}") for suffix in suffixes)]
     return [
-        f"{file} (of the user {file.stat().st_uid})"
+        file
         for file in files
         if os.access(file, os.F_OK) and not os.access(file, os.R_OK | os.W_OK)
     ]
+
+
+def _is_owners_alone(folder: Path) -> bool:
+    """Whether it is as the folders that we make: no such folder is the system's own."""
+    status = folder.stat()
+    return (
+        stat.S_ISDIR(status.st_mode)
+        and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        and hasattr(os, "geteuid")
+        and status.st_uid != os.geteuid()
+    )
