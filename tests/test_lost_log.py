@@ -256,7 +256,9 @@ DAMAGES = {
         lambda path: cut(wal_of(path), size(wal_of(path)) - 100), None, ALL - 1, ALL
     ),
     "tail-torn": Damage(lambda path: overwrite(wal_of(path), -500, bytes(500)), None, ALL - 1, ALL),
-    "all-deleted": Damage(lambda path: delete(path, "", "-wal", "-shm"), GONE, 0, 0),
+    "all-deleted": Damage(
+        lambda path: delete(path, "", "-wal", "-shm"), "deleted or emptied", 0, 0
+    ),
     "restored-beside-the-old-mark": Damage(
         lambda path: restore(path, "-wal", "-shm"), GONE, CHECKPOINTED, CHECKPOINTED
     ),
@@ -312,6 +314,38 @@ async def test_a_lost_log_is_said_once(
     async with SqliteStore(killed) as store:
         assert await store.health() is None
     assert errors(caplog) == []
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["deleted", "emptied"])
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+async def test_a_database_that_was_lost(
+    path: Path, end: str, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the database is gone whole, after a clean stop as well, the start that makes a new one
+    says that: what was there is gone. It speaks of no checkpoint."""
+    async with SqliteStore(path) as store:
+        await store.add(a_job(), REQUEST)
+    if end == "killed":
+        live(path, 1, "kill")
+    delete(path, *("", "-wal", "-shm") if end == "killed" else ("",))
+    if content is not None:
+        path.write_bytes(content)
+    async with SqliteStore(path) as store:
+        reason = str(await store.health())
+    assert "jobs.db was deleted or emptied" in reason
+    (said,) = errors(caplog)
+    assert f"{path} was deleted or emptied" in said
+    assert "this is a new, empty store" in said
+    assert "checkpoint" not in said
+    async with SqliteStore(path) as store:
+        assert await store.health() is None
+
+
+async def test_a_restore_that_left_the_lock(killed: Path) -> None:
+    """Where a copy was put back and the lock was left, health says that this may be no loss."""
+    restore(killed, "-wal", "-shm")
+    async with SqliteStore(killed) as store:
+        assert "restored a copy and left jobs.db-lock there" in str(await store.health())
 
 
 @pytest.mark.parametrize("how", ["passive", "truncating"])

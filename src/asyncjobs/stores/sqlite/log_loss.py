@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,12 +41,12 @@ def refuse_log_without_database(path: Path) -> None:
     size = _size_of(wal)
     if size and _size_of(path) <= 1:  # SQLite takes a single byte for nothing as well
         raise StoreCorrupt(
-            f"the store {path} is {'empty' if path.exists() else 'not there'}, but the log {wal} "
-            f"beside it has {size} bytes, which may be jobs that were accepted: a new store would "
-            f"take them away, and nothing was touched. Put the very {path.name} back that belongs "
-            "to this log, then start again. If there is none any more, move the log away; then put "
-            "a copy in place (an older one together with this log would be damaged by it), or "
-            "start with a new store: what is in the log alone is lost then"
+            f"the store {path} is {'empty' if path.exists() else 'not there'}, but SQLite's log "
+            f"{wal} beside it has {size} bytes, which may be jobs that were accepted: a new store "
+            f"would take them away, and nothing was touched. Put the very {path.name} back that "
+            "belongs to it, then start again. If there is none any more, move the log away; then "
+            "put a copy in place (an older one together with this log would be damaged by it), or "
+            "start with a new store: what is in SQLite's log alone is lost then"
         )
 
 
@@ -55,7 +55,7 @@ class LogLoss(NamedTuple):
 
     Attributes:
         reason: what clients are told.
-        details: what the log of this program is told.
+        details: what the program's log is told.
         damaged: whether what is left of it is still in use.
     """
 
@@ -88,34 +88,53 @@ def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | N
     wal = f"{path}-wal"
     if alone and has_log(path) and not generation.is_of(path):
         raise StoreCorrupt(
-            f"the log {wal} is older than the database {path} beside it, and so belongs to another "
-            "one, as after a restore that left it there: it would take away what is newer, and "
-            "nothing was touched. Move the log away, then start again"
+            f"SQLite's log {wal} is older than the database {path} beside it, and so belongs to "
+            "another one, as after a restore that left it there: it would take away what is newer, "
+            "and nothing was touched. Move the log away, then start again"
         )
     frame = _damaged_frame(path) if alone else None
     is_lost = generation.is_lost()
     if frame is None and not is_lost:
         return None
     kept = _keep(wal)
-    if is_lost:
-        what = f"{path.name} or its log {path.name}-wal was lost or damaged"
+    if is_lost and _is_new(path):
+        what = f"{path.name} was deleted or emptied, or {path.name}-wal was, and the store is new"
         details = (
-            f"its log {wal} was deleted, emptied or damaged after a server was killed, or {path} "
-            "is not the database any more that belonged to it. What was written after the last "
-            f"checkpoint of that is gone, and polls for it answer 404.{kept} If a copy was put in "
-            f"the place of the store, this is as it must be: delete {path}-lock too when you "
-            "restore one, and it is not said"
+            f"{path} was deleted or emptied, or SQLite's log {wal} was before anything of it was "
+            "in the database. What was there is gone, and polls for it answer 404: this is a new, "
+            f"empty store.{kept} If there is a copy, stop every server, delete {path}-lock too, "
+            "put the copy in place, and start again. If you wanted a new store, this is as it must "
+            f"be: delete {path}-lock too, and it is not said"
+        )
+    elif is_lost:
+        what = (
+            f"{path.name} or SQLite's log {path.name}-wal was lost or damaged. If you have just "
+            f"restored a copy and left {path.name}-lock there, nothing was"
+        )
+        details = (
+            f"SQLite's log {wal} was deleted, emptied or damaged after a server was killed, or "
+            f"{path} is not the database any more that belonged to it. What was written after the "
+            f"last checkpoint is gone, and polls for it answer 404.{kept} If a copy was put in the "
+            f"place of the store, this is as it must be: delete {path}-lock too when you restore "
+            "one, and it is not said"
         )
     else:
-        what = f"{path.name}-wal was damaged"
+        what = f"SQLite's log {path.name}-wal was damaged"
         details = (
-            f"its log {wal} was damaged at frame {frame}, and what was committed behind that "
+            f"SQLite's log {wal} was damaged at frame {frame}, and what was committed behind that "
             "cannot be read any more: jobs in it are gone, or are as they were before. If the "
             "machine has lost its power, that may have been nothing that anybody was told of."
             f"{kept} See to the disk"
         )
     reason = f"jobs or results were lost before this process started: {what}"
     return LogLoss(reason, details, damaged=frame is not None)
+
+
+def _is_new(path: Path) -> bool:
+    """Whether there is nothing in the database, of which tables are made next."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        found: tuple[int] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return found == (0,)
 
 
 def _damaged_frame(path: Path) -> int | None:
@@ -142,8 +161,8 @@ def _keep(wal: str) -> str:
     except OSError as error:
         with suppress(OSError):
             os.unlink(kept)
-        return f" The log as it was could not be kept: {error}."
-    return f" The log as it was is kept in {kept}."
+        return f" What was there of it could not be kept: {error}."
+    return f" What was there of it is kept in {kept}."
 
 
 def _size_of(file: str | Path) -> int:
