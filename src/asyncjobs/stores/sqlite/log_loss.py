@@ -98,36 +98,47 @@ def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | N
         return None
     kept = _keep(wal)
     if is_lost and _is_new(path):
-        what = f"{path.name} was deleted or emptied, or {path.name}-wal was, and the store is new"
-        details = (
-            f"{path} was deleted or emptied, or SQLite's log {wal} was before anything of it was "
-            "in the database. What was there is gone, and polls for it answer 404: this is a new, "
-            f"empty store.{kept} If there is a copy, stop every server, delete {path}-lock too, "
-            "put the copy in place, and start again. If you wanted a new store, this is as it must "
-            f"be: delete {path}-lock too, and it is not said"
-        )
+        what, details = _new_store(path, kept)
     elif is_lost:
-        what = (
-            f"{path.name} or SQLite's log {path.name}-wal was lost or damaged. If you have just "
-            f"restored a copy and left {path.name}-lock there, nothing was"
-        )
-        details = (
-            f"SQLite's log {wal} was deleted, emptied or damaged after a server was killed, or "
-            f"{path} is not the database any more that belonged to it. What was written after the "
-            f"last checkpoint is gone, and polls for it answer 404.{kept} If a copy was put in the "
-            f"place of the store, this is as it must be: delete {path}-lock too when you restore "
-            "one, and it is not said"
-        )
+        what, details = _no_log(path, kept)
     else:
-        what = f"SQLite's log {path.name}-wal was damaged"
-        details = (
-            f"SQLite's log {wal} was damaged at frame {frame}, and what was committed behind that "
-            "cannot be read any more: jobs in it are gone, or are as they were before. If the "
-            "machine has lost its power, that may have been nothing that anybody was told of."
-            f"{kept} See to the disk"
-        )
+        what, details = _damaged_log(path, kept, frame)
     reason = f"jobs or results were lost before this process started: {what}"
     return LogLoss(reason, details, damaged=frame is not None)
+
+
+def _new_store(path: Path, kept: str) -> tuple[str, str]:
+    what = f"{path.name} was deleted or emptied, or {path.name}-wal lost, and the store is new"
+    return what, (
+        f"{path} was deleted or emptied, or SQLite's log {path}-wal was lost or damaged before "
+        "anything of it was in the database. What was there is gone, and polls for it answer 404: "
+        f"this is a new, empty store.{kept} If there is a copy, stop every server, delete "
+        f"{path}-lock too, put the copy in place, and start again. If you wanted a new store, this "
+        f"is as it must be: delete {path}-lock too, and it is not said"
+    )
+
+
+def _no_log(path: Path, kept: str) -> tuple[str, str]:
+    what = (
+        f"{path.name} or SQLite's log {path.name}-wal was lost or damaged. If you have just "
+        f"restored a copy and left {path.name}-lock there, nothing was"
+    )
+    return what, (
+        f"SQLite's log {path}-wal was deleted, emptied or damaged after a server was killed, or "
+        f"{path} is not the database any more that belonged to it. What was written after the last "
+        f"checkpoint is gone, and polls for it answer 404.{kept} If a copy was put in the place of "
+        f"the store, this is as it must be: delete {path}-lock too when you restore one, and it is "
+        "not said"
+    )
+
+
+def _damaged_log(path: Path, kept: str, frame: int | None) -> tuple[str, str]:
+    return f"SQLite's log {path.name}-wal was damaged", (
+        f"SQLite's log {path}-wal was damaged at frame {frame}, and what was committed behind that "
+        "cannot be read any more: jobs in it are gone, or are as they were before. If the machine "
+        f"has lost its power, that may have been nothing that anybody was told of.{kept} See to the "
+        "disk"
+    )
 
 
 def _is_new(path: Path) -> bool:
