@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +19,9 @@ from quart import Quart
 import asyncjobs.errors
 from asyncjobs.job import Job, Request, State
 from asyncjobs.settings import Settings
+from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore, open_url
+from asyncjobs.testing import REQUEST, a_job
 from asyncjobs.torture.cli import torture
 from server import Server, result, submit
 
@@ -118,12 +122,13 @@ def test_the_embedded_example(folder: Path) -> None:
 
 async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
     """The app with a readiness probe answers it as shown, another one lists what nobody runs, and
-    the last one copies its store, with the very job that does."""
+    another one copies its store, with the very job that does; the last one logs what is not
+    logged by default."""
     page = docs("operations")
     apps = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL))
     (shown,) = re.findall(r"```console\n\$ curl \S+/health\n(.*?)```", page, re.DOTALL)
-    assert sorted(apps) == ["backed_up", "checked", "probed"]
-    assert page.count("```") == 2 * (len(apps) + 1 + page.count("```ini"))
+    assert sorted(apps) == ["backed_up", "checked", "logged", "probed"]
+    assert page.count("```") == 2 * (len(apps) + 1 + page.count("```ini") + page.count("```sh"))
     for name, code in apps.items():
         (tmp_path / f"{name}.py").write_text(code)
     with Server("probed:app", tmp_path) as server, server.client() as client:
@@ -136,16 +141,40 @@ async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
         assert client.get("/gone").json() == [[gone.id, "gone_view"]]
     with Server("backed_up:app", tmp_path) as server, server.client() as client:
         poll = submit(client, "POST", "/backup")
-        copy = tmp_path / result(client, poll).json()["file"]
+        copy = tmp_path / "instance" / result(client, poll).json()["file"]
     async with SqliteStore(copy) as store:
         assert (await store.get(poll.rpartition("/")[2])).state is State.RUNNING
+    with Server("logged:app", tmp_path) as server:
+        assert re.search(
+            r"^[-\d]+ \S+ INFO asyncjobs.store: jobs are kept in ", server.log(), re.MULTILINE
+        )
+
+
+async def test_the_commands_that_restore_a_copy(tmp_path: Path) -> None:
+    """Typed as they are, but for the name of the user, they put a copy in the place of the store,
+    and the start finds nothing wrong."""
+    ((commands,),) = [re.findall(r"```sh\n(.*?)```", docs("operations"), re.DOTALL)]
+    mine = f"-o {os.geteuid()} -g {os.getegid()}"
+    assert "-o reports -g reports" in commands
+    path = tmp_path / "jobs.db"
+    first, second = a_job(), a_job()
+    async with SqliteStore(path) as store:
+        await store.add(first, REQUEST)
+        await store.backup(tmp_path / "copy.db")
+        await store.add(second, REQUEST)
+    typed = commands.replace("-o reports -g reports", mine)
+    await asyncio.to_thread(subprocess.run, ["sh", "-ec", typed], cwd=tmp_path, check=True)
+    assert path.stat().st_mode & 0o777 == 0o600
+    async with SqliteStore(path) as store:
+        assert await store.health() is None
+        assert [job.id for job in await store.find(Query())] == [first.id]
 
 
 def test_the_systemd_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The unit of the operations keeps the store in the folder that it has systemd make, in the
     words that an app reads."""
     ((unit,),) = [re.findall(r"```ini\n(.*?)```", docs("operations"), re.DOTALL)]
-    settings = dict(line.split("=", 1) for line in unit.splitlines()[1:])
+    settings = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
     name, value = settings["Environment"].split("=", 1)
     monkeypatch.setenv(name, value)
     app = Quart(__name__)
