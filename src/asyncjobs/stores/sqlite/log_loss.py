@@ -136,8 +136,8 @@ def _damaged_log(path: Path, kept: str, frame: int | None) -> tuple[str, str]:
     return f"SQLite's log {path.name}-wal was damaged", (
         f"SQLite's log {path}-wal was damaged at frame {frame}, and what was committed behind that "
         "cannot be read any more: jobs in it are gone, or are as they were before. If the machine "
-        f"has lost its power, that may have been nothing that anybody was told of.{kept} See to the "
-        "disk"
+        f"has lost its power, that may have been nothing that anybody was told of.{kept} See to "
+        "the disk"
     )
 
 
