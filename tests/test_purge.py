@@ -195,9 +195,11 @@ async def test_all_that_has_expired_is_forgotten_in_the_end(path: Path, no_rest:
 async def test_only_some_jobs_of_the_dead_are_rescued_before_others_run(path: Path) -> None:
     """A start does not wait for the rescue of very many; all are rescued in the end."""
     await open_and_close(path)
-    async with SqliteStore(path) as died:
-        left = [a_job(route="work").start(died.worker, NOW) for _ in range(250)]
-        await asyncio.gather(*(died.add(job, REQUEST) for job in left))
+    left: list[Job] = []
+    for _ in range(3):
+        async with SqliteStore(path) as died:
+            its = [a_job(route="work").start(died.worker, NOW) for _ in range(90)]
+            left += await asyncio.gather(*(died.add(job, REQUEST) for job in its))
 
     def rescued() -> int:
         with closing(sqlite3.connect(path)) as connection:

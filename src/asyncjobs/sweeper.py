@@ -70,7 +70,7 @@ class Sweeper:
         self._missed: dict[str, float] = {}
         # What fails here must not keep the results of earlier jobs from being read.
         # Nor must it wait for more than a little of what may have piled up.
-        await self._try(self._rescue_some)
+        await self._try(self._rescue)
         await self._try(self._sweep)
         self._tasks = [
             asyncio.create_task(self._repeat(self._rescue, RESCUE_INTERVAL)),
@@ -102,13 +102,8 @@ class Sweeper:
             logger.exception("the sweep failed; the next one may not")
 
     async def _rescue(self) -> None:
-        while await self._and_rest(self._rescue_some()):
-            pass
-
-    async def _rescue_some(self) -> int:
-        if rescued := await self._runner.rescue_orphans():
+        if await self._runner.rescue_orphans():
             self._look()
-        return rescued
 
     async def _sweep(self) -> None:
         await self._runner.stop_cancelled()
