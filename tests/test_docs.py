@@ -227,7 +227,7 @@ def test_the_table_of_problems() -> None:
 
 def test_the_harnesses_take_the_commands_of_the_docs() -> None:
     """Each command that repeats a figure is one that there is, with options that it has."""
-    page = docs("reliability")
+    page = docs("reliability") + docs("performance")
     tortures = re.findall(r"`asyncjobs (torture .*?)`", page)
     assert {command.split()[1] for command in tortures} == set(torture.commands)
     for command in tortures:
