@@ -23,6 +23,7 @@ from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore, open_url
 from asyncjobs.testing import REQUEST, a_job
 from asyncjobs.torture.cli import torture
+from asyncjobs.web.headers import _NAMED_CREDENTIALS, storable_request_headers
 from server import Server, result, submit
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,22 @@ def test_the_table_of_settings() -> None:
         )
         for setting in fields(Settings)
     }
+
+
+def test_the_list_of_credentials() -> None:
+    """Each header that the docs call a credential is dropped, each that they call none is kept, and
+    all that are known by their whole name are in the list."""
+    listed, none = re.findall(
+        r"headers whose names look like(.*?)What is not on the list is stored:.*?Stored,(.*?)`X-`",
+        docs("http"),
+        re.DOTALL,
+    )[0]
+    dropped = [name.lower() for name in re.findall(r"`([\w-]+)`", listed)]
+    kept = [name.lower() for name in re.findall(r"`([\w-]+)`", none)]
+    pairs = [(name.encode(), b"v") for name in dropped + kept]
+    stored = [name.decode() for name, _ in storable_request_headers(pairs, b"", Settings())]
+    assert stored == kept
+    assert set(dropped) >= _NAMED_CREDENTIALS
 
 
 def test_the_table_of_problems() -> None:
