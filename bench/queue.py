@@ -18,7 +18,7 @@ import click
 from asyncjobs import Job, Jobs, Query, Request, State
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import file
+from asyncjobs.stores.sqlite import database
 
 CALL = Request(method="POST", path="/work", body=b'{"args": [], "kwargs": {}}')
 
@@ -32,18 +32,18 @@ class Watched(StoreWrapper):
         self.finds: list[float] = []
 
     async def __aenter__(self) -> Self:
-        connect = file.connect
+        connect = database.connect
 
         def watched(path: Path) -> sqlite3.Connection:
             connection = connect(path)
             connection.row_factory = self._count
             return connection
 
-        file.connect = watched
+        database.connect = watched
         try:
             await super().__aenter__()
         finally:
-            file.connect = connect
+            database.connect = connect
         return self
 
     async def find(self, query: Query) -> list[Job]:

@@ -15,6 +15,7 @@ from .custody import open_own
 from .generation import Generation
 from .lengths import committed_frames
 from .log_frames import damaged_frame
+from .start_errors import in_shell
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -137,7 +138,7 @@ def _damaged_log(path: Path, kept: str, frame: int | None) -> tuple[str, str]:
         f"SQLite's log {path}-wal was damaged at frame {frame}, and what was committed behind that "
         "cannot be read any more: jobs in it are gone, or are as they were before. If the machine "
         f"has lost its power, that may have been nothing that anybody was told of.{kept} See to "
-        "the disk"
+        f"the disk, and to the database: {in_shell(path, 'PRAGMA integrity_check')}"
     )
 
 
