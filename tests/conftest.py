@@ -15,6 +15,11 @@ from server import Server
 Serve = Callable[..., Server]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as there are processors: most tests wait, for disks and for other processes."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="module")
 def signals(tmp_path_factory: pytest.TempPathFactory) -> Signals:
     """Signals between the module's tests and the handlers of its servers."""
