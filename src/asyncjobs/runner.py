@@ -35,7 +35,7 @@ from .job import Job, Progress, Request, State
 from .outcome import Outcome, Raised, Stopped, Unusable
 from .problem import problem
 from .store import Orphan, Query, Store
-from .tasks import to_the_end
+from .tasks import all_to_the_end, to_the_end
 from .verdict import Verdict, concluded, orphaned
 
 logger = logging.getLogger("asyncjobs")
@@ -246,11 +246,7 @@ class Runner:
         # Together, so that all of it is one transaction, and a short one.
         orphans = islice(await self._store.orphans(), RESCUE_CHUNK)
         rescues = [self._apart.done(orphan.job.id, self._rescue(orphan)) for orphan in orphans]
-        decided = await asyncio.gather(*rescues, return_exceptions=True)
-        for error in decided:
-            if isinstance(error, BaseException):
-                raise error
-        return decided.count(True)
+        return sum(await all_to_the_end(rescues))
 
     async def _rescue(self, orphan: Orphan) -> None:
         """Decide about a dead worker's job.

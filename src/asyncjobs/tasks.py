@@ -1,8 +1,23 @@
-"""To wait for what must come to its end, whatever is cancelled meanwhile."""
+"""To wait for what must come to its end, whatever else is cancelled, or fails, meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def all_to_the_end(deeds: Iterable[Awaitable[T]]) -> list[T]:
+    """What they come to, done together; raises the first error, once all have ended."""
+    ended = await asyncio.gather(*deeds, return_exceptions=True)
+    done = []
+    for each in ended:
+        if isinstance(each, BaseException):
+            raise each
+        done.append(each)
+    return done
 
 
 async def to_the_end(task: asyncio.Task[None]) -> bool:

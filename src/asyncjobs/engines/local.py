@@ -321,15 +321,13 @@ class LocalEngine(Engine):
         """
         try:
             claimed = await self._runner.claim(job)
-        except StoreUnavailable as error:
-            logger.warning("job %s has to wait: %s", job.id, error)
+        except Exception as error:
+            if isinstance(error, StoreUnavailable):
+                logger.warning("job %s has to wait: %s", job.id, error)
+            else:
+                logger.exception("job %s cannot be started; the next try is soon", job.id)
             self._queued.add(job.route)
             slot.give_back()  # without the doorbell: the store is left some time
-            return True
-        except Exception:
-            logger.exception("job %s cannot be started; the next try is soon", job.id)
-            self._queued.add(job.route)
-            slot.give_back()
             return True
         if claimed is None:
             self._give_back(slot)

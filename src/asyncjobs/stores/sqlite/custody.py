@@ -105,7 +105,7 @@ def warn_of_folder(path: Path) -> None:
     logger.warning(
         "the folder %s of the store %s %s, who can put other files in the place of the store's: "
         "%s %s, or have the store in a folder of its own",
-        *(folder, path.name, said, command, shlex.quote(str(folder))),
+        *(folder, path.name, said, command, quoted(folder)),
     )
 
 
@@ -202,8 +202,6 @@ def _look(path: Path) -> _Found:
 def _check_kinds(path: Path, found: _Found) -> None:
     for file, status in found.items():
         is_folder = stat.S_ISDIR(status.st_mode)
-        if file == path and is_folder:
-            raise StorePathError(f"the store {path} is a directory: name a file in it")
         if not (is_folder if _is_folder(path, file) else stat.S_ISREG(status.st_mode)):
             wanted = "the folder" if _is_folder(path, file) else "a file"
             raise StorePathError(

@@ -62,7 +62,7 @@ class Database:
             self._mark = Mark(Path(f"{path}-lock"))
             opened.callback(self._mark.close)
             generation = self.generation(self.connection)
-            self.loss = find_loss(path, generation, alone=alone)
+            self.loss = find_loss(path, self.connection, generation, alone=alone)
             create_or_check(self.connection, path)
             self.reserve = Reserve(path, self.connection, limit=limit)
             self.reserve.make()

@@ -23,7 +23,7 @@ from .identity import Identity
 from .locks import LOCK_TIMEOUT, FileLock
 from .log_loss import refuse_log_without_database
 from .peers import Peers
-from .schema import check_sqlite, connect, prepare_path
+from .schema import check_place, check_sqlite, connect, make_file
 from .start_errors import explained, locked
 
 logger = logging.getLogger("asyncjobs.store")
@@ -61,9 +61,10 @@ class OpenFile:
         self._lock_path = Path(f"{path}-lock")
         check_sqlite()
         with explained(path), ExitStack() as opened:
+            check_place(path)
             secure(path)
             refuse_log_without_database(path)
-            prepare_path(path)
+            make_file(path)
             opened.enter_context(alone(path))
             self._lock = self._open_lock(opened)
             if not self._lock.try_acquire():

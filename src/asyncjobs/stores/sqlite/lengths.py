@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from .condition import Condition
 from .identity import inode
+from .log_frames import FRAME_HEAD_SIZE, HEADER_SIZE, salts_of, word_order
 
 # Version, page size, frames, pages of the database, salts. It is there twice, and the two differ
 # while somebody writes them. Behind them is how many of the frames are in the database by now.
@@ -29,9 +30,6 @@ _VERSION = 3007000
 # So often it is read until nobody writes it. Whoever dies over that leaves it to SQLite to mend.
 _READS = 20
 
-_LOG_HEADER = 32
-_FRAME_HEADER = 24
-_LOG_MAGIC = (0x377F0682, 0x377F0683)
 # The page at this offset is never used, and so it is in no log: SQLite locks its bytes.
 _LOCK_BYTE = 0x40000000
 
@@ -125,7 +123,7 @@ class Lengths:
         least = index.offset(index.frames + 1)
         if not os.pread(self._wal, 1, least - 1):
             return f"{os.fstat(self._wal).st_size} of at least {least} bytes"
-        if not _begins_log(os.pread(self._wal, _LOG_HEADER, 0), index.salts):
+        if not _begins_log(os.pread(self._wal, HEADER_SIZE, 0), index.salts):
             return "not from its beginning"
         return None
 
@@ -207,7 +205,7 @@ class _Index(NamedTuple):
 
     def offset(self, frame: int) -> int:
         """Where in the log the frame begins; the first one is 1."""
-        return _LOG_HEADER + (frame - 1) * (_FRAME_HEADER + self.page_size)
+        return HEADER_SIZE + (frame - 1) * (FRAME_HEAD_SIZE + self.page_size)
 
 
 def _decoded(data: bytes) -> _Index | None:
@@ -224,15 +222,7 @@ def _decoded(data: bytes) -> _Index | None:
 @lru_cache(maxsize=1)
 def _begins_log(header: bytes, salts: bytes) -> bool:
     """Whether this is the header of a log with these salts."""
-    magic = int.from_bytes(header[:4], "big")
-    if len(header) < _LOG_HEADER or magic not in _LOG_MAGIC or header[16:24] != salts:
-        return False
-    words = struct.unpack(">6I" if magic & 1 else "<6I", header[:24])
-    one = two = 0
-    for first, second in zip(words[::2], words[1::2], strict=True):
-        one = (one + first + two) & 0xFFFFFFFF
-        two = (two + second + one) & 0xFFFFFFFF
-    return struct.pack(">2I", one, two) == header[24:]
+    return word_order(header) is not None and salts_of(header) == salts
 
 
 def _descriptor_of(file: str) -> int | None:

@@ -22,6 +22,25 @@ _HEADER = struct.Struct(">4I8s8s")  # magic, version, page size, checkpoints; sa
 _FRAME = struct.Struct(">4s4s8s8s")  # page, size of the database if it is a commit; salts, checksum
 _NO_COMMIT = bytes(4)
 
+#: Bytes in front of all frames, and in front of the page of each.
+HEADER_SIZE = _HEADER.size
+FRAME_HEAD_SIZE = _FRAME.size
+
+
+def word_order(header: bytes) -> struct.Struct | None:
+    """How the checksums of a log that begins so take its words; None if it is no header of one."""
+    if len(header) < HEADER_SIZE:
+        return None
+    magic, *_, checksum = _HEADER.unpack(header)
+    words = struct.Struct(">II" if magic & 1 else "<II")
+    is_header = magic & ~1 == _MAGIC and _checksum(header[:24], bytes(8), words) == checksum
+    return words if is_header else None
+
+
+def salts_of(header: bytes) -> bytes:
+    """What is in each frame of a log that begins so, and in none of an earlier one."""
+    return header[16:24]
+
 
 def damaged_frame(log: BinaryIO, taken: int) -> int | None:
     """The number of the first frame that is damaged, if that is what it is; they count from 1.
@@ -35,13 +54,10 @@ def damaged_frame(log: BinaryIO, taken: int) -> int | None:
     Raises:
         OSError
     """
-    header = log.read(_HEADER.size)
-    if len(header) < _HEADER.size:
+    header = log.read(HEADER_SIZE)
+    if (words := word_order(header)) is None:
         return None
-    magic, _, page_size, _, salts, checksum = _HEADER.unpack(header)
-    words = struct.Struct(">II" if magic & 1 else "<II")
-    if magic & ~1 != _MAGIC or _checksum(header[:24], bytes(8), words) != checksum:
-        return None
+    _, _, page_size, _, salts, checksum = _HEADER.unpack(header)
     size = _FRAME.size + page_size
     if taken:
         log.seek(len(header) + (taken - 1) * size)

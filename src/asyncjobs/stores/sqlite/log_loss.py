@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,10 +75,13 @@ class LogLoss(NamedTuple):
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | None:
+def find_loss(
+    path: Path, connection: sqlite3.Connection, generation: Generation, *, alone: bool
+) -> LogLoss | None:
     """Look for it, before anything is written; what is there of a log that was lost is kept.
 
     Args:
+        connection: in autocommit mode.
         alone: whether nobody else has the store open. Then SQLite has just read the log from its
             beginning, which it does not as long as anybody knows where its end is.
 
@@ -98,7 +101,7 @@ def find_loss(path: Path, generation: Generation, *, alone: bool) -> LogLoss | N
     if frame is None and not is_lost:
         return None
     kept = _keep(wal)
-    if is_lost and _is_new(path):
+    if is_lost and _is_new(connection):
         what, details = _new_store(path, kept)
     elif is_lost:
         what, details = _no_log(path, kept)
@@ -142,10 +145,9 @@ def _damaged_log(path: Path, kept: str, frame: int | None) -> tuple[str, str]:
     )
 
 
-def _is_new(path: Path) -> bool:
+def _is_new(connection: sqlite3.Connection) -> bool:
     """Whether there is nothing in the database, of which tables are made next."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        found: tuple[int] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    found: tuple[int] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     return found == (0,)
 
 
@@ -159,11 +161,12 @@ def _damaged_frame(path: Path) -> int | None:
 
 def _keep(wal: str) -> str:
     """Copy what is there of the log; what to say of that."""
-    if not _size_of(wal):
+    size = _size_of(wal)
+    if not size:
         return ""
+    if size > MOST_KEPT:
+        return f" The log as it was is too large to be kept: it has {size} bytes."
     kept = f"{wal}-damaged"
-    if _size_of(wal) > MOST_KEPT:
-        return f" The log as it was is too large to be kept: it has {_size_of(wal)} bytes."
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         with open(wal, "rb") as log, open(open_own(kept, flags), "wb") as copy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,6 +10,7 @@ from typing import Any
 
 from ...errors import Conflict, StoreUnavailable
 from ...job import Job, State
+from ...tasks import all_to_the_end
 from .rows import (
     JOB_COLUMNS,
     RESPONSE_COLUMNS,
@@ -64,11 +64,7 @@ class Mender:
             StoreUnavailable: it cannot be done now.
         """
         attempts = [self._mend(number) for number in dict.fromkeys(numbers)]
-        done = await asyncio.gather(*attempts, return_exceptions=True)
-        for error in done:
-            if isinstance(error, BaseException):
-                raise error
-        return any(done)
+        return any(await all_to_the_end(attempts))
 
     def number(self, key: bytes | None) -> list[int]:
         """The number of the row with this id."""

@@ -15,7 +15,7 @@ from ...errors import StoreCorrupt, StoreError, StorePathError, StoreTooNew
 from ...job import DEFAULT_TTL, SUSPECT_CRASHES
 from .custody import open_own
 from .shape import Shape, shape_of
-from .start_errors import ELSEWHERE, explained, in_shell
+from .start_errors import ELSEWHERE, in_shell
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -126,11 +126,11 @@ def check_sqlite() -> None:
         )
 
 
-def prepare_path(path: Path) -> None:
-    """Make the file with nobody else's access, and refuse what can never hold a store.
+def check_place(path: Path) -> None:
+    """Refuse what can never hold a store.
 
     Raises:
-        StoreError
+        StorePathError
     """
     if path.is_dir():
         raise StorePathError(f"the store {path} is a directory: name a file in it")
@@ -143,9 +143,16 @@ def prepare_path(path: Path) -> None:
             f"the store {path} is on a network file system ({file_system}), whose locks SQLite "
             "cannot rely on: put it on a disk of this machine"
         )
-    # Only a file that is not there yet: to open and close a database past SQLite would drop the
-    # locks that this process may have on it.
-    with explained(path), suppress(FileExistsError):
+
+
+def make_file(path: Path) -> None:
+    """Make the file with nobody else's access, if it is not there yet: to open and close a database
+    past SQLite would drop the locks that this process may have on it.
+
+    Raises:
+        OSError
+    """
+    with suppress(FileExistsError):
         os.close(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ def folder_explained(folder: Path) -> Iterator[None]:
 
 def in_shell(path: Path, statements: str) -> str:
     """The command that runs SQL on the database at `path`, to be typed."""
-    return f'sqlite3 {shlex.quote(str(path))} "{statements}"'
+    return f'sqlite3 {quoted(path)} "{statements}"'
 
 
 def locked(path: Path) -> StoreLocked:
