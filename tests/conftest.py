@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apps.signals import Signals
+from asyncjobs.stores import SqliteStore
 from server import Server
 
 Serve = Callable[..., Server]
@@ -18,6 +20,19 @@ Serve = Callable[..., Server]
 def pytest_xdist_auto_num_workers() -> int:
     """Twice as many as there are processors: most tests wait, for disks and for other processes."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a store is, or shall be."""
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqliteStore]:
+    """An open store."""
+    async with SqliteStore(path) as store:
+        yield store
 
 
 @pytest.fixture(scope="module")

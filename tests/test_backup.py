@@ -8,7 +8,6 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -26,22 +25,11 @@ LARGE = Request(method="POST", path="/", body=bytes(200_000))
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
-@pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Where the copy shall be, in a folder in which there is nothing else."""
     folder = tmp_path / "backups"
     folder.mkdir()
     return folder / "copy.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    async with SqliteStore(path) as store:
-        yield store
 
 
 async def test_a_copy_is_a_store_by_itself(store: SqliteStore, copy: Path) -> None:

@@ -19,11 +19,6 @@ DEADLINE = 20
 STRANGER = "0" * 16
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
 def judged(monkeypatch: pytest.MonkeyPatch, liveness: Liveness) -> None:
     """Have a process that is not there be taken for this, and us for what we are."""
     judge = Peers.liveness

@@ -45,11 +45,6 @@ every_cut = pytest.mark.parametrize(
 every_log = pytest.mark.parametrize("moved", MOVED)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
 @every_log
 @every_cut
 async def test_nothing_is_accepted_any_more(

@@ -8,8 +8,8 @@ import logging
 import socket
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +94,6 @@ PROGRESS_DAMAGES = [
     "replace(hex(zeroblob(50000)), '0', '[')", "printf('[1, 2, \"%s\"]', hex(zeroblob(500000)))",
     NOT_TEXT,
 ]  # fmt: skip
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    async with SqliteStore(path) as store:
-        yield store
 
 
 def damage(path: Path, sql: str, *values: Any) -> None:
@@ -412,21 +401,18 @@ async def test_a_damaged_request(path: Path, sql: str, caplog: pytest.LogCapture
 # Rows that are left behind.
 
 
-def take_types_from(path: Path, table: str) -> None:
-    """Somebody has a table without the types of its columns."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=DEADLINE)) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        loosely = "UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = ?"
-        connection.execute(loosely, (table,))
-        (version,) = connection.execute("PRAGMA schema_version").fetchone()
-        connection.execute(f"PRAGMA schema_version = {version + 1}")
+@contextmanager
+def without_types(path: Path, table: str) -> Iterator[None]:
+    """Within this, somebody has taken the types of its columns from a table."""
+    change_schema(path, "replace(sql, ') STRICT', ')')", table)
+    yield
+    change_schema(path, "sql || ' STRICT'", table)
 
 
-def give_types_back(path: Path, table: str) -> None:
+def change_schema(path: Path, sql: str, table: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None, timeout=DEADLINE)) as connection:
         connection.execute("PRAGMA writable_schema = ON")
-        strictly = "UPDATE sqlite_schema SET sql = sql || ' STRICT' WHERE name = ?"
-        connection.execute(strictly, (table,))
+        connection.execute(f"UPDATE sqlite_schema SET sql = {sql} WHERE name = ?", (table,))
         (version,) = connection.execute("PRAGMA schema_version").fetchone()
         connection.execute(f"PRAGMA schema_version = {version + 1}")
 
@@ -450,10 +436,8 @@ async def test_values_of_other_types(path: Path, sql: str) -> None:
     async with SqliteStore(path) as store:
         for number in (1, 2):
             await store.add(*a_call(number))
-    table = sql.split()[1]
-    take_types_from(path, table)
-    damage(path, sql)
-    give_types_back(path, table)
+    with without_types(path, sql.split()[1]):
+        damage(path, sql)
     program = Program(path)
     async with program.jobs as jobs:
         async with asyncio.timeout(DEADLINE):

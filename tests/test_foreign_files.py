@@ -33,6 +33,7 @@ from asyncjobs.stores.sqlite import database as opening
 from asyncjobs.stores.sqlite.custody import make_folder
 from asyncjobs.stores.sqlite.reserve import SIZE, SLICE, Reserve
 from asyncjobs.testing import NOW, REQUEST, a_job
+from children import told_by_child
 from conftest import Serve
 from server import DEADLINE, Server
 
@@ -500,23 +501,14 @@ async def test_the_reserve_follows_no_link(path: Path, elsewhere: Path, size: in
 
 def as_user(uid: int, function: Callable[[], object]) -> str:
     """What `function` returns, or the error that it raises, in a process of another user."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(uid)
-            os.setuid(uid)
-            said = str(function())
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(write, said.encode())
-        os._exit(0)
-    os.close(write)
-    with open(read) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
+
+    def run() -> object:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        return function()
+
+    return told_by_child(run)
 
 
 @pytest.fixture

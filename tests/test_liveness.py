@@ -28,15 +28,11 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import commits, identity, peers
 from asyncjobs.stores.sqlite.peers import Peers
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from children import told_by_child
 from server import DEADLINE
 
 Pair = tuple[SqliteStore, SqliteStore]
 THERE = Presence("app", frozenset({"report", "other"}))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
 
 
 @pytest.fixture
@@ -560,21 +556,9 @@ async def test_a_process_is_known_by_its_token(pair: Pair) -> None:
     one, two = pair
     two.announce(Presence("app", None))
     assert [said.process for said in await one.others()] == [this_process()]
-    of_child = await asyncio.to_thread(token_of_forked_child)
+    of_child = await asyncio.to_thread(told_by_child, this_process)
     assert of_child
     assert of_child != this_process()
-
-
-def token_of_forked_child() -> str:
-    read, write = os.pipe()
-    if (child := os.fork()) == 0:
-        os.write(write, this_process().encode())
-        os._exit(0)
-    os.close(write)
-    with open(read) as said:
-        token = said.read()
-    os.waitpid(child, 0)
-    return token
 
 
 def arguments() -> Request:

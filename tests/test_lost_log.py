@@ -114,11 +114,6 @@ def live(path: Path, jobs: int, how: str, *step: str) -> None:
         assert said == "added\n" or step
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
 @pytest.fixture(scope="module")
 def killed_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a store whose process was killed."""

@@ -38,11 +38,6 @@ from server import DEADLINE
 VERSIONS = [*SCHEMAS, SCHEMA_VERSION]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
 def make(path: Path, version: int) -> None:
     """A store as a program with this schema leaves it, with one queued job."""
     make_store(path, min(version, max(SCHEMAS)))

@@ -30,11 +30,6 @@ MANY = 100_000
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
-@pytest.fixture
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeper, "REST", 0.0)
     monkeypatch.setattr(sweeper, "SWEEP_INTERVAL", 0.05)

@@ -7,7 +7,6 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,17 +28,6 @@ from asyncjobs.stores.sqlite.queries import select_heads, select_routes, select_
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 from schemas import JOB_ID, SCHEMAS, make_store
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    async with SqliteStore(path) as store:
-        yield store
 
 
 async def test_jobs_outlive_the_store(path: Path) -> None:

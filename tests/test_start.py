@@ -30,11 +30,6 @@ HAS_PROC = Path("/proc/self/fd").is_dir()
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (store, file, checkpoints):
         monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.1)
