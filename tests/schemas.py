@@ -51,7 +51,27 @@ CREATE TABLE responses (
 """
 _JOBS_2 = _JOBS_1.replace("    worker TEXT,", "    errors INTEGER NOT NULL,\n    worker TEXT,")
 
-SCHEMAS = {1: _JOBS_1, 2: _JOBS_2}
+_JOBS_3 = (
+    _JOBS_2.replace(
+        "    state TEXT",
+        "    program TEXT,\n    ttl REAL NOT NULL DEFAULT 86400.0,\n    state TEXT",
+    ).replace(
+        "    crashes INTEGER",
+        "    earlier_attempts INTEGER NOT NULL DEFAULT 0,\n    crashes INTEGER",
+    )
+    + """
+CREATE INDEX jobs_queued ON jobs (state, route, program, (crashes >= 2), due)
+    WHERE state = 'queued';
+CREATE INDEX jobs_running ON jobs (state, worker, program) WHERE state = 'running';
+CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= 2;
+CREATE TABLE generation (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL DEFAULT 0
+) STRICT;
+"""
+)
+
+SCHEMAS = {1: _JOBS_1, 2: _JOBS_2, 3: _JOBS_3}
 
 #: The id of the one job that `make_store` adds: it is queued.
 JOB_ID = "0123456789abcdef" * 2

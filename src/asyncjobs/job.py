@@ -106,7 +106,8 @@ def next_state(state: State, event: Event) -> State:
 class Request:
     """An HTTP request, frozen as it arrived, without what must not be stored.
 
-    `path` is percent-decoded and without `root_path`, as in the ASGI scope.
+    `path` is percent-decoded and without `root_path`, as in the ASGI scope. `context` is what the
+    program knew besides when it came, as JSON, or empty: stores keep it and do not look.
     """
 
     method: str
@@ -119,6 +120,7 @@ class Request:
     http_version: str = "1.1"
     client: tuple[str, int | None] | None = None
     server: tuple[str, int | None] | None = None
+    context: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ REQUEST = Request(
     http_version="2",
     client=("::1", 1234),
     server=("unix:/run/server", None),
+    context=b'{"principal":"ada"}',
 )
 RESPONSE = Response(
     status=418,

@@ -19,7 +19,7 @@ CHANGING_JOB_COLUMNS = (
 )
 JOB_COLUMNS = f"{FIXED_JOB_COLUMNS}, {CHANGING_JOB_COLUMNS}"
 REQUEST_COLUMNS = (
-    "method, path, query, headers, body, scheme, root_path, http_version, client, server"
+    "method, path, query, headers, body, scheme, root_path, http_version, client, server, context"
 )
 RESPONSE_COLUMNS = "status, headers, body"
 
@@ -159,6 +159,7 @@ def request_to_row(request: Request) -> tuple[Any, ...]:
         request.http_version,
         _address_to_text(request.client),
         _address_to_text(request.server),
+        request.context,
     )
 
 
@@ -168,11 +169,10 @@ def request_from_row(row: tuple[Any, ...]) -> Request:
     Raises:
         JobUnreadable: there is something in it that no request has.
     """
-    method, path, query, headers, body, scheme, root_path, http_version, client, server = row
+    method, path, query, headers, body, scheme, root_path, version, client, server, context = row
     try:
-        "".join((method, path, scheme, root_path, http_version, client or "", server or ""))
-        if not (isinstance(query, bytes) and isinstance(body, bytes)):
-            raise TypeError("no bytes")
+        "".join((method, path, scheme, root_path, version, client or "", server or ""))
+        b"".join((query, body, context))
         return Request(
             method=method,
             path=path,
@@ -181,9 +181,10 @@ def request_from_row(row: tuple[Any, ...]) -> Request:
             body=body,
             scheme=scheme,
             root_path=root_path,
-            http_version=http_version,
+            http_version=version,
             client=_address_from_text(client),
             server=_address_from_text(server),
+            context=context,
         )
     except _UNREADABLE as error:
         raise JobUnreadable("the stored request of the job is damaged") from error

@@ -23,7 +23,7 @@ logger = logging.getLogger("asyncjobs.store")
 OLDEST_SQLITE = (3, 37)
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x414A6F62
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # Of the jobs that are still to be done only, so that their size does not grow with the results.
 # They have the state in front, or SQLite would not look there for the smallest route or worker.
@@ -83,7 +83,8 @@ CREATE TABLE requests (
     root_path TEXT NOT NULL,
     http_version TEXT NOT NULL,
     client TEXT,
-    server TEXT
+    server TEXT,
+    context BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE TABLE responses (
     seq INTEGER PRIMARY KEY,
@@ -106,6 +107,7 @@ ALTER TABLE jobs ADD COLUMN program TEXT;
 ALTER TABLE jobs ADD COLUMN ttl REAL NOT NULL DEFAULT {DEFAULT_TTL};
 ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
 {_INDEXES}{_GENERATION}""",
+    3: "ALTER TABLE requests ADD COLUMN context BLOB NOT NULL DEFAULT x''",
 }
 
 # Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5

@@ -1,0 +1,41 @@
+"""What the app knew of a request when it came, besides the request: stored with it, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Context(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is stored of a request's context. What an older version has stored has less of it.
+
+    Attributes:
+        view_args: the variable parts of the URL, as they are written in it.
+        arguments: what the view was called with besides those.
+        principal: who has sent it, as the app's `principal` says.
+        session: whether the session had anything in it.
+    """
+
+    view_args: dict[str, str] = {}
+    arguments: Any = None
+    principal: Any = None
+    session: bool = False
+
+
+_DECODER = msgspec.json.Decoder(Context)
+_NOTHING = Context()
+
+
+def context_to_json(context: Context) -> bytes:
+    """As `Request.context`: empty if there is nothing to say."""
+    return b"" if context == _NOTHING else msgspec.json.encode(context)
+
+
+def context_from_json(stored: bytes) -> Context:
+    """The reverse of `context_to_json`.
+
+    Raises:
+        msgspec.MsgspecError: it is damaged.
+    """
+    return _DECODER.decode(stored) if stored else _NOTHING
