@@ -492,7 +492,9 @@ def test_the_status_document_tells_how_a_job_does(
     assert after.json()["id"] == job_id
     assert after.json()["route"] == "wait"
     assert after.json()["attempt"] == 1
-    assert after.json()["links"] == {"self": f"/jobs/{job_id}", "result": poll}
+    links = {"self": f"/jobs/{job_id}", "result": f"/jobs/{job_id}/result"}
+    assert after.json()["links"] == links
+    assert client.get(links["result"]).content == client.get(poll).content
     times = [after.json()[moment] for moment in ("created", "started", "finished")]
     assert times == sorted(times)
 

@@ -452,6 +452,15 @@ class Jobs:
         self._check_loop("poll")
         return await self._store.result(job_id, owner)
 
+    async def request(self, job_id: str) -> Request:
+        """The stored request of a job.
+
+        Raises:
+            JobNotFound
+        """
+        self._check_loop("request")
+        return await self._store.request(job_id)
+
     async def response(self, job_id: str) -> Response:
         """The stored response of a final job.
 

@@ -37,13 +37,14 @@ class Links:
     def __init__(self, job: Job, root_path: str, prefix: str) -> None:
         self.poll = f"{_encoded(root_path, job.path)}/{job.id}"
         self.status = f"{_encoded(root_path, prefix)}/{job.id}"
+        self.result = f"{self.status}/result"
 
 
-def accepted(app: Quart, job: Job, links: Links) -> QuartResponse:
+def accepted(app: Quart, job: Job, links: Links, *, has_poll_route: bool) -> QuartResponse:
     """The answer to a submission."""
     headers = [
         _JSON,
-        ("location", links.poll),
+        ("location", links.poll if has_poll_route else links.result),
         ("retry-after", str(RETRY_AFTER_BOUNDS[0])),
         *_about(job, links),
     ]
@@ -103,7 +104,7 @@ def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResp
         "created": _rfc3339(job.created),
         "started": _rfc3339(None if job.state is State.QUEUED else job.started),
         "finished": _rfc3339(job.finished),
-        "links": {"self": links.status, "result": links.poll},
+        "links": {"self": links.status, "result": links.result},
     }
     headers = [_JSON, *_polled(job, links)]
     if not job.state.is_final:

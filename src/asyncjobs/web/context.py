@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from ..errors import JobUnreadable
+
 
 class Context(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is stored of a request's context. What an older version has stored has less of it.
@@ -36,6 +38,11 @@ def context_from_json(stored: bytes) -> Context:
     """The reverse of `context_to_json`.
 
     Raises:
-        msgspec.MsgspecError: it is damaged.
+        JobUnreadable: it is damaged.
     """
-    return _DECODER.decode(stored) if stored else _NOTHING
+    if not stored:
+        return _NOTHING
+    try:
+        return _DECODER.decode(stored)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise JobUnreadable("what is stored beside the job's request is damaged") from error

@@ -18,14 +18,14 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..current import current_job
-from ..errors import HandlerGone, ResponseTooLarge
-from ..given import printable
+from ..errors import HandlerGone, JobUnreadable, ResponseTooLarge
 from ..job import Request, Response
 from ..outcome import Outcome, Raised, Unusable
 from ..settings import Settings
 from ..threads import Threads
 from .body import OverLimit, keep_body
 from .compat import handle_user_exception, log_exception
+from .context import Context, context_from_json, context_to_json
 from .draining import drain
 from .headers import (
     BODILESS,
@@ -34,6 +34,7 @@ from .headers import (
     storable_response_headers,
     title_of,
 )
+from .matching import lead_to
 from .sync import is_threaded, threads_of_job
 
 View = Callable[..., Any]
@@ -41,7 +42,7 @@ View = Callable[..., Any]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
-def freeze(request: quart.Request, body: bytes, settings: Settings) -> Request:
+def freeze(request: quart.Request, body: bytes, context: Context, settings: Settings) -> Request:
     """What a job keeps of `request`, taken from the raw scope: Quart re-codes some bytes."""
     scope: Any = request.scope
     client, server = scope.get("client"), scope.get("server")
@@ -56,6 +57,7 @@ def freeze(request: quart.Request, body: bytes, settings: Settings) -> Request:
         http_version=request.http_version,
         client=None if client is None else tuple(client),
         server=None if server is None else tuple(server),
+        context=context_to_json(context),
     )
 
 
@@ -122,13 +124,11 @@ class Replay:
         # What the view raises is answered in here: the teardown of the context is that of a request
         # that was answered.
         async with self.app.request_context(request) as context:
-            if request.url_rule is None or request.url_rule.endpoint != self.endpoint:
-                return Unusable(
-                    HandlerGone(
-                        f"{printable(stored.method)} {printable(stored.path)} does not lead to "
-                        f"{self.endpoint!r} any more"
-                    )
-                )
+            try:
+                known = context_from_json(stored.context)
+                lead_to(self.app, self.endpoint, request, known.view_args)
+            except (JobUnreadable, HandlerGone) as error:
+                return Unusable(error)
             try:
                 return await self._respond(request, context)
             except OverLimit:

@@ -23,11 +23,14 @@ from .answers import Links
 from .body import body_of, read_body
 from .compat import current_request, handle_user_exception
 from .connection import outlasting_clients
+from .context import Context, context_from_json
+from .guards import answer_of, become_poll, guards_of, have_hooks
+from .matching import variables_of
 from .replay import freeze
 from .routes import POLL_SUFFIX, JobIdConverter, background_of
 
-_STATUS_ENDPOINT = "asyncjobs_status"
-
+#: The endpoints that every job has an URL of, by what stands behind its id in there.
+JOB_ENDPOINTS = {"": "asyncjobs_status", "/result": "asyncjobs_result"}
 
 View = TypeVar("View", bound=Callable[..., Awaitable[Any]])
 
@@ -71,14 +74,17 @@ class Views:
         self._prefix = prefix
 
     def install(self) -> None:
-        """Add the route of the status documents, and have the bodies of jobs read in any case."""
+        """Add the routes that every job has, and have the bodies of jobs read in any case."""
         self.app.url_map.converters["asyncjobs_id"] = JobIdConverter
-        self.app.add_url_rule(
-            f"{self._prefix}/<asyncjobs_id:job_id>",
-            _STATUS_ENDPOINT,
-            self.status,
-            methods=["GET", "DELETE"],
-        )
+        for view, (suffix, endpoint) in zip(
+            (self.status, self.result), JOB_ENDPOINTS.items(), strict=True
+        ):
+            self.app.add_url_rule(
+                f"{self._prefix}/<asyncjobs_id:job_id>{suffix}",
+                endpoint,
+                view,
+                methods=["GET", "DELETE"],
+            )
         self.app.asgi_http_class = outlasting_clients(self.app.asgi_http_class)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         self.app.before_request_funcs[None].insert(0, self.read_body)
@@ -108,16 +114,27 @@ class Views:
                 f"the view of {endpoint!r} does not show that it is a background job: use "
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
-        frozen = freeze(request, body_of(request), jobs.settings)
+        context = Context(view_args=variables_of(self.app, request))
+        frozen = freeze(request, body_of(request), context, jobs.settings)
         job = await jobs.accept(endpoint, frozen, owner=await self._owner())
-        return answers.accepted(self.app, job, self._links(job, request))
+        links = self._links(job, request)
+        return answers.accepted(self.app, job, links, has_poll_route=_has_poll_route(self.app, job))
 
     @answering_errors
     async def poll(self, job_id: str) -> Response:
         """The answer to a poll by the current request, whatever its path."""
+        request = current_request()
         jobs = await self._started()
         job, response = await jobs.poll(job_id, owner=await self._owner())
-        return await self._answer_poll(jobs, job, response, current_request())
+        # The route is the app's own, and its own hooks go on with it.
+        rule, view_args = request.url_rule, request.view_args
+        try:
+            answer = await self._answer_of_guards(jobs, job, request)
+        finally:
+            request.url_rule, request.view_args = rule, view_args
+        if answer is not None:
+            return cast("Response", await self.app.make_response(answer))
+        return await self._answer_poll(jobs, job, response, request)
 
     @answering_errors
     async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Response:
@@ -132,11 +149,27 @@ class Views:
         return await self._answer_poll(jobs, job, response, request)
 
     @answering_errors
-    async def status(self, job_id: str) -> Response:
+    async def result(self, job_id: str) -> Any:
+        """The view of the results, each at an address that no other route of the app changes."""
+        request = current_request()
+        jobs = await self._started()
+        job, response = await jobs.poll(job_id, owner=await self._owner())
+        answer = await self._answer_of_guards(jobs, job, request)
+        if answer is not None:
+            return answer
+        if request.method == "DELETE":
+            return await self._cancel(jobs, job, request)
+        return await self._answer_poll(jobs, job, response, request)
+
+    @answering_errors
+    async def status(self, job_id: str) -> Any:
         """The view of the status documents."""
         request = current_request()
         jobs = await self._started()
         job = await jobs.get(job_id, owner=await self._owner())
+        answer = await self._answer_of_guards(jobs, job, request)
+        if answer is not None:
+            return answer
         if request.method == "DELETE":
             return await self._cancel(jobs, job, request)
         links = self._links(job, request)
@@ -160,6 +193,18 @@ class Views:
             return response
         finally:
             request.url_rule = rule  # the hooks that ran before get their counterparts after
+
+    async def _answer_of_guards(self, jobs: Jobs, job: Job, request: Request) -> Any:
+        """What the blueprints of the job's route answer in its place, or None.
+
+        Those that have seen the request already are not asked again.
+        """
+        names = [name for name in guards_of(self.app, job) if name not in request.blueprints]
+        if not have_hooks(self.app, names):
+            return None
+        context = context_from_json((await jobs.request(job.id)).context)
+        become_poll(self.app, request, job, context.view_args)
+        return await answer_of(self.app, request, names)
 
     async def _answer_poll(
         self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
@@ -224,6 +269,11 @@ def _is_own(origin: str, request: Request) -> bool:
         return False
     # A request without a Host has no page of its own, least of all one whose Origin is "null".
     return host != "" and host.lower() == request.host.lower()
+
+
+def _has_poll_route(app: Quart, job: Job) -> bool:
+    background = background_of(app.view_functions.get(job.route))
+    return background is not None and background.poll_route
 
 
 def _is_polled_at(job: Job, request: Request) -> bool:
