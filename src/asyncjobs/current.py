@@ -53,6 +53,7 @@ class RunningJob:
         request: the stored request, with its whole body: sync views, which cannot await Quart's,
             read that.
         latest: the newest progress that the handler has reported.
+        is_last: whether the job ends with this attempt, also if its handler raises an exception.
     """
 
     request: Request
@@ -65,6 +66,7 @@ class RunningJob:
         "_waits",
         "attempt",
         "id",
+        "is_last",
         "latest",
         "owner",
         "program",
@@ -85,6 +87,7 @@ class RunningJob:
         self.owner = job.owner
         self.attempt = job.attempt
         self.latest: Progress | None = None
+        self.is_last = True
         self.program = program
         self._place = place
         self._reported = reported

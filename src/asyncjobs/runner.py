@@ -36,7 +36,7 @@ from .outcome import Outcome, Raised, Stopped, Unusable
 from .problem import problem
 from .store import Orphan, Query, Store
 from .tasks import all_to_the_end, to_the_end
-from .verdict import Verdict, concluded, orphaned
+from .verdict import Verdict, concluded, is_tried_again, orphaned
 
 logger = logging.getLogger("asyncjobs")
 
@@ -187,6 +187,7 @@ class Runner:
         """
         current = RunningJob(job, self._program, place, self._reported, self._loop_ends)
         run = Run(job, self._handlers[job.route], current, done)
+        current.is_last = not is_tried_again(job, run.handler.retries, self._max_starts)
         self._runs[job.id] = run
         try:
             outcome = await self._perform(run, request)
@@ -281,11 +282,14 @@ class Runner:
             outcome = self._cut_short()
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
-            logger.exception("job %s failed", run.job.id)
+            level = logging.ERROR if run.current.is_last else logging.WARNING
+            logger.log(level, "job %s failed", run.job.id, exc_info=True)
             outcome = _raised(f"the handler raised {type(error).__name__}")
         else:
-            if isinstance(outcome, Raised):  # as an app logs it, which does not name the job
-                logger.error("job %s failed: its view raised an exception", run.job.id)
+            if isinstance(
+                outcome, Raised
+            ):  # logged with its traceback, which does not name the job
+                logger.warning("job %s failed: its view raised an exception", run.job.id)
         finally:
             run.performing = False
             if handler.timeout is not None:

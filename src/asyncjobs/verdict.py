@@ -51,12 +51,17 @@ def concluded(
             return _released(job, at, max_starts)
         case Stopped(JobInterrupted() as reason):
             return job.interrupt(at), problem(reason)
-        case Raised() if job.errors < retries and job.starts < max_starts:
+        case Raised() if is_tried_again(job, retries, max_starts):
             return job.postpone(at + backoff(ERROR_BACKOFF, job.errors, random)), None
         case Raised(answer):
             return job.finish(answer.status, at), answer
         case Stopped(reason) | Unusable(reason):
             return job.fail(at), problem(reason)
+
+
+def is_tried_again(job: Job, retries: int, max_starts: int) -> bool:
+    """Whether a running job is tried again if this attempt raises an exception."""
+    return job.errors < retries and job.starts < max_starts
 
 
 def cancelled(job: Job, at: float, *, runs: bool) -> Verdict:

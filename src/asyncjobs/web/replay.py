@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,9 +36,12 @@ from .headers import (
     title_of,
 )
 from .matching import lead_to
+from .sentry import describe_to_sentry
 from .sync import is_threaded, threads_of_job
 
 View = Callable[..., Any]
+
+logger = logging.getLogger("asyncjobs")
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
@@ -140,6 +144,7 @@ class Replay:
                 return await self._answer_raised(error)
 
     async def _respond(self, request: quart.Request, context: Any) -> Response:
+        describe_to_sentry(request)
         response = await self.app.make_response(await self._call_view(request))
         # What the view itself has asked for; the app's hooks ran at submission.
         for function in context._after_request_functions:
@@ -195,12 +200,15 @@ class Replay:
     async def _answer_unhandled(self, error: BaseException) -> Any:
         # As `Quart.handle_exception`, but without after_request hooks and the session, which do
         # not belong to a job, and without raising it again in debug and testing.
-        await got_request_exception.send_async(
-            self.app,
-            _sync_wrapper=self.app.ensure_async,  # type: ignore[arg-type]
-            exception=error,
-        )
-        log_exception(self.app, error)
+        if current_job.is_last:
+            await got_request_exception.send_async(
+                self.app,
+                _sync_wrapper=self.app.ensure_async,  # type: ignore[arg-type]
+                exception=error,
+            )
+            log_exception(self.app, error)
+        else:  # it is no failure yet, for whoever is told of those
+            logger.warning("it is tried again after an exception", exc_info=error)
         server_error = InternalServerError(
             original_exception=error if isinstance(error, Exception) else None
         )
