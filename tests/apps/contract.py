@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from quart import Blueprint, Quart, abort, request
 from quart import Response as QuartResponse
@@ -134,6 +134,12 @@ async def unsteady(outcome: str) -> dict[str, int]:
 @jobs.background
 async def files(name: str) -> dict[str, str]:
     return {"file": name}
+
+
+@app.route("/echo", methods=["POST", "PUT"])
+@jobs.background
+async def echo() -> bytes:
+    return cast("bytes", await request.get_data())
 
 
 @app.route("/names/<name>")
