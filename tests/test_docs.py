@@ -17,13 +17,14 @@ import pytest
 from quart import Quart
 
 import asyncjobs.errors
+from asyncjobs.credentials import _NAMED_CREDENTIALS
 from asyncjobs.job import Job, Request, State
 from asyncjobs.settings import Settings
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore, open_url
 from asyncjobs.testing import REQUEST, a_job
 from asyncjobs.torture.cli import torture
-from asyncjobs.web.headers import _NAMED_CREDENTIALS, storable_request_headers
+from asyncjobs.web.headers import storable_request_headers
 from server import Server, result, submit
 
 ROOT = Path(__file__).parents[1]

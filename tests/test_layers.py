@@ -32,7 +32,7 @@ LAYERS = [
     ["store"],
     ["outcome", "problem"],
     ["job"],
-    ["errors", "given", "tasks", "slices"],
+    ["credentials", "errors", "given", "tasks", "slices"],
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
 

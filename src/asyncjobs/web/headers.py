@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from werkzeug.datastructures import Headers
 
+from ..credentials import is_credential
 from ..errors import ConfigurationError
 from ..job import HeaderPairs
 from ..settings import Settings
@@ -30,50 +31,6 @@ _HOP_BY_HOP = frozenset(
 _LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 # They would have the job answer 206 or 304, and that would be its result for good.
 _CONDITIONAL = re.compile(r"if-.*|range|expect")
-# What is long enough to be told anywhere in a name, then what only is a word of its own. The table
-# of what it matches and what not is in tests/test_credentials.py. No part of it repeats without
-# end: a name may be as long as the server allows, and be made to take long.
-_CREDENTIAL = re.compile(
-    r"""
-    auth(?!or) | authori[sz]           # not Author, not Authority
-    | token | secret(?!ar) | session | sessid | cookie | [cx]srf | credential | bearer
-    | passw | passphrase | passcode | pwd | signature | hmac | assertion | certificat
-    | jw[tsek] | oidc | dpop | saml | wsse | ntlm | kerberos | paseto | macaroon | nonce
-    | (api|access)[-_]?key | key[-_]?pair | client[-_]?cert | (ssl|tls)[-_]client
-    | (verify | verification | confirmation | security | recovery | backup | access | login
-      | invite | invitation)[-_]?code
-    | protection[-_]bypass
-    | ticket$                          # not Ticket-Id, which is a customer's
-    | (?<!con)certs?(?![a-z])
-    | (?<!mon|tur|hoc|don)keys?(?![a-z])
-    | (?<![a-z])
-      ( x?(user|db|admin)?(pass|pw) | (x|t|h|sms|email)?otp | pin | mfa | [2t]fa | creds?
-      | (api|app)?(sig|sign) | signed | sid | sess | sso | psk | tkn | krb5? | crumb )
-      (?![a-z])
-    """,
-    re.VERBOSE,
-)
-# Credentials of well-known services, whose names have no word in them that tells.
-_NAMED_CREDENTIALS = frozenset(
-    {
-        "iplanetdirectorypro",
-        "mysapsso2",
-        "x-firebase-appcheck",
-        "x-jfrog-art-api",
-        "x-origin-verify",
-        "x-trello-webhook",
-        "x-zumo-master",
-    }
-)
-# What looks like one to that pattern, and is none.
-_NO_CREDENTIAL = re.compile(
-    r"""
-    accept-signature | (x-)?cookie[-_]consent | (x-)?key[-_]id | (.*[-_])?partition[-_]?keys?
-    | (x-)?(idempotency|cache|surrogate|routing|sort|shard|event|kafka|message|object|translation
-      | public)[-_]?keys?
-    """,
-    re.VERBOSE,
-)
 # What says where a client goes, and from which page it comes, may have more in it than that: user
 # and password, a query, a fragment.
 _PAGES = frozenset(
@@ -170,15 +127,9 @@ def _storable_name(name: bytes, drop: frozenset[str], keep: frozenset[str]) -> b
     written = name.decode("latin-1")
     if name in _HOP_BY_HOP or written in drop:
         return None
-    if written in keep or not (_CONDITIONAL.fullmatch(written) or _is_credential(written)):
+    if written in keep or not (_CONDITIONAL.fullmatch(written) or is_credential(written)):
         return name
     return None
-
-
-def _is_credential(name: str) -> bool:
-    if _NO_CREDENTIAL.fullmatch(name):
-        return False
-    return name in _NAMED_CREDENTIALS or bool(_CREDENTIAL.search(name))
 
 
 def _storable(name: bytes, value: bytes) -> bytes:
