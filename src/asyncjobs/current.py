@@ -54,6 +54,8 @@ class RunningJob:
             read that.
         latest: the newest progress that the handler has reported.
         is_last: whether the job ends with this attempt, also if its handler raises an exception.
+        principal: who has asked for the job, as what `QuartJobs` was given as `principal` has said
+            when the request came; None if there is nothing, and in functions of `Jobs`.
     """
 
     request: Request
@@ -69,6 +71,7 @@ class RunningJob:
         "is_last",
         "latest",
         "owner",
+        "principal",
         "program",
         "request",
         "route",
@@ -88,6 +91,7 @@ class RunningJob:
         self.attempt = job.attempt
         self.latest: Progress | None = None
         self.is_last = True
+        self.principal: Any = None
         self.program = program
         self._place = place
         self._reported = reported

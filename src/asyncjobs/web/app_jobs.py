@@ -28,6 +28,7 @@ from .replay import Replay
 from .routes import Background, PollRoutes, View
 from .server import Server
 from .sync import takes_thread, use_our_threads
+from .vanishing import Vanishing
 from .views import Views
 
 logger = logging.getLogger("asyncjobs")
@@ -40,7 +41,7 @@ class AppJobs:
 
     Args:
         options: settings that go before the app's configuration.
-        owner: as in `QuartJobs`.
+        owner, principal: as in `QuartJobs`.
         inner: the decorated views, of which none should be routed itself.
         before_run: called before each view in the background.
     """
@@ -50,6 +51,7 @@ class AppJobs:
         app: Quart,
         options: Mapping[str, Any],
         owner: Callable[[], Any] | None,
+        principal: Callable[[], Any] | None,
         inner: set[View],
         before_run: list[View],
     ) -> None:
@@ -63,7 +65,7 @@ class AppJobs:
         for setting in fields(Settings):
             app.config.setdefault(f"{_CONFIG}{setting.name.upper()}", setting.default)
         prefix = self._configured()["prefix"]
-        self.views = Views(app, self.started, owner, prefix)
+        self.views = Views(app, self.started, owner, principal, prefix)
         self.views.install()
         use_our_threads(app)
         PollRoutes(app, inner, self.views.poll_route, self._found).install()
@@ -230,6 +232,7 @@ class AppJobs:
             jobs.threads,
             self._before_run,
             jobs.settings.max_response,
+            Vanishing(endpoint),
         )
         return background.settings.handler(endpoint, replay, jobs.settings, threaded=threaded)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import quart
 from quart import Quart, Request
+from quart.sessions import SessionMixin
 from quart.typing import ResponseReturnValue
 from quart.utils import run_sync_iterable
 from quart.wrappers.request import Body
@@ -34,6 +35,11 @@ def current_context() -> Any:
 
         return _cv_app.get()
     return None
+
+
+def set_session(context: Any, session: SessionMixin) -> None:
+    """Have `session` be the one of a request's context."""
+    setattr(context, "_session" if _TAKES_CONTEXT else "session", session)
 
 
 async def handle_user_exception(

@@ -15,13 +15,13 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         view_args: the variable parts of the URL, as they are written in it.
         arguments: what the view was called with besides those.
-        principal: who has sent it, as the app's `principal` says.
-        session: whether the session had anything in it.
+        principal: who has sent it, as the app's `principal` says; `UNSET` if nobody says.
+        session: whether the session had anything in it that its job cannot read.
     """
 
     view_args: dict[str, str] = {}
     arguments: Any = None
-    principal: Any = None
+    principal: Any = msgspec.UNSET
     session: bool = False
 
 

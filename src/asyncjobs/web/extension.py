@@ -19,6 +19,7 @@ from .routes import Background, View, background_of, mark, wrong_order
 
 V = TypeVar("V", bound=View)
 OwnerOf = Callable[[], str | Awaitable[str | None] | None]
+PrincipalOf = Callable[[], Any]
 
 _EXTENSION = "QUART_JOBS"
 
@@ -40,6 +41,9 @@ class QuartJobs:
         app: the app, or None to name it to `init_app` later.
         owner: tells whom the jobs of the current request belong to; may be async. Nobody else's
             requests see them.
+        principal: tells who has sent the current request, for its job: `current_job.principal`.
+            May be async. JSON of 8 KiB at most, which is stored: what names somebody, and no
+            credentials. `asyncjobs.web.auth.user` is one for quart-auth.
         options: see `Settings`; each can be ``QUART_JOBS_<NAME>`` in the app's configuration too.
 
     Raises:
@@ -51,11 +55,17 @@ class QuartJobs:
         app: Quart | None = None,
         *,
         owner: OwnerOf | None = None,
+        principal: PrincipalOf | None = None,
         **options: Unpack[Options],
     ) -> None:
         if owner is not None and not callable(owner):
             raise SetupError(f"owner must be a function that tells the owner, not {owner!r}")
+        if principal is not None and not callable(principal):
+            raise SetupError(
+                f"principal must be a function that tells who has sent a request, not {principal!r}"
+            )
         self._owner = owner
+        self._principal = principal
         self._options = options
         self._inner: set[View] = set()
         self._before_run: list[View] = []
@@ -72,7 +82,7 @@ class QuartJobs:
         if _EXTENSION in app.extensions:
             raise SetupError("this app has a QuartJobs already: one is enough for all its views")
         app.extensions[_EXTENSION] = AppJobs(
-            app, self._options, self._owner, self._inner, self._before_run
+            app, self._options, self._owner, self._principal, self._inner, self._before_run
         )
         self._apps.append(app)
 
@@ -125,6 +135,7 @@ class QuartJobs:
         """Call `function` before each view in the background, in its context. A decorator.
 
         For what views expect to find in `g`: the app's own hooks ran when the request arrived.
+        `current_job.principal` tells it whose request that was.
         """
         self._before_run.append(function)
         return function

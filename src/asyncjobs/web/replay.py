@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 import quart
+from msgspec import UNSET
 from quart import Quart
 from quart.signals import got_request_exception
 from quart.typing import ResponseTypes
@@ -37,7 +38,10 @@ from .headers import (
 )
 from .matching import lead_to
 from .sentry import describe_to_sentry
+from .session import replace_session
 from .sync import is_threaded, threads_of_job
+from .users import hide_users, is_cookie_due, take_for_granted
+from .vanishing import Vanishing
 
 View = Callable[..., Any]
 
@@ -111,6 +115,7 @@ class Replay:
         threaded: whether its jobs have a slot for one of `threads`, for all in them that is sync.
         before_run: called before the view, in its context.
         max_response: the limit of the response's body, in bytes.
+        vanishing: told of what its jobs write to cookies.
     """
 
     app: Quart
@@ -120,6 +125,7 @@ class Replay:
     threads: Threads
     before_run: Sequence[View]
     max_response: int
+    vanishing: Vanishing
 
     async def __call__(self, stored: Request) -> Outcome:
         if self.threaded:
@@ -133,6 +139,9 @@ class Replay:
                 lead_to(self.app, self.endpoint, request, known.view_args)
             except (JobUnreadable, HandlerGone) as error:
                 return Unusable(error)
+            current_job.principal = None if known.principal is UNSET else known.principal
+            replace_session(self.app, context, self.vanishing, had_data=known.session)
+            hide_users(self.app)
             try:
                 return await self._respond(request, context)
             except OverLimit:
@@ -170,6 +179,7 @@ class Replay:
                 preprocess(request.endpoint, request.view_args)
         for function in self.before_run:
             await self.app.ensure_async(function)()
+        take_for_granted(self.app)
         call = partial(self.view, **(request.view_args or {}))
         if is_threaded(self.view):
             result = await self.threads.run(call)
@@ -177,6 +187,8 @@ class Replay:
             result = call()
         if inspect.isawaitable(result):
             result = await result
+        if is_cookie_due(self.app):
+            self.vanishing.warn("logs in or out, or renews a login")
         return result
 
     async def _capture(self, response: ResponseTypes) -> Response:

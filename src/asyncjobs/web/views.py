@@ -10,7 +10,8 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from quart import Quart, Request, Response
+from msgspec import UNSET, UnsetType
+from quart import Quart, Request, Response, session
 from werkzeug.exceptions import NotFound
 
 from ..errors import AsyncJobsError, CrossSiteRequest, JobNotFound, SetupError
@@ -26,8 +27,10 @@ from .connection import outlasting_clients
 from .context import Context, context_from_json
 from .guards import answer_of, become_poll, guards_of, have_hooks
 from .matching import variables_of
+from .principal import storable_principal
 from .replay import freeze
 from .routes import POLL_SUFFIX, JobIdConverter, background_of
+from .session import has_data
 
 #: The endpoints that every job has an URL of, by what stands behind its id in there.
 JOB_ENDPOINTS = {"": "asyncjobs_status", "/result": "asyncjobs_result"}
@@ -58,6 +61,7 @@ class Views:
     Args:
         started: the app's jobs, started if need be.
         owner: tells whom the current request's jobs belong to.
+        principal: tells who has sent it, for its job.
         prefix: the path above the status documents.
     """
 
@@ -66,11 +70,13 @@ class Views:
         app: Quart,
         started: Callable[[], Awaitable[Jobs]],
         owner: Callable[[], Any] | None,
+        principal: Callable[[], Any] | None,
         prefix: str,
     ) -> None:
         self.app = app
         self._started = started
         self._owner_of_request = owner or _nobody
+        self._principal_of_request = principal or _unknown
         self._prefix = prefix
 
     def install(self) -> None:
@@ -114,7 +120,11 @@ class Views:
                 f"the view of {endpoint!r} does not show that it is a background job: use "
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
-        context = Context(view_args=variables_of(self.app, request))
+        context = Context(
+            view_args=variables_of(self.app, request),
+            principal=await self._principal(),
+            session=has_data(session),
+        )
         frozen = freeze(request, body_of(request), context, jobs.settings)
         job = await jobs.accept(endpoint, frozen, owner=await self._owner())
         links = self._links(job, request)
@@ -235,12 +245,23 @@ class Views:
             owner = await owner
         return None if owner is None else text("the owner of a job", owner)
 
+    async def _principal(self) -> Any:
+        principal = self._principal_of_request()
+        if inspect.isawaitable(principal):
+            principal = await principal
+        return principal if principal is UNSET else storable_principal(principal)
+
     def _links(self, job: Job, request: Request) -> Links:
         return Links(job, request.root_path, self._prefix)
 
 
 def _nobody() -> None:
     """The owner of all jobs, if the app does not tell them apart."""
+
+
+def _unknown() -> UnsetType:
+    """The principal of all jobs, if the app tells none."""
+    return UNSET
 
 
 def refuse_cross_site(request: Request) -> None:

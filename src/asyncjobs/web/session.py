@@ -1,0 +1,121 @@
+"""`quart.session` in a job: what the request had in it is not there, and nothing is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import quart
+from quart import Quart
+from quart.sessions import SecureCookieSession, SessionMixin
+
+from .compat import set_session
+from .vanishing import Vanishing
+
+# Quart's own: whether the cookie outlives the browser, and what `flash` shows on the next page.
+_NO_DATA = frozenset({"_permanent", "_flashes"})
+_MISSING = object()
+
+
+def has_data(session: Mapping[str, Any]) -> bool:
+    """Whether there is anything in it that somebody may look for."""
+    return any(key not in _NO_DATA for key in session)
+
+
+def replace_session(app: Quart, context: Any, vanishing: Vanishing, *, had_data: bool) -> None:
+    """Give a job, whose request's context has just been entered, a session of ours.
+
+    What Quart has opened without the cookies looks like that of somebody new, whoever has sent the
+    request. Without a secret key there are no sessions, and it stays what Quart makes of that.
+
+    Args:
+        vanishing: told of whatever is written.
+        had_data: whether there was anything in the session of the request.
+    """
+    opened = dict(quart.session)
+    if app.session_interface.is_null_session(quart.session):
+        return
+    # There is data in it if the app has its cookies stored, by `keep_headers`.
+    if had_data and not has_data(opened):
+        set_session(context, LostSession(vanishing))
+    else:
+        set_session(context, JobSession(opened, vanishing))
+
+
+class _Kept(SessionMixin):
+    """What tells that a session is written to."""
+
+    _vanishing: Vanishing
+    _modified = False
+
+    @property
+    def modified(self) -> bool:
+        """Whether the job has written to it. Quart's sessions set that with each write."""
+        return self._modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified = value
+        if value:
+            self._vanishing.warn("writes to the session or flashes a message")
+
+
+class JobSession(_Kept, SecureCookieSession):
+    """A session that can be read and, for as long as the job runs, be written."""
+
+    def __init__(self, data: dict[str, Any], vanishing: Vanishing) -> None:
+        self._vanishing = vanishing
+        super().__init__(data)
+
+
+class LostSession(_Kept):
+    """In the place of one that had data: what the job itself has not written cannot be read.
+
+    Writing never fails, and is good for as long as the job runs.
+
+    Raises:
+        RuntimeError: something else is read, or all of it.
+    """
+
+    def __init__(self, vanishing: Vanishing) -> None:
+        self._vanishing = vanishing
+        self._written: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._written or key in _NO_DATA:
+            return self._written[key]
+        raise _unreadable()
+
+    def __iter__(self) -> Iterator[str]:
+        raise _unreadable()
+
+    def __len__(self) -> int:
+        raise _unreadable()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._written[key] = value
+        self.modified = True
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def pop(self, key: str, default: Any = None) -> Any:
+        """What the job has written there, or `default`: there need not be one."""
+        value = self._written.pop(key, _MISSING)
+        if value is not _MISSING or key not in _NO_DATA:
+            self.modified = True
+        return default if value is _MISSING else value
+
+    def clear(self) -> None:
+        """Forget what the job has written."""
+        self._written.clear()
+        self.modified = True
+
+
+def _unreadable() -> RuntimeError:
+    return RuntimeError(
+        "the session cannot be read in the background: it belongs to the cookies of the request, "
+        "which are never stored, and there was something in it. Read it above @jobs.background "
+        "and pass that on as an argument, or have QuartJobs(app, principal=...) keep what the job "
+        "has to know of its submitter: it is current_job.principal"
+    )
