@@ -33,7 +33,7 @@ def user() -> str | None:
     return current_user.auth_id
 
 
-def restore_user() -> None:
+async def restore_user() -> None:
     """Make the job's principal the `current_user`: for `QuartJobs.before_run`.
 
     It is of the app's own `user_class`, logged in as in a request of its own; an anonymous one
