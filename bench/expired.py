@@ -37,7 +37,7 @@ _FILL = (
     f" cancel_requested, due, started, finished, expires) {_NUMBERS} SELECT seq, randomblob(16),"
     " 'job', '/job', 1e9, 0, 'succeeded', 3, 1, 0, 0, 1e9, 1e9, 1e9, 1e9 + seq FROM n",
     f"INSERT INTO requests {_NUMBERS} SELECT seq, 'POST', '/job', x'', randomblob(150),"
-    " randomblob(80), 'http', '', '1.1', NULL, NULL FROM n",
+    " randomblob(80), 'http', '', '1.1', NULL, NULL, x'' FROM n",
     f"INSERT INTO responses {_NUMBERS} SELECT seq, 200, randomblob(60), randomblob(:body) FROM n",
 )
 

@@ -65,7 +65,7 @@ def add_expired(path: Path, results: int) -> None:
             f" crashes, cancel_requested, due, expires) {numbers} SELECT seq, randomblob(16),"
             " 'old', '/old', 1e9, 0, 'succeeded', 3, 1, 0, 0, 1e9, 1e9 FROM n",
             f"INSERT INTO requests {numbers} SELECT seq, 'GET', '/old', x'', x'', x'', 'http', '',"
-            " '1.1', NULL, NULL FROM n",
+            " '1.1', NULL, NULL, x'' FROM n",
             f"INSERT INTO responses {numbers} SELECT seq, 200, x'', x'' FROM n",
         ):
             connection.execute(insert, (results,))
