@@ -52,7 +52,7 @@ from .store import ANYONE, Liveness, Owner, Presence, Query, Store
 from .stores import open_url
 from .sweeper import Sweeper, unknown_to
 from .tasks import to_the_end
-from .threads import Threads, ThreadsInUse
+from .threads import Threads, ThreadsInUse, is_kind_of, is_threaded
 from .verdict import cancelled
 from .watch import Watch
 from .watchdog import Watchdog
@@ -122,7 +122,7 @@ class Jobs:
         # Of the module that makes it, which is the same in a server and in a script of the program.
         self.name = self.settings.name or program_of(sys._getframe(1).f_globals["__name__"])
         self.handlers: dict[str, Handler] = {}
-        self._routes: dict[Callable[..., Any], str] = {}
+        self._routes: dict[object, str] = {}
         self.threads = Threads(self.settings.threads)
         self._clock = clock
         self._random = random
@@ -278,8 +278,9 @@ class Jobs:
     ) -> Any:
         """Register a function, so that `submit` can have it run. A decorator.
 
-        Its arguments and its result must be JSON. A sync function runs in a thread. It is started
-        once, unless it is said to be ``idempotent``: a call is a POST.
+        Its arguments and its result must be JSON. A sync function runs in a thread; if it gives an
+        awaitable, that is awaited. It is started once, unless it is said to be ``idempotent``: a
+        call is a POST.
 
         Args:
             name: what its jobs are stored under; its module and qualified name unless given.
@@ -287,21 +288,21 @@ class Jobs:
 
         Raises:
             ConfigurationError: an option is unknown, has the wrong type or is out of range.
-            SetupError: the name is taken.
+            SetupError: the name is taken, or the function can never be run.
         """
         settings = make(RouteSettings, options)
         if function is None:
             return partial(self.function, name=name, **options)
-        route = name or _name_of(function)
+        route = name_of_function(function, name)
         self.register(
             settings.handler(
                 route,
                 partial(self._call, function),
                 self.settings,
-                threaded=not inspect.iscoroutinefunction(function),
+                threaded=is_threaded(function),
             )
         )
-        self._routes[function] = route
+        self._routes[_key(function)] = route
         return function
 
     def register(self, handler: Handler) -> None:
@@ -311,10 +312,7 @@ class Jobs:
             ConfigurationError: the route's name is no text.
             SetupError: the route has a handler already.
         """
-        try:
-            text("the name of a handler", handler.route)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(str(error)) from None
+        _check_name(handler.route)
         if handler.route in self.handlers:
             raise SetupError(f"there is a handler called {handler.route!r} already: name this one")
         self.handlers[handler.route] = handler
@@ -334,7 +332,7 @@ class Jobs:
         if isinstance(function, str):
             route = function
         else:
-            route = self._routes.get(function) or _name_of(function)
+            route = self._routes.get(_key(function)) or self._route_of(function)
         request = Request(
             method="POST",
             path=f"/{route}",
@@ -564,6 +562,15 @@ class Jobs:
         runner, threads = self._runner, self.threads.in_use
         return Health(accepting, reason or warning, runner.running, runner.abandoned, threads)
 
+    def _route_of(self, function: Callable[..., Any]) -> str:
+        route = _name_of(function)
+        if inspect.ismethod(function) and route in self._routes.values():
+            raise SetupError(
+                f"{route} was registered as a function of its class, so that a job would have no "
+                "`self`: register the method of the object, jobs.function(object.method)"
+            )
+        return route
+
     def _check_loop(self, method: str) -> None:
         """Only the loop that the jobs run in may go on: the store is used in no other, and what
         is waited for comes to pass there.
@@ -602,8 +609,7 @@ class Jobs:
 
     async def _call(self, function: Callable[..., Any], request: Request) -> Outcome:
         arguments = json.loads(request.body)
-        call = partial(function, *arguments["args"], **arguments["kwargs"])
-        result = await (call() if inspect.iscoroutinefunction(function) else self.threads.run(call))
+        result = await self.threads.call(function, *arguments["args"], **arguments["kwargs"])
         try:
             body = _json("the function's result is", result)
         except (TypeError, ValueError) as error:
@@ -642,6 +648,44 @@ def _open(store: str | Store | None) -> Store:
     if isinstance(store, Store):
         return store
     return open_url("sqlite:///jobs.db" if store is None else store)
+
+
+def name_of_function(function: Any, name: str | None) -> str:
+    """What the jobs of a function are stored under.
+
+    Args:
+        name: given by whoever registers it, or None.
+
+    Raises:
+        ConfigurationError: the name is no text.
+        SetupError: it is none, has no name, or can never have a result.
+        TypeError: it was called already.
+    """
+    route = _name_of(function) if not name or inspect.iscoroutine(function) else name
+    _check_name(route)
+    if not callable(function):
+        raise SetupError(f"@jobs.function registers a function, not {shown(function)}")
+    if is_kind_of(function, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
+        raise SetupError(
+            f"{route!r} is a generator, which is no JSON: return a list of what it yields"
+        )
+    return route
+
+
+def _check_name(name: str) -> None:
+    try:
+        text("the name of a handler", name)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _key(function: Any) -> object:
+    """What a function is found by again: itself, where it can be."""
+    try:
+        hash(function)
+    except TypeError:
+        return id(function)  # it is kept alive by its handler
+    return function
 
 
 def _name_of(function: Any) -> str:

@@ -8,12 +8,14 @@ that one stuck handler would keep it from ending. These are daemons.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import queue
 import threading
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -144,6 +146,15 @@ class Threads:
         self._lent -= 1
         self._dismiss()
 
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call `function` where it belongs, and await what it gives if that is awaitable.
+
+        A sync function may give a coroutine, as the wrapper of an async one does.
+        """
+        call = partial(function, *args, **kwargs)
+        result = await self.run(call) if is_threaded(function) else call()
+        return await result if inspect.isawaitable(result) else result
+
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread, in the caller's context, and return or raise what it does.
 
@@ -254,6 +265,20 @@ class Threads:
             self.freed()
         if not call.done.done():
             call.done.set_result(outcome)
+
+
+def is_threaded(function: Callable[..., Any]) -> bool:
+    """Whether a function is called in a thread: it is no coroutine function, and no async
+    generator."""
+    return not is_kind_of(function, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+
+
+def is_kind_of(function: Callable[..., Any], *kinds: Callable[[Any], bool]) -> bool:
+    """Whether a function is of one of these kinds, or a partial or an object that calls one."""
+    while isinstance(function, (partial, staticmethod)):
+        function = function.func if isinstance(function, partial) else function.__func__
+    called = type(function).__call__
+    return any(kind(function) or kind(called) for kind in kinds)
 
 
 def _outcome_of(call: _Call) -> tuple[Any, BaseException | None]:

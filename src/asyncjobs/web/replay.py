@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import quart
@@ -39,7 +37,7 @@ from .headers import (
 from .matching import lead_to
 from .sentry import describe_to_sentry
 from .session import replace_session
-from .sync import is_threaded, threads_of_job
+from .sync import threads_of_job
 from .users import hide_users, is_cookie_due, take_for_granted
 from .vanishing import Vanishing
 
@@ -180,13 +178,7 @@ class Replay:
         for function in self.before_run:
             await self.app.ensure_async(function)()
         take_for_granted(self.app)
-        call = partial(self.view, **(request.view_args or {}))
-        if is_threaded(self.view):
-            result = await self.threads.run(call)
-        else:
-            result = call()
-        if inspect.isawaitable(result):
-            result = await result
+        result = await self.threads.call(self.view, **(request.view_args or {}))
         if is_cookie_due(self.app):
             self.vanishing.warn("logs in or out, or renews a login")
         return result

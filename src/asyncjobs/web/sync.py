@@ -6,7 +6,6 @@ limit of ours knows.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -15,7 +14,7 @@ from typing import Any
 from quart import Quart
 from quart.views import MethodView, http_method_funcs
 
-from ..threads import Threads
+from ..threads import Threads, is_threaded
 
 Function = Callable[..., Any]
 
@@ -43,11 +42,6 @@ def use_our_threads(app: Quart) -> None:
         return call
 
     app.sync_to_async = in_threads_of_job  # type: ignore[method-assign, assignment]
-
-
-def is_threaded(view: Function) -> bool:
-    """Whether a view is called in a thread: no coroutine function, and no async generator."""
-    return not (inspect.iscoroutinefunction(view) or inspect.isasyncgenfunction(view))
 
 
 def takes_thread(view: Function, routed: Function) -> bool:
