@@ -488,13 +488,11 @@ async def test_only_the_methods_of_the_rule_make_jobs(
 
 
 @pytest.mark.parametrize("first", ["the job's rule first", "the other rule first"])
-@pytest.mark.parametrize(
-    "rule", ["/foo/<name>", "/<path:name>", "/<x>/<name>", "/foo/<string:name>"]
-)
+@pytest.mark.parametrize("rule", ["/<path:name>", "/<x>/<name>"])
 async def test_rules_with_converters_keep_their_paths(
     app: Quart, jobs: QuartJobs, rule: str, first: str
 ) -> None:
-    """A rule that matches whatever is below the view's own keeps all that is no job's id."""
+    """A rule that matches whatever there is keeps all that is no job's id."""
     jobs.init_app(app)
 
     @jobs.background
@@ -538,11 +536,11 @@ async def test_other_methods_below_the_rule_keep_their_paths(app: Quart, jobs: Q
 
 
 async def test_a_job_route_below_a_job_route_keeps_its_paths(app: Quart, jobs: QuartJobs) -> None:
-    """Two views with jobs, one of which has its rule where the other is polled."""
+    """Two views with jobs, one of which has its rule where the other would be polled."""
     jobs.init_app(app)
 
     @app.route("/foo")
-    @jobs.background
+    @jobs.background(poll_route=False)
     async def foo() -> list[str]:
         return ["foo"]
 
@@ -552,8 +550,48 @@ async def test_a_job_route_below_a_job_route_keeps_its_paths(app: Quart, jobs: Q
         return ["named", name]
 
     async with serving(app) as client:
-        assert await result(client, "/foo") == ["foo"]
+        assert (await client.get("/foo")).status_code == 202
         assert await result(client, "/foo/bar") == ["named", "bar"]
+        assert await result(client, f"/foo/{UNKNOWN}") == ["named", UNKNOWN]
+
+
+async def test_one_rule_has_a_view_for_each_method(app: Quart, jobs: QuartJobs) -> None:
+    """Where GET and POST of a rule are two views with jobs, those of both are polled."""
+    jobs.init_app(app)
+
+    @app.get("/foo")
+    @jobs.background
+    async def read() -> list[str]:
+        return ["read"]
+
+    @app.post("/foo")
+    @jobs.background
+    async def write() -> list[str]:
+        return ["written"]
+
+    async with serving(app) as client:
+        assert await result(client, "/foo") == ["read"]
+        assert await result(client, "/foo", "POST") == ["written"]
+
+
+async def test_rules_that_match_one_path_are_polled_there(app: Quart, jobs: QuartJobs) -> None:
+    """Where the rules of two views with jobs match the same paths, each by its own methods, the
+    jobs of both are polled."""
+    jobs.init_app(app)
+
+    @app.get("/foo/<int:number>")
+    @jobs.background
+    async def read(number: int) -> list[int]:
+        return [number]
+
+    @app.post("/foo/<name>")
+    @jobs.background
+    async def write(name: str) -> list[str]:
+        return [name]
+
+    async with serving(app) as client:
+        assert await result(client, "/foo/5") == [5]
+        assert await result(client, "/foo/5", "POST") == ["5"]
 
 
 # Decorators, hooks and preprocessors.

@@ -25,7 +25,7 @@ from ..tasks import to_the_end
 from .environment import unread
 from .headers import check_names
 from .replay import Replay
-from .routes import Background, PollRoutes, View
+from .routes import Background, Decorated, PollRoutes, View
 from .server import Server
 from .sync import takes_thread, use_our_threads
 from .vanishing import Vanishing
@@ -42,8 +42,9 @@ class AppJobs:
     Args:
         options: settings that go before the app's configuration.
         owner, principal: as in `QuartJobs`.
-        inner: the decorated views, of which none should be routed itself.
+        decorated: the views that are to be jobs; none of them should be routed without that.
         before_run: called before each view in the background.
+        functions: register the functions that jobs can be made of, and whatever is added later.
     """
 
     def __init__(
@@ -52,28 +53,36 @@ class AppJobs:
         options: Mapping[str, Any],
         owner: Callable[[], Any] | None,
         principal: Callable[[], Any] | None,
-        inner: set[View],
+        decorated: Decorated,
         before_run: list[View],
+        functions: Mapping[str, Callable[[Jobs], object]],
     ) -> None:
         self._app = app
         self._options = options
         self._before_run = before_run
+        self._functions = functions
         self._backgrounds: dict[str, Background] = {}
         self._jobs: Jobs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[Jobs] | None = None
         for setting in fields(Settings):
             app.config.setdefault(f"{_CONFIG}{setting.name.upper()}", setting.default)
-        prefix = self._configured()["prefix"]
-        self.views = Views(app, self.started, owner, principal, prefix)
+        self._configured()
+        self.views = Views(app, self.started, owner, principal)
         self.views.install()
         use_our_threads(app)
-        PollRoutes(app, inner, self.views.poll_route, self._found).install()
+        self._routes = PollRoutes(
+            app, decorated, self.views.poll_route, self.views.own_routes, self._found
+        )
+        self._routes.install()
         # The store is open before the first of the app's own functions is called, and nothing runs
         # before the last one has been, however late that was registered.
         app.before_serving_funcs.insert(0, self._open_with_app)
         self._startup = app.startup
         app.startup = self._start_with_app  # type: ignore[method-assign]
+        # A test client without a lifespan starts nothing.
+        self._handle_request = app.handle_request
+        app.handle_request = self._handle_first_request  # type: ignore[method-assign]
 
     @property
     def jobs(self) -> Jobs:
@@ -112,6 +121,24 @@ class AppJobs:
             and (starting.cancelled() or starting.exception() is not None)
         )
 
+    def add_function(self, register: Callable[[Jobs], object]) -> None:
+        """Register a function that has come when the jobs may be open already."""
+        if self._jobs is not None:
+            register(self._jobs)
+
+    def _complete_routes(self) -> None:
+        """Nothing of the app is missing now: not its configuration, and none of its views."""
+        options = self._configured()
+        self._check_configured(options)
+        self.views.prefix = options["prefix"]
+        self._routes.complete(self.views.prefix)
+
+    async def _handle_first_request(self, request: Any) -> Any:
+        """In the place of `Quart.handle_request`, until the routes are complete."""
+        self._complete_routes()
+        self._app.handle_request = self._handle_request  # type: ignore[method-assign]
+        return await self._handle_request(request)
+
     async def _start_with_app(self) -> None:
         """In the place of `Quart.startup`."""
         try:
@@ -140,6 +167,7 @@ class AppJobs:
         return jobs
 
     async def _open(self) -> Jobs:
+        self._complete_routes()
         options = self._configured()
         for warning in unread(os.environ, options):
             logger.warning("%s", warning)
@@ -152,6 +180,8 @@ class AppJobs:
         check_names(jobs.settings)
         for endpoint, background in self._backgrounds.items():
             jobs.register(self._handler(jobs, endpoint, background))
+        for register in self._functions.values():
+            register(jobs)
         await jobs.open()
         self._jobs = jobs
         self._loop = asyncio.get_running_loop()

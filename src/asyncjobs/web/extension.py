@@ -12,10 +12,11 @@ from quart import Response as QuartResponse
 from ..errors import SetupError
 from ..handler import RouteOptions, RouteSettings
 from ..job import Job
-from ..jobs import Jobs
+from ..jobs import Jobs, name_of_function
 from ..settings import Options, make
 from .app_jobs import AppJobs
-from .routes import Background, View, background_of, mark, wrong_order
+from .refusals import NAMELESS, check_view, name_of
+from .routes import Background, Decorated, View, background_of, mark
 
 V = TypeVar("V", bound=View)
 OwnerOf = Callable[[], str | Awaitable[str | None] | None]
@@ -67,8 +68,9 @@ class QuartJobs:
         self._owner = owner
         self._principal = principal
         self._options = options
-        self._inner: set[View] = set()
+        self._decorated = Decorated()
         self._before_run: list[View] = []
+        self._functions: dict[str, Callable[[Jobs], object]] = {}
         self._apps: list[Quart] = []
         if app is not None:
             self.init_app(app)
@@ -82,7 +84,13 @@ class QuartJobs:
         if _EXTENSION in app.extensions:
             raise SetupError("this app has a QuartJobs already: one is enough for all its views")
         app.extensions[_EXTENSION] = AppJobs(
-            app, self._options, self._owner, self._principal, self._inner, self._before_run
+            app,
+            self._options,
+            self._owner,
+            self._principal,
+            self._decorated,
+            self._before_run,
+            self._functions,
         )
         self._apps.append(app)
 
@@ -111,25 +119,62 @@ class QuartJobs:
 
         Raises:
             ConfigurationError: an option is unknown, has the wrong type or is out of range.
-            SetupError: it stands above ``@app.route``.
+            SetupError: it decorates no view, or is there twice. What can be told only when all is
+                there (it stands above ``@app.route``, two routes collide…) is raised at the start.
         """
         settings = make(RouteSettings, options)
         if view is None:
             return partial(self.background, poll_route=poll_route, **options)
-        if not callable(view):
-            raise SetupError(f"@jobs.background decorates a view, not {view!r}")
+        check_view(view)
         if background_of(view) is not None:
-            raise SetupError(f"the view {view.__qualname__!r} has @jobs.background twice")
-        if any(view in app.view_functions.values() for app in self._apps):
-            raise SetupError(wrong_order(view))
+            raise SetupError(f"the view {name_of(view)!r} has @jobs.background twice")
 
         @wraps(view)
         async def submit(**view_args: Any) -> QuartResponse:
             return await _jobs_of_current_app().views.submit()
 
-        mark(submit, Background(view, poll_route, settings))
-        self._inner.add(view)
+        if not hasattr(view, "__name__"):  # a partial, for one
+            submit.__name__ = NAMELESS
+        background = Background(view, poll_route, settings)
+        mark(submit, background)
+        self._decorated.all.append(background)
         return submit
+
+    @overload
+    def function(self, function: V, /) -> V: ...
+    @overload
+    def function(
+        self, *, name: str | None = None, **options: Unpack[RouteOptions]
+    ) -> Callable[[V], V]: ...
+    def function(
+        self,
+        function: View | None = None,
+        *,
+        name: str | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Any:
+        """Register a function of the app's, so that ``jobs.jobs.submit`` can have it run.
+
+        A decorator, for each app that this is initialised with: see `Jobs.function`.
+
+        Raises:
+            ConfigurationError: an option is unknown, has the wrong type or is out of range.
+            SetupError: the name is taken, or the function can never be run.
+        """
+        make(RouteSettings, options)
+        if function is None:
+            return partial(self.function, name=name, **options)
+        route = name_of_function(function, name)
+        if route in self._functions:
+            raise SetupError(f"there is a function called {route!r} already: give this one a name=")
+
+        def register(jobs: Jobs) -> None:
+            jobs.function(name=route, **options)(function)
+
+        self._functions[route] = register
+        for app in self._apps:
+            cast("AppJobs", app.extensions[_EXTENSION]).add_function(register)
+        return function
 
     def before_run(self, function: V) -> V:
         """Call `function` before each view in the background, in its context. A decorator.

@@ -29,7 +29,7 @@ from .guards import answer_of, become_poll, guards_of, have_hooks
 from .matching import variables_of
 from .principal import storable_principal
 from .replay import freeze
-from .routes import POLL_SUFFIX, JobIdConverter, background_of
+from .routes import POLL_SUFFIX, JobIdConverter, OwnRoute, background_of
 from .session import has_data
 
 #: The endpoints that every job has an URL of, by what stands behind its id in there.
@@ -62,8 +62,10 @@ class Views:
         started: the app's jobs, started if need be.
         owner: tells whom the current request's jobs belong to.
         principal: tells who has sent it, for its job.
-        prefix: the path above the status documents.
+        prefix: the path above the status documents, known once the app's configuration is.
     """
+
+    prefix: str
 
     def __init__(
         self,
@@ -71,29 +73,27 @@ class Views:
         started: Callable[[], Awaitable[Jobs]],
         owner: Callable[[], Any] | None,
         principal: Callable[[], Any] | None,
-        prefix: str,
     ) -> None:
         self.app = app
         self._started = started
         self._owner_of_request = owner or _nobody
         self._principal_of_request = principal or _unknown
-        self._prefix = prefix
 
     def install(self) -> None:
-        """Add the routes that every job has, and have the bodies of jobs read in any case."""
+        """Have the bodies of jobs read in any case, and their ids told from other names."""
         self.app.url_map.converters["asyncjobs_id"] = JobIdConverter
-        for view, (suffix, endpoint) in zip(
-            (self.status, self.result), JOB_ENDPOINTS.items(), strict=True
-        ):
-            self.app.add_url_rule(
-                f"{self._prefix}/<asyncjobs_id:job_id>{suffix}",
-                endpoint,
-                view,
-                methods=["GET", "DELETE"],
-            )
         self.app.asgi_http_class = outlasting_clients(self.app.asgi_http_class)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         self.app.before_request_funcs[None].insert(0, self.read_body)
+
+    @property
+    def own_routes(self) -> list[OwnRoute]:
+        """The routes under the prefix, for each host and subdomain that has jobs."""
+        views, methods = (self.status, self.result), ["GET", "DELETE"]
+        return [
+            OwnRoute(suffix, endpoint, view, methods)
+            for view, (suffix, endpoint) in zip(views, JOB_ENDPOINTS.items(), strict=True)
+        ]
 
     @answering_errors
     async def read_body(self) -> Response | None:
@@ -147,32 +147,25 @@ class Views:
         return await self._answer_poll(jobs, job, response, request)
 
     @answering_errors
-    async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Response:
+    async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Any:
         """The view of every poll route: below the path that the job was submitted to, only."""
         request = current_request()
         jobs = await self._started()
         job, response = await jobs.poll(asyncjobs_id, owner=await self._owner())
-        if not _is_polled_at(job, request):
+        if not (_is_polled_at(job, request) and self._is_polled_where(job, request)):
             return await self.not_found()
-        if request.method == "DELETE":
-            return await self._cancel(jobs, job, request)
-        return await self._answer_poll(jobs, job, response, request)
+        return await self._answer_for(jobs, job, response, request)
 
     @answering_errors
-    async def result(self, job_id: str) -> Any:
+    async def result(self, job_id: str, **view_args: Any) -> Any:
         """The view of the results, each at an address that no other route of the app changes."""
         request = current_request()
         jobs = await self._started()
         job, response = await jobs.poll(job_id, owner=await self._owner())
-        answer = await self._answer_of_guards(jobs, job, request)
-        if answer is not None:
-            return answer
-        if request.method == "DELETE":
-            return await self._cancel(jobs, job, request)
-        return await self._answer_poll(jobs, job, response, request)
+        return await self._answer_for(jobs, job, response, request)
 
     @answering_errors
-    async def status(self, job_id: str) -> Any:
+    async def status(self, job_id: str, **view_args: Any) -> Any:
         """The view of the status documents."""
         request = current_request()
         jobs = await self._started()
@@ -204,6 +197,17 @@ class Views:
         finally:
             request.url_rule = rule  # the hooks that ran before get their counterparts after
 
+    async def _answer_for(
+        self, jobs: Jobs, job: Job, response: StoredResponse | None, request: Request
+    ) -> Any:
+        """What is answered for the job at the URLs of its result, if its guards let it."""
+        answer = await self._answer_of_guards(jobs, job, request)
+        if answer is not None:
+            return answer
+        if request.method == "DELETE":
+            return await self._cancel(jobs, job, request)
+        return await self._answer_poll(jobs, job, response, request)
+
     async def _answer_of_guards(self, jobs: Jobs, job: Job, request: Request) -> Any:
         """What the blueprints of the job's route answer in its place, or None.
 
@@ -215,6 +219,19 @@ class Views:
         context = context_from_json((await jobs.request(job.id)).context)
         become_poll(self.app, request, job, context.view_args)
         return await answer_of(self.app, request, names)
+    def _is_polled_where(self, job: Job, request: Request) -> bool:
+        """Whether the poll routes of the job's view are at this host and subdomain.
+
+        Not which of them this is: two views with one rule, for GET and for POST, have one as well.
+        """
+        if job.route == UNKNOWN or request.url_rule is None:
+            return True
+        try:
+            polls = self.app.url_map.iter_rules(f"{job.route}{POLL_SUFFIX}")
+        except KeyError:
+            return False
+        here = request.url_rule.host, request.url_rule.subdomain
+        return any((rule.host, rule.subdomain) == here for rule in polls)
 
     async def _answer_poll(
         self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
@@ -252,7 +269,7 @@ class Views:
         return principal if principal is UNSET else storable_principal(principal)
 
     def _links(self, job: Job, request: Request) -> Links:
-        return Links(job, request.root_path, self._prefix)
+        return Links(job, request.root_path, self.prefix)
 
 
 def _nobody() -> None:
@@ -298,11 +315,8 @@ def _has_poll_route(app: Quart, job: Job) -> bool:
 
 
 def _is_polled_at(job: Job, request: Request) -> bool:
-    """Whether the job was submitted to the route and to the path that this is a poll of.
+    """Whether the job was submitted to the path that this is a poll of.
 
-    Where the store has lost the one or the other, nobody can tell: such a job has nothing to show
-    but that.
+    Where the store has lost it, nobody can tell: such a job has nothing to show but that.
     """
-    return (job.route == UNKNOWN or request.endpoint == f"{job.route}{POLL_SUFFIX}") and (
-        job.path == UNKNOWN or request.path == f"{job.path.rstrip('/')}/{job.id}"
-    )
+    return job.path == UNKNOWN or request.path == f"{job.path.rstrip('/')}/{job.id}"
