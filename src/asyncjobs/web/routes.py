@@ -154,8 +154,8 @@ class PollRoutes:
             routed = self._app.view_functions.get(rule.endpoint)
             if routed is not None and (background := background_of(routed)) is not None:
                 check_rule(rule, routed, background.view)
-                self._seen.add(id(rule))
                 self._add(rule, background)
+                self._seen.add(id(rule))
 
     def _add(self, rule: Rule, background: Background) -> None:
         self._decorated.routed.add(background)
@@ -175,10 +175,10 @@ class PollRoutes:
     def _add_own(self, prefix: str, domain: Domain) -> None:
         if (prefix, domain) in self._prefixed:
             return
-        self._prefixed.add((prefix, domain))
         for route in self._own:
             path = f"{prefix}/<asyncjobs_id:job_id>{route.suffix}"
             self._add_ours(path, route.endpoint, route.view, route.methods, domain)
+        self._prefixed.add((prefix, domain))
 
     def _add_ours(
         self, path: str, endpoint: str, view: View, methods: Sequence[str], domain: Domain
