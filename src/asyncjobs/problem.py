@@ -10,7 +10,7 @@ from .job import Response
 CONTENT_TYPE = "application/problem+json"
 
 
-def problem_type(error: AsyncJobsError) -> str:
+def problem_type(error: AsyncJobsError | type[AsyncJobsError]) -> str:
     """The ``type`` of the error's problem document: a name that stays the same, not an address."""
     return f"urn:asyncjobs:problem:{error.name}"
 

@@ -24,6 +24,7 @@ from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
 from .environment import unread
 from .headers import check_names
+from .openapi import describe_jobs
 from .replay import Replay
 from .routes import Background, Decorated, PollRoutes, View
 from .server import Server
@@ -75,6 +76,7 @@ class AppJobs:
             app, decorated, self.views.poll_route, self.views.own_routes, self._found
         )
         self._routes.install()
+        describe_jobs(app, self._complete_routes)
         # The store is open before the first of the app's own functions is called, and nothing runs
         # before the last one has been, however late that was registered.
         app.before_serving_funcs.insert(0, self._open_with_app)

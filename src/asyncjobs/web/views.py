@@ -219,6 +219,7 @@ class Views:
         context = context_from_json((await jobs.request(job.id)).context)
         become_poll(self.app, request, job, context.view_args)
         return await answer_of(self.app, request, names)
+
     def _is_polled_where(self, job: Job, request: Request) -> bool:
         """Whether the poll routes of the job's view are at this host and subdomain.
 

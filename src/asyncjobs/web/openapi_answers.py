@@ -1,0 +1,246 @@
+"""What `answers` makes, and the parameters that it depends on, in the terms of OpenAPI 3.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import (
+    AsyncJobsError,
+    BodyTimeout,
+    BodyTooLarge,
+    CrossSiteRequest,
+    HandlerGone,
+    InvalidTransition,
+    JobInterrupted,
+    JobTimedOut,
+    JobUnreadable,
+    JobWasCancelled,
+    ResponseTooLarge,
+    ShuttingDown,
+    StoreUnavailable,
+)
+from ..job import State
+from ..problem import CONTENT_TYPE, problem_type
+from .routes import JobIdConverter
+
+#: A part of the document, as JSON.
+Part = dict[str, Any]
+#: Responses by their status, or "default".
+Responses = dict[str, Part]
+
+JOB_ID: Part = {"type": "string", "pattern": f"^{JobIdConverter.regex}$"}
+PREFER: Part = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=30` holds the answer until the job has ended, for 30 seconds at most",
+    "schema": {"type": "string"},
+    "example": "wait=30",
+}
+
+_STATUS = "AsyncJobsStatus"
+_PROBLEM = "AsyncJobsProblem"
+
+
+def accepted(links: Part) -> Part:
+    """The answer to a submission."""
+    return {
+        "description": "A job was made of the request",
+        "headers": _headers("Location", "Retry-After", *_ABOUT),
+        "content": _json(_task("TaskId")),
+        "links": links,
+    }
+
+
+def pending() -> Part:
+    """The answer to a poll of a job that is not final."""
+    return {
+        "description": "The job has not ended yet: ask again",
+        "headers": _headers("Retry-After", "Preference-Applied", *_POLLED),
+        "content": _json(_task("TaskID")),
+    }
+
+
+def result() -> Part:
+    """What each answer of a handler has, whatever it is."""
+    return {"description": "", "headers": _headers("Preference-Applied", *_POLLED)}
+
+
+def any_result() -> Part:
+    """The answer of a handler that nothing is said of."""
+    return {**result(), "description": "What the job's handler has answered"}
+
+
+def status_document() -> Part:
+    """The document that tells how a job does."""
+    return {
+        "description": "How the job does",
+        "headers": _headers("Retry-After", *_POLLED),
+        "content": _json({"$ref": f"#/components/schemas/{_STATUS}"}),
+    }
+
+
+def refusals_to_submit(*, with_body: bool) -> Responses:
+    """Why a request may become no job."""
+    body = [BodyTimeout, BodyTooLarge] if with_body else []
+    return _problems(*body, StoreUnavailable, ShuttingDown)
+
+
+def failures() -> Responses:
+    """The answers to a poll of a job that ended without an answer of its handler's own."""
+    failed = (JobInterrupted, ResponseTooLarge, JobUnreadable, HandlerGone)
+    responses = {
+        **_not_found(),
+        **_problems(JobWasCancelled, *failed, JobTimedOut, headers=_POLLED),
+        **_problems(StoreUnavailable, ShuttingDown),
+    }
+    responses["500"]["description"] += "; or, if the handler has failed, as any failure of the app"
+    return responses
+
+
+def refusals_to_tell() -> Responses:
+    """Why a job's status may not be told."""
+    return {**_not_found(), **_problems(StoreUnavailable, ShuttingDown)}
+
+
+def refusals_to_cancel() -> Responses:
+    """Why a job may not be cancelled."""
+    problems = _problems(CrossSiteRequest, InvalidTransition, StoreUnavailable, ShuttingDown)
+    return {**_not_found(), **problems}
+
+
+def merged(responses: Iterable[Part]) -> Part:
+    """One response for a status that has several: its body is as one of theirs says."""
+    descriptions: list[str] = []
+    headers: Part = {}
+    schemas: dict[str, list[Any]] = {}
+    for response in responses:
+        descriptions.append(response.get("description", ""))
+        headers.update(response.get("headers", {}))
+        for kind, content in response.get("content", {}).items():
+            if kind == "headers":  # where quart-schema has them
+                headers.update(content)
+                continue
+            known = schemas.setdefault(kind, [])
+            known += [schema for schema in [content.get("schema", {})] if schema not in known]
+    return {
+        "description": "; or: ".join(dict.fromkeys(filter(None, descriptions))),
+        "headers": headers,
+        "content": {
+            kind: {"schema": known[0] if len(known) == 1 else {"anyOf": known}}
+            for kind, known in schemas.items()
+        },
+    }
+
+
+def components() -> Part:
+    """What the responses in here refer to."""
+    return {"headers": _COMPONENT_HEADERS, "schemas": {_STATUS: _STATUS_SCHEMA, _PROBLEM: _RFC9457}}
+
+
+def _headers(*names: str) -> Part:
+    return {name: {"$ref": f"#/components/headers/{_component(name)}"} for name in names}
+
+
+def _component(header: str) -> str:
+    return f"AsyncJobs-{header}"
+
+
+def _json(schema: Part) -> Part:
+    return {"application/json": {"schema": schema}}
+
+
+def _task(name: str) -> Part:
+    return {"type": "object", "required": [name], "properties": {name: JOB_ID}}
+
+
+def _not_found() -> Responses:
+    description = "No such job, or it is somebody else's: the app's own 404"
+    return {"404": {"description": description, "headers": _headers("Cache-Control")}}
+
+
+def _problems(
+    *errors: type[AsyncJobsError], headers: tuple[str, ...] = ("Cache-Control",)
+) -> Responses:
+    responses = {}
+    for status in dict.fromkeys(error.status for error in errors):
+        these = [error for error in errors if error.status == status]
+        again = ["Retry-After"] if any(error.retry_after is not None for error in these) else []
+        schema = {
+            "$ref": f"#/components/schemas/{_PROBLEM}",
+            "properties": {"type": {"enum": [problem_type(error) for error in these]}},
+        }
+        responses[str(status)] = {
+            "description": "; or: ".join(error.title for error in these),
+            "headers": _headers(*again, *headers),
+            "content": {CONTENT_TYPE: {"schema": schema}},
+        }
+    return responses
+
+
+def _nullable(kind: str, **more: Any) -> Part:
+    return {"type": [kind, "null"], **more}
+
+
+def _object(properties: Part) -> Part:
+    return {"type": "object", "required": [*properties], "properties": properties}
+
+
+_STATE: Part = {"type": "string", "enum": [state.value for state in State]}
+_SECONDS: Part = {"type": "integer", "minimum": 1}
+_COUNT: Part = {"type": "integer", "minimum": 0}
+_URL: Part = {"type": "string", "format": "uri-reference"}
+_TIME = _nullable("string", format="date-time")
+
+_ABOUT = ("Cache-Control", "Link", "Job-State")
+_POLLED = (*_ABOUT, "ETag")
+_COMPONENT_HEADERS: Part = {
+    _component(name): {"description": description, "schema": schema}
+    for name, description, schema in [
+        ("Cache-Control", "`no-store`, unless the handler says otherwise", {"type": "string"}),
+        ("ETag", "The version of the job, unless the handler gives one", {"type": "string"}),
+        ("Job-State", "The state of the job", _STATE),
+        ("Link", 'The status of the job: `</jobs/ID>; rel="status"`', {"type": "string"}),
+        ("Location", "Where the result will be", _URL),
+        ("Preference-Applied", "`wait=N`: how long it would have been held", {"type": "string"}),
+        ("Retry-After", "When to ask again, in seconds", _SECONDS),
+    ]
+}
+_STATUS_SCHEMA: Part = {
+    **_object(
+        {
+            "id": JOB_ID,
+            "state": _STATE,
+            "route": {"type": "string"},
+            "attempt": {**_COUNT, "description": "How often it was started"},
+            "crashes": {**_COUNT, "description": "How often the process that ran it died"},
+            "cancel_requested": {"type": "boolean"},
+            "progress": {
+                **_object(
+                    {
+                        "current": _nullable("number"),
+                        "total": _nullable("number"),
+                        "message": _nullable("string"),
+                    }
+                ),
+                "type": ["object", "null"],
+            },
+            "created": _TIME,
+            "started": _TIME,
+            "finished": _TIME,
+            "links": _object({"self": _URL, "result": _URL}),
+        }
+    ),
+    "title": "The status of a job",
+}
+_RFC9457: Part = {
+    **_object(
+        {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+        }
+    ),
+    "title": "A problem (RFC 9457)",
+}
