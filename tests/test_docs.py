@@ -17,7 +17,7 @@ import pytest
 from quart import Quart
 
 import asyncjobs.errors
-from asyncjobs.credentials import _NAMED_CREDENTIALS
+from asyncjobs.credentials import NAMED_CREDENTIALS
 from asyncjobs.job import Job, Request, State
 from asyncjobs.settings import Settings
 from asyncjobs.store import Query
@@ -224,7 +224,7 @@ def test_the_list_of_credentials() -> None:
     pairs = [(name.encode(), b"v") for name in dropped + kept]
     stored = [name.decode() for name, _ in storable_request_headers(pairs, b"", Settings())]
     assert stored == kept
-    assert set(dropped) >= _NAMED_CREDENTIALS
+    assert set(dropped) >= NAMED_CREDENTIALS
 
 
 def test_the_table_of_problems() -> None:

@@ -26,6 +26,7 @@ from asyncjobs.errors import (
     ResponseTooLarge,
     SetupError,
     ShuttingDown,
+    Unstorable,
 )
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Progress, Request, Response
@@ -192,7 +193,9 @@ async def test_arguments_that_are_not_json() -> None:
     jobs = Jobs(store="memory:")
     jobs.function(name="f")(lambda x: x)
     async with jobs:
-        with pytest.raises(TypeError, match="not JSON serializable"):
+        with pytest.raises(
+            Unstorable, match="'x' of 'f' cannot be stored: x is no JSON but a object"
+        ):
             await jobs.submit("f", object())
         assert await jobs.find(Query()) == []
 

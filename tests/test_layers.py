@@ -30,9 +30,10 @@ LAYERS = [
     ["stores"],
     ["hints", "daemons", "apart"],
     ["store"],
-    ["outcome", "problem"],
-    ["job"],
-    ["credentials", "errors", "given", "tasks", "slices"],
+    ["outcome", "problem", "arguments"],
+    ["job", "forms"],
+    ["errors", "given", "tasks", "slices", "shapes"],
+    ["annotations", "credentials"],
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
 

@@ -257,9 +257,9 @@ async def test_arguments_that_are_no_json_make_no_job(
     jobs = Jobs(store=store)
     jobs.function(name="f")(lambda x: None)
     async with jobs:
-        with pytest.raises(error, match=r"^the arguments are not JSON: "):
+        with pytest.raises(error, match=r"^the argument 'x' of 'f' cannot be stored: "):
             await jobs.submit("f", make())
-        with pytest.raises(error, match=r"^the arguments are not JSON: "):
+        with pytest.raises(error, match=r"^the argument 'x' of 'f' cannot be stored: "):
             await jobs.submit("f", x=make())
         assert await jobs.find(Query()) == []
 

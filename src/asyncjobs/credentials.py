@@ -27,8 +27,8 @@ _CREDENTIAL = re.compile(
     """,
     re.VERBOSE,
 )
-# Credentials of well-known services, whose names have no word in them that tells.
-_NAMED_CREDENTIALS = frozenset(
+#: Credentials of well-known services, whose names have no word in them that tells.
+NAMED_CREDENTIALS = frozenset(
     {
         "iplanetdirectorypro",
         "mysapsso2",
@@ -55,4 +55,4 @@ def is_credential(name: str) -> bool:
     name = name.lower().replace("_", "-")
     if _NO_CREDENTIAL.fullmatch(name):
         return False
-    return name in _NAMED_CREDENTIALS or bool(_CREDENTIAL.search(name))
+    return name in NAMED_CREDENTIALS or bool(_CREDENTIAL.search(name))

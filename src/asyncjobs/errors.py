@@ -5,6 +5,8 @@
     AsyncJobsError
     ├── SetupError                   the program is wired wrongly: raised at import or at start
     │   ├── ConfigurationError           a setting is unknown, or has the wrong type or value
+    │   ├── Unstorable                   an argument that no job can be given; also a TypeError and
+    │   │                                    a ValueError
     │   └── StoreError                   the store cannot be opened, and why
     │       ├── StorePathError               a directory, a network file system…
     │       ├── StoreExposed                 other users own its files, or can write them
@@ -59,6 +61,13 @@ class SetupError(AsyncJobsError):
 
 class ConfigurationError(SetupError):
     """A setting is unknown or has a wrong type or value."""
+
+
+class Unstorable(SetupError, TypeError, ValueError):
+    """What a function or a view was called with cannot be stored; the message says what else to do.
+
+    It is a TypeError and a ValueError as well: a call with the wrong arguments is one.
+    """
 
 
 class StoreError(SetupError):

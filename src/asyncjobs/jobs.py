@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from .arguments import Callee, to_json, why
 from .current import running_job
 from .engines.local import LocalEngine
 from .errors import (
@@ -34,12 +35,14 @@ from .errors import (
     InvalidTransition,
     JobFailure,
     JobNotFound,
+    JobUnreadable,
     ResponseTooLarge,
     SetupError,
     ShuttingDown,
     StoreUnavailable,
 )
 from .exits import watch_exit
+from .forms import Unlike
 from .given import number, shown, text
 from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response, State
@@ -123,6 +126,7 @@ class Jobs:
         self.name = self.settings.name or program_of(sys._getframe(1).f_globals["__name__"])
         self.handlers: dict[str, Handler] = {}
         self._routes: dict[object, str] = {}
+        self._callees: dict[str, Callee] = {}
         self.threads = Threads(self.settings.threads)
         self._clock = clock
         self._random = random
@@ -278,9 +282,10 @@ class Jobs:
     ) -> Any:
         """Register a function, so that `submit` can have it run. A decorator.
 
-        Its arguments and its result must be JSON. A sync function runs in a thread; if it gives an
-        awaitable, that is awaited. It is started once, unless it is said to be ``idempotent``: a
-        call is a POST.
+        Its arguments and its result are stored as JSON: what is no plain JSON, such as a dataclass,
+        a UUID or a tuple, takes an annotation that says so. A sync function runs in a thread; if it
+        gives an awaitable, that is awaited. It is started once, unless it is said to be
+        ``idempotent``: a call is a POST.
 
         Args:
             name: what its jobs are stored under; its module and qualified name unless given.
@@ -294,15 +299,17 @@ class Jobs:
         if function is None:
             return partial(self.function, name=name, **options)
         route = name_of_function(function, name)
+        callee = Callee(function, route)
         self.register(
             settings.handler(
                 route,
-                partial(self._call, function),
+                partial(self._call, callee),
                 self.settings,
                 threaded=is_threaded(function),
             )
         )
         self._routes[_key(function)] = route
+        self._callees[route] = callee
         return function
 
     def register(self, handler: Handler) -> None:
@@ -322,9 +329,12 @@ class Jobs:
     async def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have a registered function run in the background. Durable when it returns.
 
+        It is called with what equals these arguments and has the same types all the way down.
+
         Raises:
             SetupError: no such function is registered.
-            TypeError, ValueError: the arguments are not JSON, which has no nan and no infinity.
+            Unstorable: an argument is no plain JSON, which has no nan and no infinity, and is not
+                what the function's annotation of it says.
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
@@ -333,11 +343,13 @@ class Jobs:
             route = function
         else:
             route = self._routes.get(_key(function)) or self._route_of(function)
+        self._handler(route)
+        callee = self._callees.get(route) or Callee(_unknown, route)
         request = Request(
             method="POST",
             path=f"/{route}",
-            headers=((b"content-type", b"application/json"),),
-            body=_json("the arguments are", {"args": args, "kwargs": kwargs}),
+            headers=(_IS_JSON,),
+            body=callee.stored(args, kwargs),
         )
         return await self.accept(route, request)
 
@@ -357,11 +369,7 @@ class Jobs:
             text("the owner of a job", owner)
         if self._stopping:
             raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")
-        handler = self.handlers.get(route)
-        if handler is None:
-            raise SetupError(
-                f"no handler is registered for {route!r}: decorate the function with @jobs.function"
-            )
+        handler = self._handler(route)
         now = self._clock()
         job = Job(
             id=uuid.uuid4().hex,
@@ -471,6 +479,9 @@ class Jobs:
     async def result(self, job_id: str, timeout: float | None = None) -> Any:
         """What the function returned, once it has.
 
+        It is plain JSON data where the function is not registered here, or no annotation says what
+        it returns.
+
         Raises:
             JobNotFound
             TypeError, ValueError: the timeout is no number.
@@ -485,7 +496,11 @@ class Jobs:
         value = json.loads(response.body)
         if (b"content-type", CONTENT_TYPE.encode()) in response.headers:
             raise _FAILURES.get(value["type"], JobFailure)(value["detail"])
-        return value
+        form = dict(response.headers).get(_FORM)
+        callee = self._callees.get(job.route)
+        if form is None or callee is None:
+            return value
+        return callee.result_from_data(value, json.loads(form))
 
     async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """Cancel the job: at once if nobody runs it, else as soon as its handler stops.
@@ -585,6 +600,14 @@ class Jobs:
                 "works in any thread, also in that of a sync handler"
             )
 
+    def _handler(self, route: str) -> Handler:
+        handler = self.handlers.get(route)
+        if handler is None:
+            raise SetupError(
+                f"no handler is registered for {route!r}: decorate the function with @jobs.function"
+            )
+        return handler
+
     def _closed(self) -> None:
         self.threads.close()
         self.threads = Threads(self.settings.threads)  # a pool that was closed stays so
@@ -607,18 +630,51 @@ class Jobs:
         else:
             await self._engine.submit(job, request)
 
-    async def _call(self, function: Callable[..., Any], request: Request) -> Outcome:
-        arguments = json.loads(request.body)
-        result = await self.threads.call(function, *arguments["args"], **arguments["kwargs"])
+    async def _call(self, callee: Callee, request: Request) -> Outcome:
         try:
-            body = _json("the function's result is", result)
+            args, kwargs = callee.given(request.body)
+        except JobUnreadable as error:
+            return Unusable(error)
+        result = await self.threads.call(callee.function, *args, **kwargs)
+        try:
+            response = _response(callee, result)
         except (TypeError, ValueError) as error:
             return Unusable(HandlerFailed(str(error)))
-        if (limit := self.settings.max_response) < len(body):
+        size, limit = len(response.body), self.settings.max_response
+        if limit < size:
             return Unusable(
-                ResponseTooLarge(f"the result has {len(body)} bytes, over the limit of {limit}")
+                ResponseTooLarge(f"the result has {size} bytes, over the limit of {limit}")
             )
-        return Response(200, ((b"content-type", b"application/json"),), body)
+        return response
+
+
+_IS_JSON = (b"content-type", b"application/json")
+#: The header of a result that is no plain JSON: its form, see `forms`.
+_FORM = b"asyncjobs-form"
+
+
+def _response(callee: Callee, result: Any) -> Response:
+    """What is stored of a function's result.
+
+    Raises:
+        TypeError, ValueError: it is not JSON.
+    """
+    try:
+        data, form = callee.result_to_data(result)
+    except (Unlike, RecursionError) as error:
+        # A tuple becomes a list, and an int as a key text: the function has done its work.
+        try:
+            return Response(200, (_IS_JSON,), to_json("the function's result is", result))
+        except TypeError as not_json:
+            raise TypeError(f"{not_json}: {why('the result', error)}") from None
+    body = to_json("the function's result is", data)
+    if form is None:
+        return Response(200, (_IS_JSON,), body)
+    return Response(200, (_IS_JSON, (_FORM, json.dumps(form).encode())), body)
+
+
+def _unknown(*args: Any, **kwargs: Any) -> None:
+    """In the place of a handler that is no function."""
 
 
 #: All that are open in this process. They are kept alive here: whoever has lost them can no longer
@@ -701,20 +757,6 @@ def _name_of(function: Any) -> str:
             f"{shown(function)} has no name: register it as jobs.function(name=...)(function), and "
             "submit that name"
         ) from None
-
-
-def _json(what: str, value: Any) -> bytes:
-    """`value` as JSON.
-
-    Raises:
-        TypeError, ValueError: it is none; the message begins with `what`.
-    """
-    try:
-        return json.dumps(value, allow_nan=False).encode()
-    except TypeError as error:
-        raise TypeError(f"{what} not JSON: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{what} not JSON: {error}") from error
 
 
 def _failure_types(base: type[JobFailure]) -> dict[str, type[JobFailure]]:

@@ -14,13 +14,15 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         view_args: the variable parts of the URL, as they are written in it.
-        arguments: what the view was called with besides those.
+        arguments: what the view was called with besides those, as JSON.
+        without: which of the variable parts of the URL it was not called with.
         principal: who has sent it, as the app's `principal` says; `UNSET` if nobody says.
         session: whether the session had anything in it that its job cannot read.
     """
 
     view_args: dict[str, str] = {}
-    arguments: Any = None
+    arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    without: frozenset[str] = frozenset()
     principal: Any = msgspec.UNSET
     session: bool = False
 

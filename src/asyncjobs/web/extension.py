@@ -110,7 +110,8 @@ class QuartJobs:
         """Have a view run in the background; its route answers 202 at once. A decorator.
 
         It stands below ``@app.route``. What stands above it, and every hook, runs when the request
-        arrives; what stands below it runs in the background.
+        arrives; what stands below it runs in the background. What a decorator above it adds to the
+        call is stored with the request: see docs/http.md.
 
         Args:
             poll_route: whether it gets a poll route, ``<rule>/<id>``; without, write one with
@@ -130,8 +131,8 @@ class QuartJobs:
             raise SetupError(f"the view {name_of(view)!r} has @jobs.background twice")
 
         @wraps(view)
-        async def submit(**view_args: Any) -> QuartResponse:
-            return await _jobs_of_current_app().views.submit()
+        async def submit(*args: Any, **kwargs: Any) -> QuartResponse:
+            return await _jobs_of_current_app().views.submit(args, kwargs)
 
         if not hasattr(view, "__name__"):  # a partial, for one
             submit.__name__ = NAMELESS

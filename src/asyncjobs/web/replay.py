@@ -17,12 +17,14 @@ from quart.utils import encode_headers
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from ..arguments import Callee
 from ..current import current_job
 from ..errors import HandlerGone, JobUnreadable, ResponseTooLarge
 from ..job import Request, Response
 from ..outcome import Outcome, Raised, Unusable
 from ..settings import Settings
 from ..threads import Threads
+from .added import Added, added_to_call, callee_of
 from .body import OverLimit, keep_body
 from .compat import handle_user_exception, log_exception
 from .context import Context, context_from_json, context_to_json
@@ -135,13 +137,14 @@ class Replay:
             try:
                 known = context_from_json(stored.context)
                 lead_to(self.app, self.endpoint, request, known.view_args)
+                added = added_to_call(known, self._callee(stored.method))
             except (JobUnreadable, HandlerGone) as error:
                 return Unusable(error)
             current_job.principal = None if known.principal is UNSET else known.principal
             replace_session(self.app, context, self.vanishing, had_data=known.session)
             hide_users(self.app)
             try:
-                return await self._respond(request, context)
+                return await self._respond(request, context, added)
             except OverLimit:
                 return self._too_large()
             except BaseException as error:
@@ -150,9 +153,12 @@ class Replay:
                     raise
                 return await self._answer_raised(error)
 
-    async def _respond(self, request: quart.Request, context: Any) -> Response:
+    def _callee(self, method: str) -> Callee:
+        return callee_of(self.app.view_functions[self.endpoint], self.view, self.endpoint, method)
+
+    async def _respond(self, request: quart.Request, context: Any, added: Added) -> Response:
         describe_to_sentry(request)
-        response = await self.app.make_response(await self._call_view(request))
+        response = await self.app.make_response(await self._call_view(request, added))
         # What the view itself has asked for; the app's hooks ran at submission.
         for function in context._after_request_functions:
             response = cast("ResponseTypes", await self.app.ensure_async(function)(response))
@@ -170,7 +176,7 @@ class Replay:
             ResponseTooLarge(f"the response is over the limit of {self.max_response} bytes")
         )
 
-    async def _call_view(self, request: quart.Request) -> Any:
+    async def _call_view(self, request: quart.Request, added: Added) -> Any:
         # Not a hook, but a part of matching the URL: it takes arguments away and fills `g`.
         for name in (None, *reversed(request.blueprints)):
             for preprocess in self.app.url_value_preprocessors[name]:
@@ -178,7 +184,8 @@ class Replay:
         for function in self.before_run:
             await self.app.ensure_async(function)()
         take_for_granted(self.app)
-        result = await self.threads.call(self.view, **(request.view_args or {}))
+        kwargs = added.merged(request.view_args)
+        result = await self.threads.call(self.view, *added.args, **kwargs)
         if is_cookie_due(self.app):
             self.vanishing.warn("logs in or out, or renews a login")
         return result

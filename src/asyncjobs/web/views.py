@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, structs
 from quart import Quart, Request, Response, session
 from werkzeug.exceptions import NotFound
 
@@ -20,6 +20,7 @@ from ..job import UNKNOWN, Job
 from ..job import Response as StoredResponse
 from ..jobs import Jobs
 from . import answers
+from .added import callee_of, context_of_call
 from .answers import Links
 from .body import body_of, read_body
 from .compat import current_request, handle_user_exception
@@ -108,8 +109,11 @@ class Views:
         return None
 
     @answering_errors
-    async def submit(self) -> Response:
-        """The view of every marked route: make the current request a job, and answer 202."""
+    async def submit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Response:
+        """The view of every marked route: make the current request a job, and answer 202.
+
+        It is called with these arguments, some of which are from the URL.
+        """
         request = current_request()
         if request.method == "HEAD":
             return answers.nothing_started(self.app)
@@ -120,7 +124,8 @@ class Views:
                 f"the view of {endpoint!r} does not show that it is a background job: use "
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
-        context = Context(
+        context = structs.replace(
+            self._context_of_call(request, endpoint, args, kwargs),
             view_args=variables_of(self.app, request),
             principal=await self._principal(),
             session=has_data(session),
@@ -256,6 +261,15 @@ class Views:
         refuse_cross_site(request)
         job = await jobs.cancel(job.id)
         return answers.status_document(self.app, job, self._links(job, request), time.time())
+
+    def _context_of_call(
+        self, request: Request, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Context:
+        routed = self.app.view_functions[endpoint]
+        background = background_of(routed)
+        assert background is not None
+        callee = callee_of(routed, background.view, endpoint, request.method)
+        return context_of_call(callee, request.view_args or {}, args, kwargs)
 
     async def _owner(self) -> str | None:
         owner = self._owner_of_request()

@@ -1,0 +1,219 @@
+"""Values as plain JSON data, and back by the types that annotations name.
+
+What comes back equals what was given, and has the same types all the way down: that is tried out
+before anything is stored. So next to the data stands its *form*, which says how to read it:
+
+* None: it is plain JSON, and the value itself
+* ``"typed"``, ``"pydantic"``: that library makes the value of it, by the annotation
+* ``{"parts": {name: form}}``: it has the parts of the value, each with a form of its own; under
+  ``"*"`` is that of all which have none
+* ``{"arm": 1, "form": form}``: it has been read by the second type of a union
+
+The libraries come first. What they make anything else of is taken apart: say, a dataclass with text
+in a field that is annotated ``UUID``, as a library has put it there. The text is plain then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from .annotations import arms_of, bare
+from .given import is_storable
+from .shapes import Shape, same, shape_of
+
+Form = str | dict[str, Any] | None
+
+_ALL = "*"
+
+
+class Unlike(Exception):
+    """A value, or a part of it, that would not come back as it is.
+
+    Attributes:
+        path: where it stands in the value, as Python writes it.
+        part: what stands there.
+        hint: its annotation.
+    """
+
+    def __init__(self, path: str, part: Any, hint: Any) -> None:
+        super().__init__(path)
+        self.path = path
+        self.part = part
+        self.hint = hint
+
+
+def to_data(value: Any, hint: Any) -> tuple[Any, Form]:
+    """`value` as plain JSON data, and the form that these have.
+
+    Raises:
+        Unlike: that is not possible.
+        RecursionError: it is nested too deep, or in a circle.
+    """
+    if is_plain(value):
+        return value, None
+    if bare(hint) is Any or bare(hint) is object:
+        raise _stranger(value, "")
+    for form in ("typed", "pydantic") if "pydantic" in sys.modules else ("typed",):
+        with suppress(Exception):  # then it is for the next one, or for nobody
+            data = _through_json(_taken(value, form, hint))
+            if same(from_data(data, form, hint), value):
+                return data, form
+    arms = arms_of(hint)
+    return _by_parts(value, arms[0]) if len(arms) == 1 else _by_arms(value, arms, hint)
+
+
+def from_data(data: Any, form: Form, hint: Any) -> Any:
+    """The reverse of `to_data`, with the same annotation.
+
+    Raises:
+        Exception: any, of whoever makes the value: the annotation is another one, or the data are
+            damaged.
+    """
+    if form is None:
+        return data
+    if form == "typed":
+        return msgspec.convert(data, hint, str_keys=True)
+    if form == "pydantic":
+        return _adapter(hint).validate_json(json.dumps(data))
+    if not isinstance(form, dict):
+        raise ValueError(f"there is no form {form!r}")
+    arms = arms_of(hint)
+    if "arm" in form:
+        return from_data(data, form["form"], arms[form["arm"]])
+    shape = shape_of(arms[0])
+    if shape is None:
+        raise TypeError(f"{written(hint)} has no parts")
+    return shape.make(_parts_from_data(data, form["parts"], shape))
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON has a form for exactly this.
+
+    Raises:
+        RecursionError
+    """
+    cls = type(value)
+    if cls is str:
+        return value.isascii() or is_storable(value) or json.loads(json.dumps(value)) == value
+    if cls is int:
+        return -(2**64) < value < 2**64 or _has_digits(value)
+    if cls is float:
+        return math.isfinite(value)
+    if cls is list:
+        return all(map(is_plain, value))
+    if cls is dict:
+        return all(type(key) is str for key in value) and all(
+            is_plain(key) and is_plain(item) for key, item in value.items()
+        )
+    return value is None or cls is bool
+
+
+def written(hint: Any) -> str:
+    """An annotation in a message."""
+    return hint.__qualname__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _stranger(value: Any, path: str) -> Unlike:
+    """The first part of `value` that JSON has no form for."""
+    items: Any = ()
+    if type(value) is list:
+        items = enumerate(value)
+    elif type(value) is dict:
+        items = value.items() if all(type(key) is str for key in value) else ()
+    for key, item in items:
+        if not is_plain(item):
+            return _stranger(item, f"{path}[{key!r}]")
+    return Unlike(path, value, Any)
+
+
+def _has_digits(value: int) -> bool:
+    """Whether Python writes it out: not if it has more than 4,300 digits."""
+    try:
+        return bool(str(value))
+    except ValueError:
+        return False
+
+
+def _taken(value: Any, form: str, hint: Any) -> Any:
+    if form == "typed":
+        return msgspec.to_builtins(value, str_keys=True)
+    return _adapter(hint).dump_python(
+        value, mode="json", by_alias=True, round_trip=True, warnings=False
+    )
+
+
+@lru_cache(maxsize=1024)
+def _adapter(hint: Any) -> Any:
+    from pydantic import TypeAdapter  # only where it is, and something has been met that is its
+
+    return TypeAdapter(hint)
+
+
+def _through_json(data: Any) -> Any:
+    return json.loads(json.dumps(data, allow_nan=False))
+
+
+def _by_arms(value: Any, arms: list[Any], hint: Any) -> tuple[Any, Form]:
+    deepest = Unlike("", value, hint)
+    for number, arm in enumerate(arms):
+        try:
+            data, form = to_data(value, arm)
+        except Unlike as error:
+            deepest = max(deepest, error, key=lambda error: len(error.path))
+        else:
+            return data, {"arm": number, "form": form}
+    raise deepest
+
+
+def _by_parts(value: Any, hint: Any) -> tuple[Any, Form]:
+    shape = shape_of(hint)
+    if shape is None or shape.cls is not type(value):
+        raise Unlike("", value, hint)
+    data, forms = _parts_to_data(shape.take(value), shape)
+    try:
+        is_same = same(shape.make(_parts_from_data(_through_json(data), forms, shape)), value)
+    except RecursionError:
+        raise
+    except Exception:
+        is_same = False
+    if not is_same:
+        raise Unlike("", value, hint)
+    return data, {"parts": forms}
+
+
+def _parts_to_data(parts: Any, shape: Shape) -> tuple[Any, dict[str, Form]]:
+    forms: dict[str, Form] = {}
+    named = isinstance(parts, dict)
+    data: Any = {} if named else [None] * len(parts)
+    for key, part in parts.items() if named else enumerate(parts):
+        try:
+            data[key], form = to_data(part, shape.hint(key))
+        except Unlike as error:
+            step = f".{key}" if named else f"[{key}]"
+            raise Unlike(step + error.path, error.part, error.hint) from None
+        if form is not None:
+            forms[str(key)] = form
+    if not named and len(forms) == len(parts) > 1 and _are_all_one(forms):
+        forms = {_ALL: forms["0"]}
+    return data, forms
+
+
+def _are_all_one(forms: dict[str, Form]) -> bool:
+    first, *others = forms.values()
+    return all(form == first for form in others)
+
+
+def _parts_from_data(data: Any, forms: dict[str, Form], shape: Shape) -> Any:
+    def part(key: str | int, written: Any) -> Any:
+        return from_data(written, forms.get(str(key), forms.get(_ALL)), shape.hint(key))
+
+    if isinstance(data, dict):
+        return {key: part(key, written) for key, written in data.items()}
+    return [part(key, written) for key, written in enumerate(data)]
