@@ -5,11 +5,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Stamps: the package is installed as its users have it; its development tools are, too.
+INSTALLED = $(VENV)/installed
 READY = $(VENV)/ready
 
 .PHONY: demo test check lint bench clean
 
-demo: $(READY)
+demo: $(INSTALLED)
 	$(BIN)/asyncjobs demo
 
 test: $(READY)
@@ -25,10 +27,14 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.http
 
-$(READY): pyproject.toml
+$(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(READY): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
