@@ -31,6 +31,8 @@ DEADLINE = 30.0
 
 _RUNNING_ON = re.compile(r"Running on http://127\.0\.0\.1:(\d+)")
 _numbers = count(1)
+# Not a shell, as some know file descriptors of one digit only.
+_GIVE_AS_3 = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
 # What asyncio says of an exception that nobody was told of, wherever it happens.
 _UNHEARD = ("was never retrieved", "was never awaited", "was destroyed but it is pending")
 # Quart's own, of its background tasks, where the server does not wait for its shutdown.
@@ -60,6 +62,7 @@ class Server:
         options: more arguments for hypercorn.
         launcher: a command that starts the command given to it as its arguments.
         source: the folder to import `asyncjobs` from, if not from where the tests have it.
+        listener: a socket that it is given as file descriptor 3; `options` name that.
     """
 
     def __init__(
@@ -72,16 +75,20 @@ class Server:
         options: Sequence[str] = (),
         launcher: Sequence[str] = (),
         source: Path | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.store = folder / "jobs.db"
         self._config = {"QUART_JOBS_STORE": f"sqlite:///{self.store}", **(config or {})}
         self._source = source or SOURCE
+        self._given = [] if listener is None else [listener.fileno()]
+        if listener is not None:
+            launcher = [sys.executable, "-c", _GIVE_AS_3, str(listener.fileno()), *launcher]
         self._command = [
             *launcher,
             *(sys.executable, "-m", "hypercorn", app),
-            *("--bind", "127.0.0.1:0"),
+            *(() if self._given else ("--bind", "127.0.0.1:0")),
             *("--workers", str(workers)),
             *("--graceful-timeout", "1"),
             *("--keep-alive", "60"),  # a test that is held up must not find its connection closed
@@ -124,6 +131,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=self._given,
                 start_new_session=True,  # so that `kill` gets hold of the workers, too
             )
 
@@ -194,6 +202,27 @@ def _is_worker(pid: int) -> bool:
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return False
+
+
+def listener_at(port: int) -> int | None:
+    """The inode of the socket that listens on a port of IPv4; None if there is none."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        local, state = fields[1], fields[3]
+        if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+            return int(fields[9])
+    return None
+
+
+def has_socket(pid: int, inode: int | None) -> bool:
+    """Whether a process has the socket with this inode open."""
+    folder = f"/proc/{pid}/fd"
+    with suppress(FileNotFoundError):  # of a process, or a file, that has just gone
+        for fd in os.listdir(folder):
+            with suppress(FileNotFoundError):
+                if os.readlink(f"{folder}/{fd}") == f"socket:[{inode}]":
+                    return True
+    return False
 
 
 def received(connection: socket.socket) -> bytes:

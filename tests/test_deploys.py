@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from apps.signals import Signals
 from conftest import Serve
-from server import Server, result, submit, until
+from server import Server, has_socket, listener_at, result, submit, until
 
 EACH_WAY_TO_STOP = pytest.mark.parametrize(
     ("workers", "number"),
@@ -129,6 +130,76 @@ def test_a_long_poll_is_answered_when_the_server_stops(
         assert connection.recv(1000).startswith(b"HTTP/1.1 202")
     signals.send(f"{name}-go-on")
     assert server.wait() == 0
+
+
+@pytest.mark.parametrize(("workers", "busy"), [(1, 1), (2, 2)], ids=["one", "two-busy"])
+def test_a_new_connection_hangs_while_all_workers_drain(
+    serve: Serve, signals: Signals, name: str, workers: int, busy: int
+) -> None:
+    """The system takes it and nobody answers; it is reset once the first worker has ended, and from
+    then on connections are refused."""
+    server = serve("apps.deploys:app", workers=workers, config={"QUART_JOBS_DRAIN_TIME": 30})
+    jobs = keep_busy(server, signals, name, busy)
+    processes, listener = server.workers(), listener_at(server.port)
+    server.signal(signal.SIGTERM)
+    until(lambda: not any(has_socket(pid, listener) for pid in processes), "the stop")
+    with server.connect() as connection:
+        connection.sendall(b"POST /work/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        signals.send(f"{jobs.pop()}-go-on")
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1000)
+    with pytest.raises(ConnectionRefusedError):
+        server.connect()
+    for job in jobs:
+        signals.send(f"{job}-go-on")
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_new_connection_is_refused_while_jobs_drain(
+    serve: Serve, signals: Signals, name: str, workers: int
+) -> None:
+    """So it is without workers, and with several of which one has ended, as it had no jobs."""
+    server = serve("apps.deploys:app", workers=workers, config={"QUART_JOBS_DRAIN_TIME": 30})
+    (job,) = keep_busy(server, signals, name, 1)
+    server.signal(signal.SIGTERM)
+    until(lambda: listener_at(server.port) is None, "the end of the socket")
+    with pytest.raises(ConnectionRefusedError):
+        server.connect()
+    assert "running jobs have" in server.log()
+    signals.send(f"{job}-go-on")
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_death_of_a_worker_ends_the_server_with_0(
+    serve: Serve, signals: Signals, name: str, workers: int
+) -> None:
+    """The others drain; to its service manager that is a success, so it has to restart always."""
+    server = serve("apps.deploys:app", workers=workers, config={"QUART_JOBS_DRAIN_TIME": 30})
+    (job,) = keep_busy(server, signals, name, 1)
+    (by,) = signals.folder.glob(f"{job}-by-*")
+    victims = set(server.workers()) - {int(by.name.rpartition("-")[2])} or server.workers()
+    os.kill(min(victims), signal.SIGKILL)
+    if workers > 1:
+        until(lambda: "running jobs have" in server.log(), "the drain")
+    signals.send(f"{job}-go-on")
+    assert server.wait() == 0
+
+
+def keep_busy(server: Server, signals: Signals, name: str, workers: int) -> list[str]:
+    """Have so many workers run a job each, that waits to be told to go on; the jobs' names."""
+    jobs: dict[str, str] = {}
+    for index in count():
+        job = f"{name}-{index}"
+        submit_and_start(server, signals, "POST", f"/work/{job}")
+        (by,) = signals.folder.glob(f"{job}-by-*")
+        if by.name.rpartition("-")[2] in jobs:
+            signals.send(f"{job}-go-on")
+        jobs.setdefault(by.name.rpartition("-")[2], job)
+        if len(jobs) == workers:
+            break
+    return list(jobs.values())
 
 
 def test_the_next_server_takes_over(serve: Serve, signals: Signals, name: str) -> None:

@@ -98,6 +98,21 @@ def test_the_commands_of_the_readme_are_targets_of_make() -> None:
         assert f"\n{command.removeprefix('make ')}:" in makefile
 
 
+def test_the_demo_needs_no_development_tools(tmp_path: Path) -> None:
+    """`make demo` installs the package as its users have it; the tests take the rest on top."""
+    installed = {
+        target: re.findall(r"pip install .*--editable (\S+)", what_make_does(target, tmp_path))
+        for target in ("demo", "test", "lint")
+    }
+    assert installed == {"demo": ["."], "test": [".", "'.[dev]'"], "lint": [".", "'.[dev]'"]}
+
+
+def what_make_does(target: str, folder: Path) -> str:
+    """The commands of a target where nothing is set up yet."""
+    command = ["make", "--dry-run", target, f"VENV={folder / 'none'}"]
+    return subprocess.check_output(command, cwd=ROOT, text=True)
+
+
 def test_the_views_of_the_readme(folder: Path) -> None:
     """The longer example works, with what its text says of it."""
     (folder / "whole.py").write_text(

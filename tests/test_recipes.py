@@ -1,0 +1,349 @@
+"""Each recipe of the docs runs as it is there, and does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server import DEADLINE, Server, has_socket, listener_at, result, submit, until
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "recipes.md").read_text()
+FILES = dict(re.findall(r"```(?:python|toml|ini)\n# ([\w.]+)\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.MULTILINE)
+
+#: In the place of the program that counts primes: says who it is and what it has started, and
+#: takes its time. The second one ends if the first one does so by itself.
+SLOW_WORK = """
+import os, subprocess, sys, time
+from pathlib import Path
+
+def count(limit):
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
+    partial = Path(f"{limit}.partial")
+    partial.write_text(f"{os.getpid()} {child.pid}")
+    partial.rename(f"{limit}.pids")
+    while not Path(f"{limit}.go-on").exists():
+        time.sleep(0.01)
+    return 42
+
+if __name__ == "__main__":
+    print(count(int(sys.argv[1])), flush=True)
+"""
+
+#: In the place of a second's sleep, in a test that wants to tell its end.
+UNTIL_TOLD = """from pathlib import Path
+    while not Path("go-on").exists():
+        await asyncio.sleep(0.01)"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the files of the recipes."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def slow(folder: Path) -> Path:
+    """The same, where the work begins and waits."""
+    (folder / "primes.py").write_text(SLOW_WORK)
+    return folder
+
+
+def test_every_file_of_a_recipe_is_run_here() -> None:
+    """No block is left out: what is added to the page has to be added here."""
+    assert sorted(FILES) == [
+        "developed.py",
+        "hypercorn.toml",
+        "pooled.py",
+        "primes.py",
+        "processes.py",
+        "reports.service",
+        "reports.socket",
+    ]
+    assert COMMANDS == [
+        "hypercorn --config hypercorn.toml pooled:app",
+        "hypercorn --reload developed:app",
+        "systemctl enable --now reports.socket reports.service",
+        "systemctl restart reports.service",
+    ]
+    assert PAGE.count("```") == 2 * (len(FILES) + PAGE.count("```console"))
+
+
+@pytest.mark.parametrize("route", ["primes", "threaded"])
+def test_a_process_of_its_own(folder: Path, route: str) -> None:
+    """A handler, async or in a thread, gives work to a process and has its result; one that fails
+    is a job that failed."""
+    with Server("processes:app", folder) as server, server.client() as client:
+        assert result(client, submit(client, "POST", f"/{route}/100")).json() == {"primes": 25}
+        (folder / "primes.py").write_text("raise SystemExit(3)")
+        failed = result(client, submit(client, "POST", f"/{route}/100"))
+        assert (failed.status_code, failed.headers["Job-State"]) == (500, "failed")
+        assert "the process ended with 3" in server.log()
+
+
+@pytest.mark.parametrize("route", ["primes", "threaded"])
+def test_a_cancelled_job_takes_its_process_along(slow: Path, route: str) -> None:
+    """Both the process and what that has started end with the job."""
+    with Server("processes:app", slow) as server, server.client() as client:
+        poll = submit(client, "POST", f"/{route}/7")
+        started = pids(slow / "7.pids")
+        assert client.delete(poll).status_code == 200
+        assert result(client, poll).headers["Job-State"] == "cancelled"
+        until(lambda: not any(map(lives, started)), "the end of the processes")
+
+
+@pytest.mark.parametrize("route", ["primes", "threaded"])
+def test_a_job_past_its_time_out_takes_its_process_along(slow: Path, route: str) -> None:
+    """Both the process and what that has started end with the job."""
+    app = (slow / "processes.py").read_text()
+    assert "timeout=600" in app
+    (slow / "processes.py").write_text(app.replace("timeout=600", "timeout=1"))
+    with Server("processes:app", slow) as server, server.client() as client:
+        poll = submit(client, "POST", f"/{route}/7")
+        assert result(client, poll).status_code == 504
+        until(lambda: not any(map(lives, pids(slow / "7.pids"))), "the end of the processes")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("route", ["primes", "threaded"])
+def test_the_end_of_a_drain_takes_the_process_along(slow: Path, route: str, workers: int) -> None:
+    """A process that takes longer than the drain holds up no server, and does not outlive it."""
+    app = (slow / "processes.py").read_text()
+    (slow / "processes.py").write_text(
+        app.replace("QuartJobs(app)", "QuartJobs(app, drain_time=1)")
+    )
+    with Server("processes:app", slow, workers=workers) as server, server.client() as client:
+        submit(client, "POST", f"/{route}/7")
+        started = pids(slow / "7.pids")
+        assert server.stop() == 0
+        until(lambda: not any(map(lives, started)), "the end of the processes")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pool_fails_in_hypercorns_workers(folder: Path, workers: int) -> None:
+    """They are daemonic, also a single one: the job fails with the words that the recipe has."""
+    with Server("pooled:app", folder, workers=workers) as server, server.client() as client:
+        failed = result(client, submit(client, "POST", "/primes/100"))
+        assert (failed.status_code, failed.headers["Job-State"]) == (500, "failed")
+        (words,) = re.findall(r"`(AssertionError: .*?)`", PAGE)
+        assert words in server.log()
+
+
+def hypercorn_options(app: str) -> list[str]:
+    """The options with which a recipe starts hypercorn."""
+    (command,) = [command for command in COMMANDS if command.endswith(f"{app}:app")]
+    return shlex.split(command)[1:-1]
+
+
+def test_a_pool_works_in_workers_that_are_not_daemonic(folder: Path) -> None:
+    """The pool's functions run with the configuration file of the recipe, and without workers."""
+    options = hypercorn_options("pooled")
+    for workers, more in ((1, options), (2, options), (0, [])):
+        with (
+            Server("pooled:app", folder, workers=workers, options=more) as server,
+            server.client() as client,
+        ):
+            assert result(client, submit(client, "POST", "/primes/100")).json() == {"primes": 25}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pool_does_not_keep_the_server_from_ending(slow: Path, workers: int) -> None:
+    """What the pool still does when the drain is over ends with the server."""
+    app = (slow / "pooled.py").read_text()
+    (slow / "pooled.py").write_text(app.replace("QuartJobs(app)", "QuartJobs(app, drain_time=1)"))
+    options = hypercorn_options("pooled")
+    with (
+        Server("pooled:app", slow, workers=workers, options=options) as server,
+        server.client() as client,
+    ):
+        submit(client, "POST", "/primes/7")
+        (at_work, _) = pids(slow / "7.pids")
+        server.stop()
+        until(lambda: not lives(at_work), "the end of the pool's process")
+
+
+def pids(file: Path) -> list[int]:
+    """The processes that the slow work says it consists of, once it has begun."""
+    until(file.exists, "the start of the work")
+    return [int(pid) for pid in file.read_text().split()]
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # one whose parent is gone waits for whoever adopts it
+
+
+def held(folder: Path) -> Path:
+    """The recipe's app, where a job takes until there is a file `go-on`; the file of the app."""
+    app = folder / "developed.py"
+    code = app.read_text()
+    assert "await asyncio.sleep(1)" in code
+    app.write_text(code.replace("await asyncio.sleep(1)", UNTIL_TOLD))
+    return app
+
+
+def change(file: Path) -> None:
+    """Give a file a time of change that no look at it has seen."""
+    changed = file.stat().st_mtime + 10
+    os.utime(file, (changed, changed))
+
+
+def test_hypercorns_reloader_lets_jobs_end(folder: Path) -> None:
+    """A change of a file is as a deploy: the job that runs meanwhile has its result."""
+    app = held(folder)
+    server = Server("developed:app", folder, options=hypercorn_options("developed"))
+    with server:
+        with server.client() as client:
+            poll = submit(client, "POST", "/mails")
+            (worker,) = server.workers()
+            listener = listener_at(server.port)
+            change(app)
+            until(lambda: not has_socket(worker, listener), "the stop of the worker")
+            (folder / "go-on").touch()
+        with server.client() as client:
+            answer = result(client, poll)
+        assert (answer.status_code, answer.json()) == (200, {"sent": 3})
+        until(lambda: worker not in server.workers(), "the end of the old worker")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["quart", "--app", "developed", "--debug", "run", "--port", "0"], ["developed.py"]],
+    ids=["quart run", "app.run"],
+)
+def test_quarts_reloader_interrupts_jobs(folder: Path, command: list[str]) -> None:
+    """At a change of a file a job of POST ends as interrupted: nothing drains there."""
+    app = held(folder)
+    app.write_text(app.read_text().replace("use_reloader=False", "debug=True, port=0"))
+    first = ["-m", *command] if command[0] == "quart" else command
+    with running([sys.executable, *first], folder) as log:
+        with httpx.Client(base_url=announced(log, 0), timeout=DEADLINE) as client:
+            poll = submit(client, "POST", "/mails")
+        change(app)
+        with httpx.Client(base_url=announced(log, 1), timeout=DEADLINE) as client:
+            answer = result(client, poll)
+        assert answer.headers["Job-State"] == "interrupted"
+        assert answer.json()["type"] == "urn:asyncjobs:problem:interrupted"
+
+
+@contextmanager
+def running(command: list[str], folder: Path) -> Iterator[Path]:
+    """Runs a command in a folder; gives the file of what it prints."""
+    path = folder / "command.log"
+    with path.open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield path
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def announced(log: Path, starts: int) -> str:
+    """The address of the server after so many starts before."""
+
+    def addresses() -> list[str]:
+        return re.findall(r"Running on (http://127\.0\.0\.1:[1-9]\d*)", log.read_text())[starts:]
+
+    return until(addresses, "the start of the server")[0]
+
+
+@pytest.mark.parametrize(("family", "workers"), [("tcp", 1), ("tcp", 2), ("unix", 2)])
+def test_a_socket_that_stays_open_while_the_server_is_started_again(
+    folder: Path, family: str, workers: int
+) -> None:
+    """Who connects while the server drains, or while there is none, is answered by the next one."""
+    app = held(folder).stem
+    with listening(folder, family) as listener:
+        options = ["--backlog", "1000", "--bind", "fd://3"]
+        assert set(options) <= set(unit_command())
+        inode = os.fstat(listener.fileno()).st_ino
+        server = Server(f"{app}:app", folder, workers=workers, options=options, listener=listener)
+        server.start()
+        with client_of(listener) as client:
+            poll = submit(client, "POST", "/mails")
+        (*processes,) = server.workers()
+        server.signal(signal.SIGTERM)
+        until(lambda: not any(has_socket(pid, inode) for pid in processes), "the stop")
+        in_the_drain = asked(listener)
+        (folder / "go-on").touch()
+        assert server.wait() == 0
+        without_a_server = asked(listener)
+        server.start()
+        try:
+            for connection in (in_the_drain, without_a_server):
+                assert connection.recv(1000).startswith(b"HTTP/1.1 404")
+                connection.close()
+            with client_of(listener) as client:
+                assert result(client, poll).json() == {"sent": 3}
+        finally:
+            server.kill()
+
+
+@contextmanager
+def listening(folder: Path, family: str) -> Iterator[socket.socket]:
+    """A socket as systemd would open it."""
+    if family == "tcp":
+        listener = socket.create_server(("127.0.0.1", 0))
+    else:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(folder / "socket"))
+        listener.listen()
+    with listener:
+        yield listener
+
+
+def asked(listener: socket.socket) -> socket.socket:
+    """A new connection, over which something is asked already."""
+    connection = socket.socket(listener.family)
+    connection.settimeout(DEADLINE)
+    connection.connect(listener.getsockname())
+    connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    return connection
+
+
+def client_of(listener: socket.socket) -> httpx.Client:
+    address = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        transport = httpx.HTTPTransport(uds=address)
+        return httpx.Client(transport=transport, base_url="http://x", timeout=DEADLINE)
+    return httpx.Client(base_url=f"http://127.0.0.1:{address[1]}", timeout=DEADLINE)
+
+
+def unit_command() -> list[str]:
+    """What the unit of the recipe starts."""
+    (command,) = re.findall(r"^ExecStart=(.*)$", FILES["reports.service"], re.MULTILINE)
+    return shlex.split(command)
+
+
+def test_the_units_of_the_recipe() -> None:
+    """The service needs the socket that is called as itself is, hypercorn takes its options, and
+    all else is as in the unit of the operations."""
+    assert "Requires=reports.socket" in FILES["reports.service"]
+    program, *options = unit_command()
+    assert Path(program).name == "hypercorn"
+    assert options[options.index("--bind") + 1] == "fd://3"
+    (operations,) = re.findall(r"```ini\n(.*?)```", (DOCS / "operations.md").read_text(), re.DOTALL)
+    ours = set(FILES["reports.service"].splitlines())
+    theirs = {line for line in operations.splitlines() if not line.startswith("ExecStart")}
+    assert theirs <= ours
