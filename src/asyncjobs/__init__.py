@@ -1,25 +1,95 @@
 """Turn any Quart endpoint into a durable background job with one decorator."""
 
-from .current import current_job
-from .errors import AsyncJobsError
+from .current import RunningJob, current_job
+from .errors import (
+    AsyncJobsError,
+    BodyTimeout,
+    BodyTooLarge,
+    ConfigurationError,
+    Conflict,
+    CrossSiteRequest,
+    HandlerFailed,
+    HandlerGone,
+    InvalidTransition,
+    JobCancelled,
+    JobFailure,
+    JobInterrupted,
+    JobNotFound,
+    JobTimedOut,
+    JobUnreadable,
+    JobWasCancelled,
+    ResponseTooLarge,
+    SetupError,
+    ShuttingDown,
+    StoreCorrupt,
+    StoreError,
+    StoreExposed,
+    StoreFull,
+    StoreInUse,
+    StoreLocked,
+    StorePathError,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnavailable,
+)
+from .handler import RouteSettings
 from .job import Job, Progress, Request, Response, State
-from .jobs import Jobs
+from .jobs import Health, Jobs
 from .settings import Settings
-from .store import ANYONE, Query, Store
+from .store import ANYONE, Liveness, Orphan, Presence, Query, Store
+from .stores import MemoryStore, SqliteStore
+from .threads import ThreadsInUse
 from .web import QuartJobs
 
 __all__ = [
     "ANYONE",
     "AsyncJobsError",
+    "BodyTimeout",
+    "BodyTooLarge",
+    "ConfigurationError",
+    "Conflict",
+    "CrossSiteRequest",
+    "HandlerFailed",
+    "HandlerGone",
+    "Health",
+    "InvalidTransition",
     "Job",
+    "JobCancelled",
+    "JobFailure",
+    "JobInterrupted",
+    "JobNotFound",
+    "JobTimedOut",
+    "JobUnreadable",
+    "JobWasCancelled",
     "Jobs",
+    "Liveness",
+    "MemoryStore",
+    "Orphan",
+    "Presence",
     "Progress",
     "QuartJobs",
     "Query",
     "Request",
     "Response",
+    "ResponseTooLarge",
+    "RouteSettings",
+    "RunningJob",
     "Settings",
+    "SetupError",
+    "ShuttingDown",
+    "SqliteStore",
     "State",
     "Store",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreExposed",
+    "StoreFull",
+    "StoreInUse",
+    "StoreLocked",
+    "StorePathError",
+    "StoreReadOnly",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "ThreadsInUse",
     "current_job",
 ]

@@ -49,7 +49,11 @@ class RunningJob:
         place: is given back while the job waits for another one.
 
     Attributes:
-        program: whose job it is.
+        id: of the job, 32 hex digits.
+        route: the endpoint of its view, or the name of its function.
+        owner: whose it is, as `QuartJobs` was told; or None.
+        attempt: 1, 2, 3…: no two starts of a job have the same number.
+        program: the `Jobs` that run it.
         request: the stored request, with its whole body: sync views, which cannot await Quart's,
             read that.
         latest: the newest progress that the handler has reported.

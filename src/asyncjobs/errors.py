@@ -46,12 +46,18 @@ from typing import ClassVar
 
 
 class AsyncJobsError(Exception):
-    """The base of all errors of this library."""
+    """The base of all errors of this library.
+
+    Attributes:
+        status: of the answer, where a request ends with it.
+        name: the stable part of the ``type`` of that answer, a problem document.
+        title: its title, which is always the same; the message is its ``detail``.
+        retry_after: seconds after which the same request may succeed, where that is known.
+    """
 
     status: ClassVar[int] = 500
     name: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
-    #: Seconds after which the same request may succeed, where that is known.
     retry_after: ClassVar[int | None] = None
 
 

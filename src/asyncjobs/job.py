@@ -106,8 +106,19 @@ def next_state(state: State, event: Event) -> State:
 class Request:
     """An HTTP request, frozen as it arrived, without what must not be stored.
 
-    `path` is percent-decoded and without `root_path`, as in the ASGI scope. `context` is what the
-    program knew besides when it came, as JSON, or empty: stores keep it and do not look.
+    What is not said here is as in the ASGI scope.
+
+    Attributes:
+        method: in upper case; a call of a function is a POST.
+        path: percent-decoded and without `root_path`.
+        query: behind the question mark, as it came.
+        headers: pairs of lower-case names and values, as bytes, without [what is not
+            stored](http.md#what-is-stored).
+        body: the whole body.
+        client: host and port of the peer, if it has them.
+        server: host and port that it came to, or the path of a Unix socket and None.
+        context: what the program knew besides when it came, as JSON, or empty: stores keep it and
+            do not look.
     """
 
     method: str
@@ -125,7 +136,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response with its whole body."""
+    """An HTTP response with its whole body.
+
+    Attributes:
+        status: the HTTP status.
+        headers: pairs of lower-case names and values, as bytes.
+        body: as it is sent.
+    """
 
     status: int
     headers: HeaderPairs = ()
@@ -134,7 +151,13 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a handler has come: `current` of `total` in units of its own choice."""
+    """How far a handler has come: `current` of `total` in units of its own choice.
+
+    Attributes:
+        current: so much is done.
+        total: so much there is to do; None if that is not known.
+        message: what is being done, in words; or None.
+    """
 
     current: float
     total: float | None = None
@@ -166,6 +189,10 @@ class Job(NamedTuple):
         due: a queued job is not started before, if that is to wait after a failure; and the jobs of
             a queue are started in this order.
         started: when its last attempt began.
+        state: where it is in its life.
+        progress: what its handler has reported last, while it runs; or None.
+        created: when it was made.
+        finished: when it became final.
         expires: a final job may be purged after.
     """
 

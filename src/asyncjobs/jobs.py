@@ -106,12 +106,12 @@ class Jobs:
             assert await jobs.result(job.id) == 3
 
     Args:
-        clock: seconds since the epoch.
+        clock: tells the seconds since the epoch.
         random: for jitter.
         options: see `Settings`.
 
     Raises:
-        ConfigurationError
+        ConfigurationError: an option is unknown, has the wrong type or is out of range.
     """
 
     def __init__(
@@ -329,7 +329,10 @@ class Jobs:
     async def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have a registered function run in the background. Durable when it returns.
 
-        It is called with what equals these arguments and has the same types all the way down.
+        Args:
+            function: the function, or the name that it was registered with.
+            args, kwargs: its arguments. It is called with what equals them and has the same types
+                all the way down.
 
         Raises:
             SetupError: no such function is registered.
@@ -400,6 +403,11 @@ class Jobs:
     async def get(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """The job as it is now.
 
+        Args:
+            job_id: 32 hex digits, as in `Job.id`.
+            owner: whose it has to be. None is nobody in particular, as jobs of `submit` are;
+                `ANYONE`, the default, takes any job.
+
         Raises:
             JobNotFound: there is none with this id, or it is not `owner`'s.
         """
@@ -415,10 +423,11 @@ class Jobs:
         this returns. It is not answered when its program shuts down, but stopped.
 
         Args:
-            timeout: None or infinity for no limit; 0 or less for the job as it is now.
+            timeout: in seconds. None or infinity for no limit; 0 or less for the job as it is now.
+            owner: as in `get`.
 
         Raises:
-            JobNotFound
+            JobNotFound: as in `get`; also if it is forgotten meanwhile, at the end of its ``ttl``.
             TypeError, ValueError: the timeout is no number.
             RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
@@ -450,7 +459,12 @@ class Jobs:
                             return final
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
-        """The job as it is now, and its response if it is final.
+        """The job as it is now, and its response if it is final, else None.
+
+        Of a job that has failed that is a problem document, as a client of the app would get it.
+
+        Args:
+            owner: as in `get`.
 
         Raises:
             JobNotFound: there is none with this id, or it is not `owner`'s.
@@ -477,16 +491,20 @@ class Jobs:
         return await self._store.response(job_id)
 
     async def result(self, job_id: str, timeout: float | None = None) -> Any:
-        """What the function returned, once it has.
+        """What the function returned, once it has: plain JSON data, where it is not registered here
+        or no annotation says what it returns.
 
-        It is plain JSON data where the function is not registered here, or no annotation says what
-        it returns.
+        It is for jobs of functions; of a view's job, see `poll`.
+
+        Args:
+            timeout: in seconds, as in `wait`.
 
         Raises:
-            JobNotFound
+            JobNotFound: as in `wait`.
             TypeError, ValueError: the timeout is no number.
-            TimeoutError: it has not returned after `timeout` seconds.
-            JobFailure: it raised an exception, was cancelled, ran too long…
+            TimeoutError: it has not returned after `timeout` seconds, or when we shut down.
+            JobFailure: `HandlerFailed` if it raised an exception, `JobWasCancelled`, `JobTimedOut`,
+                `JobInterrupted`, or another of its subclasses.
         """
         self._check_loop("result")
         job = await self.wait(job_id, timeout)
@@ -505,8 +523,14 @@ class Jobs:
     async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """Cancel the job: at once if nobody runs it, else as soon as its handler stops.
 
+        Returns the job as it is then: ``cancelled``, or ``running`` and asked to stop, which a
+        process that lives does within seconds.
+
+        Args:
+            owner: as in `get`.
+
         Raises:
-            JobNotFound
+            JobNotFound: as in `get`.
             StoreUnavailable: it runs, and it cannot be told whether its process lives.
             InvalidTransition: it is final already.
         """
@@ -532,7 +556,12 @@ class Jobs:
                 return new
 
     async def find(self, query: Query) -> list[Job]:
-        """The jobs that `query` asks for, oldest due first."""
+        """The jobs that `query` asks for, oldest due first: 100 at most unless it says otherwise.
+
+        ::
+
+            failed = await jobs.find(Query(states=frozenset({State.FAILED}), limit=10))
+        """
         self._check_loop("find")
         return await self._store.find(query)
 
@@ -541,6 +570,9 @@ class Jobs:
 
         They fail once they have waited for the setting `gone_after`: a handler that a deploy has
         removed or renamed by mistake has to be back by then.
+
+        Args:
+            limit: so many are told at most.
         """
         self._check_loop("check")
         return await self._store.find(unknown_to(self.handlers, limit))
@@ -562,7 +594,10 @@ class Jobs:
         await self._store.backup(path)
 
     async def health(self) -> Health:
-        """Whether a new job would be accepted now, and could be run: for a readiness probe."""
+        """Whether a new job would be accepted now, and could be run: for a readiness probe.
+
+        It looks at the files of the store each time, and writes nothing.
+        """
         self._check_loop("health")
         reason = self.threads.trouble
         warning = None

@@ -69,7 +69,13 @@ class Query:
     """Which jobs to find, oldest due first. A field left at None does not restrict.
 
     Attributes:
+        states: jobs in one of these.
+        routes: jobs of one of these: endpoints, or names of functions.
+        not_routes: jobs of none of these.
         program: the jobs of this program, and those that belong to anybody.
+        owner: the jobs of this owner; None is nobody in particular, `ANYONE` restricts nothing.
+        worker: the jobs that this process runs.
+        cancel_requested: whether a running job was asked to stop.
         suspects: whether they may be the reason why their processes died; see `Job.is_suspect`.
         share: of as many shares as `shares` says, into which a store deals the jobs by chance, but
             always alike, so that processes which take different ones do not meet.
@@ -176,6 +182,7 @@ class Orphan(NamedTuple):
     """A job that is running, says the store, but whose worker is dead.
 
     Attributes:
+        job: as it is stored.
         blamed: whether the job may be the reason for that: not if the worker had been told to stop,
             nor if it is not known to have died at all, as in a store that was restored.
     """
@@ -185,7 +192,12 @@ class Orphan(NamedTuple):
 
 
 class Store(ABC):
-    """Keeps jobs. Used as an async context manager: open within ``async with``, once."""
+    """Keeps jobs. Used as an async context manager: open within ``async with``, once.
+
+    To be subclassed, and then given to the setting ``store``. `asyncjobs.testing.StoreContract` has
+    what every store promises, as tests. The hints `SOMETHING`, `QUEUED` and `OVERRULED`, and
+    `STRANGER`, are in `asyncjobs.store`.
+    """
 
     #: This process's name in `Job.worker`; peers can tell whether its bearer still lives.
     worker: str

@@ -39,7 +39,7 @@ class _Place(NamedTuple):
 
 
 class MemoryStore(Store):
-    """Keeps jobs in dictionaries."""
+    """Keeps jobs in dictionaries, which end with the process: what ``memory:`` stands for."""
 
     def __init__(self) -> None:
         self.worker = secrets.token_hex(8)

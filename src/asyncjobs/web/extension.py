@@ -36,19 +36,27 @@ class QuartJobs:
         @app.route("/report")
         @jobs.background
         async def report():
-            ...
+            return {"pages": 3}
 
     Args:
         app: the app, or None to name it to `init_app` later.
-        owner: tells whom the jobs of the current request belong to; may be async. Nobody else's
-            requests see them.
+        owner: a function without arguments, sync or async, that tells whose the current request is:
+            a str, such as an id of theirs, or None for nobody in particular. It is called at each
+            submission and at each request about a job; a job that is not of the same owner is a 404
+            then, like one that does not exist. Anything else than a str or None is a TypeError, and
+            so a 500. Unless given, whoever knows the id of a job may see it.
         principal: tells who has sent the current request, for its job: `current_job.principal`.
             May be async. JSON of 8 KiB at most, which is stored: what names somebody, and no
             credentials. `asyncjobs.web.auth.user` is one for quart-auth.
         options: see `Settings`; each can be ``QUART_JOBS_<NAME>`` in the app's configuration too.
 
+    The endpoint of the status documents is ``asyncjobs_status``, for ``url_for`` and for hooks that
+    look at ``request.endpoint``: ``url_for("asyncjobs_status", job_id=job.id)``.
+
     Raises:
-        ConfigurationError, SetupError
+        ConfigurationError: an option is unknown, has the wrong type or is out of range. What the
+            app's configuration has is looked at when the app starts.
+        SetupError: the owner is no function, or the app has a `QuartJobs` already.
     """
 
     def __init__(
@@ -113,9 +121,18 @@ class QuartJobs:
         arrives; what stands below it runs in the background. What a decorator above it adds to the
         call is stored with the request: see docs/http.md.
 
+        ::
+
+            @app.post("/reports/<int:year>")
+            @jobs.background(timeout=600, retries=2)
+            async def report(year):
+                return {"year": year}
+
         Args:
-            poll_route: whether it gets a poll route, ``<rule>/<id>``; without, write one with
-                `poll`.
+            poll_route: whether each of its rules gets a poll route, ``<rule>/<id>``. Its endpoint
+                is that of the view with ``__job`` behind it, here ``report__job``, so that hooks of
+                the view's blueprint run there as well; it takes what the rule takes, and the id as
+                ``asyncjobs_id``. Without, write one with `poll`.
             options: see `RouteSettings`.
 
         Raises:
@@ -180,8 +197,16 @@ class QuartJobs:
     def before_run(self, function: V) -> V:
         """Call `function` before each view in the background, in its context. A decorator.
 
-        For what views expect to find in `g`: the app's own hooks ran when the request arrived.
+        For what views expect to find in `g`: the app's own hooks ran when the request arrived. It
+        is sync or async, takes no arguments, and what it returns is not looked at. What it raises
+        is as if the view had raised it. Several are called in the order in which they were given.
         `current_job.principal` tells it whose request that was.
+
+        ::
+
+            @jobs.before_run
+            async def connect():
+                g.locale = request.accept_languages.best
         """
         self._before_run.append(function)
         return function
@@ -191,16 +216,28 @@ class QuartJobs:
 
         ::
 
-            @app.route("/foo/<task_id>")
+            @app.post("/foo")
+            @jobs.background(poll_route=False)
+            async def foo():
+                return {"done": True}
+
+            @app.get("/foo/<task_id>")
             async def foo_results(task_id):
                 return await jobs.poll(task_id)
 
-        It is the app's own 404 if there is no such job, or it is somebody else's.
+        It is the handler's own response once that is there, before that a 202; ``Prefer: wait=N``
+        of the current request is obeyed. It is the app's own 404 if there is no such job, or it is
+        somebody else's. Any job of the app is answered for, whatever its route: compare the route
+        of ``await jobs.jobs.get(task_id)`` if that matters.
         """
         return await _jobs_of_current_app().views.poll(job_id)
 
     async def check(self) -> list[Job]:
-        """The queued jobs that no view of the current app can run: see `Jobs.check`."""
+        """The queued jobs that no view of the current app can run: see `Jobs.check`.
+
+        Raises:
+            RuntimeError: outside of an app's context, or the app does not serve.
+        """
         return await _jobs_of_current_app().jobs.check()
 
     async def health(self) -> QuartResponse:
@@ -219,7 +256,12 @@ class QuartJobs:
 
     @property
     def jobs(self) -> Jobs:
-        """The jobs of the current app, with no HTTP around them."""
+        """The jobs of the current app, with no HTTP around them: a `Jobs` that is open.
+
+        Raises:
+            RuntimeError: outside of an app's context, or the app does not serve.
+            SetupError: the current app has no `QuartJobs`.
+        """
         return _jobs_of_current_app().jobs
 
 

@@ -128,7 +128,8 @@ class SqliteStore(Store):
 
     The file is made with access for its owner alone. Beside it are SQLite's own ``-wal`` and
     ``-shm``, the lock file ``-lock`` and the folder ``-procs``, in which each living process has a
-    lock file, a socket and what it says of itself.
+    lock file, a socket and what it says of itself. ``sqlite:///jobs.db`` stands for
+    ``SqliteStore("jobs.db")``.
 
     Args:
         path: the file; its folder must exist.

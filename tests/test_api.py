@@ -1,0 +1,184 @@
+"""The page of the API is made from the docstrings, has all that is public, and its examples run."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import quart
+
+import asyncjobs
+from asyncjobs import Jobs, QuartJobs, errors
+from asyncjobs.testing import FakeClock
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+api = load(DOCS / "api.py")
+
+
+def test_the_page_is_as_the_docstrings_are() -> None:
+    """What a docstring says the page says, and nothing else."""
+    assert (DOCS / "api.md").read_text() == api.page(), "docs/api.md is old: run `make docs`"
+
+
+def test_all_that_is_public_is_on_the_page() -> None:
+    """Each name that `asyncjobs` exports has its place there, once, and can be imported."""
+    listed = [name for names in api.SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(asyncjobs.__all__)
+    assert all(hasattr(asyncjobs, name) for name in listed)
+
+
+def test_every_error_can_be_imported_from_the_package() -> None:
+    """Whatever is raised can be caught by a name of `asyncjobs`."""
+    raised = {
+        name
+        for name, error in vars(errors).items()
+        if inspect.isclass(error) and issubclass(error, BaseException)
+    }
+    assert raised <= set(asyncjobs.__all__)
+
+
+def test_all_that_is_on_the_page_says_what_it_is() -> None:
+    """No public class, method or property is without a docstring of its own."""
+    for name in asyncjobs.__all__:
+        thing = getattr(asyncjobs, name)
+        if inspect.isclass(thing):
+            assert "__doc__" in vars(thing), name
+            assert not (thing.__doc__ or "").startswith(f"{name}("), name  # what dataclass writes
+            for member, value in api.members_of(name, thing):
+                assert value.__doc__, f"{name}.{member}"
+
+
+def test_what_is_for_the_library_alone_is_there() -> None:
+    """No name is kept off the page that nothing is called by any more."""
+    for name, members in api.INTERNAL.items():
+        kind = getattr(asyncjobs, name, None) or load_testing(name)
+        assert members <= {*vars(kind), *getattr(kind, "__annotations__", ())}, name
+
+
+def load_testing(name: str) -> Any:
+    return getattr(importlib.import_module("asyncjobs.testing"), name)
+
+
+def example_of(thing: object) -> str:
+    """The one example in a docstring."""
+    _, _, rest = (inspect.getdoc(thing) or "").partition("::\n\n")
+    lines = []
+    for line in rest.splitlines():
+        if line and not line.startswith("    "):
+            break
+        lines.append(line)
+    assert lines, thing
+    return textwrap.dedent("\n".join(lines))
+
+
+async def run_code(code: str, names: dict[str, Any]) -> dict[str, Any]:
+    """Run code that may await at its top level; its names afterwards."""
+    names |= {name: getattr(asyncjobs, name) for name in asyncjobs.__all__ if name not in names}
+    names |= {name: getattr(quart, name) for name in ("Quart", "g", "request")}
+    names["__name__"] = "example"
+    compiled = compile(code, "example", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    running = eval(compiled, names)
+    if inspect.iscoroutine(running):
+        await running
+    return names
+
+
+def test_every_example_is_run_here() -> None:
+    """What has an example on the page is one of those below."""
+    with_example = {
+        f"{name}.{member}" if member else name
+        for name in asyncjobs.__all__
+        if inspect.isclass(kind := getattr(asyncjobs, name))
+        and kind is not asyncjobs.AsyncJobsError
+        for member, value in [("", kind), *api.members_of(name, kind)]
+        if "::\n\n" in (inspect.getdoc(value) or "")
+    }
+    assert with_example == {
+        "QuartJobs",
+        "QuartJobs.background",
+        "QuartJobs.before_run",
+        "QuartJobs.health",
+        "QuartJobs.poll",
+        "Jobs",
+        "Jobs.find",
+    }
+
+
+@pytest.mark.parametrize(
+    ("documented", "method", "path", "expected"),
+    [
+        (QuartJobs, "GET", "/report", {"pages": 3}),
+        (QuartJobs.background, "POST", "/reports/2026", {"year": 2026}),
+        (QuartJobs.poll, "POST", "/foo", {"done": True}),
+    ],
+    ids=["QuartJobs", "background", "poll"],
+)
+async def test_the_examples_of_views(
+    documented: Any, method: str, path: str, expected: Any, tmp_path: Path
+) -> None:
+    """Each makes a job whose poll URL, its own or one that is written by hand, has the result."""
+    app = quart.Quart("example", instance_path=str(tmp_path))
+    names = {"app": app, "jobs": None if documented is QuartJobs else QuartJobs(app)}
+    names = await run_code(example_of(documented).replace("Quart(__name__)", "app"), names)
+    async with app.test_app():
+        client = app.test_client()
+        answer = await client.open(path, method=method)
+        assert answer.status_code == 202
+        poll = answer.headers.get("Location") or f"{path}/{(await answer.json)['TaskId']}"
+        answer = await client.get(poll, headers={"Prefer": "wait=30"})
+        assert await answer.json == expected
+
+
+async def test_the_examples_of_what_surrounds_views(tmp_path: Path) -> None:
+    """The one sets what views read from `g`; the other answers a probe."""
+    app = quart.Quart("example", instance_path=str(tmp_path))
+    jobs = QuartJobs(app)
+    for documented in (QuartJobs.before_run, QuartJobs.health):
+        await run_code(example_of(documented), {"app": app, "jobs": jobs})
+
+    @app.get("/locale")
+    @jobs.background
+    async def locale() -> dict[str, str]:
+        return {"locale": quart.g.locale}
+
+    async with app.test_app():
+        client = app.test_client()
+        answer = await client.get("/locale", headers={"Accept-Language": "fr"})
+        waiting = {"Prefer": "wait=30"}
+        answer = await client.get(answer.headers["Location"], headers=waiting)
+        assert await answer.json == {"locale": "fr"}
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_the_examples_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one adds, durably; the other finds jobs that have failed."""
+    monkeypatch.chdir(tmp_path)
+    await run_code(example_of(Jobs), {})
+    assert (tmp_path / "jobs.db").exists()
+    async with Jobs(store="memory:", clock=FakeClock()) as jobs:
+
+        @jobs.function
+        async def fails() -> None:
+            raise LookupError
+
+        job = await jobs.submit(fails)
+        failed = await jobs.wait(job.id)
+        names = await run_code(example_of(Jobs.find), {"jobs": jobs})
+        assert names["failed"] == [failed]
