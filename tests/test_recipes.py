@@ -34,8 +34,7 @@ def count(limit):
     partial = Path(f"{limit}.partial")
     partial.write_text(f"{os.getpid()} {child.pid}")
     partial.rename(f"{limit}.pids")
-    while not Path(f"{limit}.go-on").exists():
-        time.sleep(0.01)
+    time.sleep(120)  # nobody waits for that, and it ends if a test has failed
     return 42
 
 if __name__ == "__main__":
