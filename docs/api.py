@@ -40,7 +40,10 @@ SECTIONS = {
     ],
 }
 #: What is public in other modules.
-MODULES = {"asyncjobs.testing": ["FakeClock", "a_job", "StoreContract"]}
+MODULES = {
+    "asyncjobs.web.auth": ["user", "restore_user"],
+    "asyncjobs.testing": ["FakeClock", "a_job", "StoreContract"],
+}
 
 #: For the other modules of the library alone, although they are called without an underscore.
 INTERNAL = {

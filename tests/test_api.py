@@ -146,6 +146,25 @@ async def test_the_examples_of_views(
         assert await answer.json == expected
 
 
+async def test_the_endpoints_that_the_docstrings_name(tmp_path: Path) -> None:
+    """`url_for` leads from them to the poll route, to the status document and to the result."""
+    app = quart.Quart("example", instance_path=str(tmp_path))
+    names = {"app": app, "jobs": QuartJobs(app)}
+    await run_code(example_of(QuartJobs.background), names)
+    job_id = "0" * 32
+    async with app.test_app(), app.test_request_context("/"):
+        poll = quart.url_for("report__job", year=2026, asyncjobs_id=job_id)
+        status, result = (
+            quart.url_for(endpoint, job_id=job_id)
+            for endpoint in ("asyncjobs_status", "asyncjobs_result")
+        )
+    assert poll == f"/reports/2026/{job_id}"
+    assert (status, result) == (f"/jobs/{job_id}", f"/jobs/{job_id}/result")
+    documented = f"{QuartJobs.__doc__}{QuartJobs.background.__doc__}"
+    for endpoint in ("report__job", "asyncjobs_status", "asyncjobs_result"):
+        assert f"``{endpoint}``" in documented
+
+
 async def test_the_examples_of_what_surrounds_views(tmp_path: Path) -> None:
     """The one sets what views read from `g`; the other answers a probe."""
     app = quart.Quart("example", instance_path=str(tmp_path))
