@@ -50,9 +50,9 @@ class QuartJobs:
             credentials. `asyncjobs.web.auth.user` is one for quart-auth.
         options: see `Settings`; each can be ``QUART_JOBS_<NAME>`` in the app's configuration too.
 
-    For ``url_for``, and for hooks that look at ``request.endpoint``: the endpoints of a job's status
-    document and of its result are ``asyncjobs_status`` and ``asyncjobs_result``, and both take its
-    id as ``job_id``.
+    For ``url_for``, and for hooks that look at ``request.endpoint``: the endpoints of the status
+    document and of the result of a job are ``asyncjobs_status`` and ``asyncjobs_result``, and both
+    take its id as ``job_id``.
 
     Raises:
         ConfigurationError: an option is unknown, has the wrong type or is out of range. What the
