@@ -32,7 +32,7 @@ LAYERS = [
     ["store"],
     ["outcome", "problem", "arguments"],
     ["job", "forms"],
-    ["errors", "given", "tasks", "slices", "shapes"],
+    ["errors", "given", "tasks", "slices", "shapes", "origin"],
     ["annotations", "credentials"],
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}

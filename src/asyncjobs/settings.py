@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 from .errors import ConfigurationError
 from .given import MAX_INT, is_number, is_storable, number, shown
 from .job import DEFAULT_TTL
+from .origin import Origin, origin_of
 from .store import Store
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class Settings:
         "seconds that a handler may run; then its job ends with 504; `None` for no limit",
     )
     ttl: float = setting(
-        DEFAULT_TTL, SECONDS, "seconds that a result is kept; then its id is a 404"
+        DEFAULT_TTL,
+        SECONDS,
+        "seconds that a result is kept, from the end of its job; then its id is a 404",
     )
     max_body: int = setting(
         16 * _MIB,
@@ -144,9 +147,18 @@ class Settings:
         "names of request headers that are stored as they came, although they look like "
         'credentials, such as `["X-Hub-Signature-256"]`; none that belongs to the connection',
     )
+    trusted_origins: Collection[str] = setting(
+        (),
+        NAMES,
+        "origins whose pages may cancel jobs, besides that of the request itself, such as "
+        '`["https://shop.example"]`: those that CORS allows, and the app\'s own where a proxy does '
+        "not pass on `Host` with its port",
+    )
 
     def __post_init__(self) -> None:
         checked(self)
+        origins = frozenset(str(_origin(written)) for written in self.trusted_origins)
+        object.__setattr__(self, "trusted_origins", origins)
         for names in ("drop_headers", "keep_headers"):
             object.__setattr__(self, names, _header_names(names, getattr(self, names)))
         if both := set(self.drop_headers) & set(self.keep_headers):
@@ -186,6 +198,7 @@ class Options(TypedDict, total=False):
     max_starts: int
     drop_headers: Collection[str]
     keep_headers: Collection[str]
+    trusted_origins: Collection[str]
 
 
 def make_settings(options: Mapping[str, Any]) -> Settings:
@@ -241,6 +254,21 @@ def _header_names(setting: str, names: Collection[Any]) -> frozenset[str]:
                 f"{shown(name)} is none"
             )
     return frozenset(name.lower() for name in names)
+
+
+def _origin(written: Any) -> Origin:
+    if written == "*":
+        raise ConfigurationError(
+            "the setting 'trusted_origins' must name each origin: with '*' every page on the web "
+            "could cancel the jobs of whoever looks at it"
+        )
+    origin = origin_of(written) if isinstance(written, str) else None
+    if origin is None:
+        raise ConfigurationError(
+            "the setting 'trusted_origins' must have origins, such as 'https://shop.example' or "
+            f"'http://localhost:5173', with no path and no '*': {shown(written)} is none"
+        )
+    return origin
 
 
 def _check_range(name: str, value: float, least: int, most: int) -> None:
