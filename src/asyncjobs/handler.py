@@ -13,8 +13,8 @@ from .settings import MAX_COUNT, MAYBE_SECONDS, UNSET, Settings, Unset, checked,
 
 Perform = Callable[[Request], Awaitable[Outcome]]
 
-#: Methods that may be repeated after a crash (RFC 9110, section 9.2.2).
-IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+#: Methods that may be repeated after a crash (RFC 9110, section 9.2.2; RFC 10008, section 2).
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote
 
-from quart import Quart, Request
+from quart import Quart
 from quart import Response as QuartResponse
-from werkzeug.http import parse_dict_header
 
 from ..errors import AsyncJobsError, StoreUnavailable
 from ..job import HeaderPairs, Job, Response, State
@@ -24,8 +23,6 @@ from .headers import BODILESS, ReadyHeaders
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
-#: The most seconds that HTTP knows (RFC 9111, section 1.2.2).
-MAX_DELTA_SECONDS = 2**31
 
 _JSON = ("content-type", "application/json")
 _NO_STORE = ("cache-control", "no-store")
@@ -115,15 +112,13 @@ def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResp
 
 
 def retry_after(job: Job, now: float) -> int:
-    """When to ask again, in seconds: a job that has run for long is not about to end."""
+    """When to ask again, in seconds: a job that has run for long is not about to end.
+
+    It may end right after the answer, and its result is gone `Job.ttl` later: who asks again when
+    told to must still find it.
+    """
     least, most = RETRY_AFTER_BOUNDS
-    return max(least, min(most, int((now - job.created) / 10)))
-
-
-def wait_preference(request: Request) -> int | None:
-    """The N of ``Prefer: wait=N`` (RFC 7240, section 4.3), if the client has that preference."""
-    header = request.headers.get("Prefer")
-    return None if header is None else _wait_in(header)
+    return max(least, int(min(most, job.ttl / 2, (now - job.created) / 10)))
 
 
 def _polled(job: Job, links: Links) -> list[tuple[str, str]]:
@@ -158,14 +153,6 @@ def _response(
     if not typed:
         del response.headers["content-type"]  # Quart's default, which the handler did not want
     return response
-
-
-@lru_cache(maxsize=256)  # a client says the same with each poll
-def _wait_in(prefer: str) -> int | None:
-    wait = parse_dict_header(prefer).get("wait") or ""
-    if not (wait.isascii() and wait.isdecimal()):
-        return None
-    return int(min(float(wait), MAX_DELTA_SECONDS))  # an int takes no more than 4,300 digits
 
 
 @lru_cache(maxsize=256)  # few routes have most of the jobs

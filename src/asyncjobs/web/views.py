@@ -8,13 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 from msgspec import UNSET, UnsetType, structs
 from quart import Quart, Request, Response, session
 from werkzeug.exceptions import NotFound
 
-from ..errors import AsyncJobsError, CrossSiteRequest, JobNotFound, SetupError
+from ..errors import AsyncJobsError, JobNotFound, SetupError
 from ..given import text
 from ..job import UNKNOWN, Job
 from ..job import Response as StoredResponse
@@ -28,6 +27,8 @@ from .connection import outlasting_clients
 from .context import Context, context_from_json
 from .guards import answer_of, become_poll, guards_of, have_hooks
 from .matching import variables_of
+from .origins import refuse_cross_site
+from .preferences import wait_preference
 from .principal import storable_principal
 from .replay import freeze
 from .routes import POLL_SUFFIX, JobIdConverter, OwnRoute, background_of
@@ -242,7 +243,7 @@ class Views:
     async def _answer_poll(
         self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
     ) -> Response:
-        wait: float | None = answers.wait_preference(request)
+        wait: float | None = wait_preference(request)
         if wait is not None:
             wait = min(wait, jobs.settings.max_wait)
             if stored is None:
@@ -258,7 +259,7 @@ class Views:
         return response
 
     async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:
-        refuse_cross_site(request)
+        refuse_cross_site(request, jobs.settings.trusted_origins)
         job = await jobs.cancel(job.id)
         return answers.status_document(self.app, job, self._links(job, request), time.time())
 
@@ -294,34 +295,6 @@ def _nobody() -> None:
 def _unknown() -> UnsetType:
     """The principal of all jobs, if the app tells none."""
     return UNSET
-
-
-def refuse_cross_site(request: Request) -> None:
-    """Have no other site's page cancel jobs with the cookies of who looks at it.
-
-    Fetch Metadata says where a request comes from (https://www.w3.org/TR/fetch-metadata/); older
-    browsers send Origin, and clients that are no browsers neither.
-
-    Raises:
-        CrossSiteRequest
-    """
-    sites = request.headers.getlist("Sec-Fetch-Site")
-    if sites:
-        foreign = any(site not in ("same-origin", "none") for site in sites)
-    else:
-        foreign = any(not _is_own(origin, request) for origin in request.headers.getlist("Origin"))
-    if foreign:
-        raise CrossSiteRequest("jobs can be cancelled from pages of their own site only")
-
-
-def _is_own(origin: str, request: Request) -> bool:
-    # The schemes are not compared: where a proxy ends TLS, we do not know that of the page.
-    try:
-        host = urlsplit(origin).netloc
-    except ValueError:
-        return False
-    # A request without a Host has no page of its own, least of all one whose Origin is "null".
-    return host != "" and host.lower() == request.host.lower()
 
 
 def _has_poll_route(app: Quart, job: Job) -> bool:
