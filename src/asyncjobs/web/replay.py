@@ -26,7 +26,7 @@ from ..settings import Settings
 from ..threads import Threads
 from .added import Added, added_to_call, callee_of
 from .body import OverLimit, keep_body
-from .compat import handle_user_exception, log_exception
+from .compat import current_request, handle_user_exception, log_exception
 from .context import Context, context_from_json, context_to_json
 from .draining import drain
 from .headers import (
@@ -37,6 +37,7 @@ from .headers import (
     title_of,
 )
 from .matching import lead_to
+from .relative import resolved
 from .sentry import describe_to_sentry
 from .session import replace_session
 from .sync import threads_of_job
@@ -197,7 +198,7 @@ class Replay:
         if response.status_code in BODILESS:
             body = b""
         headers = storable_response_headers(encode_headers(response.headers))
-        return Response(response.status_code, headers, body)
+        return Response(response.status_code, resolved(headers, current_request()), body)
 
     async def _answer(self, error: BaseException) -> Any:
         """What the app answers to an exception of the view, by its own error handlers."""

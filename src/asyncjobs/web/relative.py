@@ -1,0 +1,108 @@
+"""What a response says relative to its URL, said in words that hold at any other.
+
+The result of a job is answered below the URL that the job was submitted to, and elsewhere: there
+``Location: done`` would lead to another page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import quote
+
+from quart import Request
+
+from ..job import HeaderPairs
+
+#: What may stand in a path as it is (RFC 3986, section 3.3).
+IN_PATH = "/:@!$&'()*+,;=~"
+_IN_QUERY = f"{IN_PATH}?%"
+# A scheme, a host or a path from the root: browsers take a backslash for a slash.
+_ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]", re.IGNORECASE)
+# A link's target and its anchor. What else is quoted is passed over.
+_IN_LINK = re.compile(
+    r"""(<)([^>]*)> | (;[ \t]*anchor[ \t]*=[ \t]*")([^"\\]*)" | "(?:[^"\\]|\\.)*" """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+# Seconds, and then where to go, if not here again (HTML, section 4.2.4.3).
+_IN_REFRESH = re.compile(
+    r"""([0-9.]+[ \t]*[;,][ \t]*+(?:url[ \t]*=[ \t]*)?+["']?)([^"']+)""", re.IGNORECASE
+)
+_PARTS = re.compile(r"([^?#]*)(.*)", re.DOTALL)
+
+
+def resolved(headers: HeaderPairs, request: Request) -> HeaderPairs:
+    """The headers of a response to `request`, with all that is relative to its URL resolved (RFC
+    3986, section 5) as far as to a path: whoever asks knows scheme and host better than we do."""
+    if not any(name in _REWRITTEN for name, _ in headers):
+        return headers
+    path = quote(request.root_path.rstrip("/") + request.path, IN_PATH)
+    query = quote(request.query_string, _IN_QUERY)
+
+    def resolve(reference: str) -> str:
+        return _resolved(reference, path, query)
+
+    return tuple(
+        (name, _REWRITTEN[name](value.decode("latin-1"), resolve).encode("latin-1"))
+        if name in _REWRITTEN
+        else (name, value)
+        for name, value in headers
+    )
+
+
+def without_authority(path: str) -> str:
+    """A path of which nobody takes the first part for a host (RFC 3986, section 3.3)."""
+    return f"/.{path}" if path.startswith("//") else path
+
+
+def _resolved(reference: str, path: str, query: str) -> str:
+    # urljoin takes `//` for `/`, loses an empty query, and knows hosts in what we take for paths.
+    if _ABSOLUTE.match(reference):
+        return reference
+    own, rest = _PARTS.fullmatch(reference).groups()  # type: ignore[union-attr] # matches anything
+    if own:
+        return without_authority(_merged(path, own)) + rest
+    if query and not rest.startswith("?"):
+        rest = f"?{query}{rest}"
+    return without_authority(path) + rest
+
+
+def _merged(path: str, relative: str) -> str:
+    """As RFC 3986 has it in sections 5.2.3 and 5.2.4."""
+    *folders, last = f"{path.rpartition('/')[0]}/{relative}".split("/")[1:]
+    kept: list[str] = []
+    for segment in [*folders, last]:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if last in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _location(value: str, resolve: Callable[[str], str]) -> str:
+    return resolve(value)
+
+
+def _link(value: str, resolve: Callable[[str], str]) -> str:
+    def rewritten(match: re.Match[str]) -> str:
+        if match[1] is not None:
+            return f"<{resolve(match[2])}>"
+        return match[0] if match[3] is None else f'{match[3]}{resolve(match[4])}"'
+
+    return _IN_LINK.sub(rewritten, value)
+
+
+def _refresh(value: str, resolve: Callable[[str], str]) -> str:
+    match = _IN_REFRESH.match(value)
+    return value if match is None else match[1] + resolve(match[2]) + value[match.end() :]
+
+
+_REWRITTEN: dict[bytes, Callable[[str, Callable[[str], str]], str]] = {
+    b"location": _location,
+    b"content-location": _location,
+    b"link": _link,
+    b"refresh": _refresh,
+    b"sourcemap": _location,
+}
