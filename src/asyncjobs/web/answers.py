@@ -19,7 +19,10 @@ from ..errors import AsyncJobsError, StoreUnavailable
 from ..job import HeaderPairs, Job, Response, State
 from ..jobs import Health
 from ..problem import problem
+from .caching import kept_private
 from .headers import BODILESS, ReadyHeaders
+from .links import without_relation
+from .relative import IN_PATH, without_authority
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
@@ -55,8 +58,14 @@ def pending(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
 
 
 def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartResponse:
-    """The answer to a poll of a final job: the handler's own status, headers and body."""
-    headers = _decoded(stored.headers)
+    """The answer to a poll of a final job: the handler's own status, headers and body.
+
+    Here, as an older version may have stored them, is seen to it that its headers say nothing that
+    is for us to say, and show no owner's result to others.
+    """
+    headers = _handlers_own(_decoded(stored.headers))
+    if job.owner is not None:
+        headers = kept_private(headers)
     own = {name for name, _ in headers if name != "link"}  # of which there may be several
     headers += [header for header in _polled(job, links) if header[0] not in own]
     return _response(app, stored.status, headers, stored.body, typed="content-type" in own)
@@ -135,6 +144,18 @@ def _about(job: Job, links: Links) -> list[tuple[str, str]]:
     ]
 
 
+def _handlers_own(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of a handler's headers that are for it to say; the state of the job, and where that is
+    told, are not."""
+    own = []
+    for name, value in headers:
+        if name == "link":
+            value = without_relation("status", value)
+        if name != "job-state" and (value or name != "link"):
+            own.append((name, value))
+    return own
+
+
 def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
     # Quart encodes headers as UTF-8, and so they were when the response was captured.
     return [(name.decode(), value.decode()) for name, value in pairs]
@@ -158,7 +179,7 @@ def _response(
 @lru_cache(maxsize=256)  # few routes have most of the jobs
 def _encoded(root_path: str, path: str) -> str:
     """A path as it is written in a URL: what was %3F or %2F there is written so again."""
-    return quote(root_path.rstrip("/") + path.rstrip("/"), safe="/:@!$&'()*+,;=~")
+    return without_authority(quote(root_path.rstrip("/") + path.rstrip("/"), IN_PATH))
 
 
 def _rfc3339(time: float | None) -> str | None:

@@ -1,0 +1,58 @@
+"""What caches may keep of a result that has an owner: those of its browser alone.
+
+A shared one, as a proxy's, looks at the URL and not at who asks. What a handler says goes for its
+result; but `send_file` says ``public``, and knows of no owner.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from urllib.request import parse_http_list
+
+Headers = list[tuple[str, str]]
+
+# RFC 9111, section 5.2. What is none, a cache may read in whatever way.
+_DIRECTIVE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(=([^\s",;]+|"([^"\\]|\\.)*"))?')
+# With an argument ``private`` means some headers only.
+_FOR_SHARED_CACHES = frozenset({"public", "s-maxage", "private"})
+# What shared caches alone listen to, and then not to Cache-Control: RFC 9213, its like, and nginx.
+_TO_SHARED_CACHES = re.compile(
+    r".*cdn-cache-control|surrogate-control|edge-control|x-accel-expires"
+)
+
+
+def kept_private(headers: Headers) -> Headers:
+    """The headers of a response, for nobody's but the private cache of who has asked."""
+    said = ", ".join(value for name, value in headers if name == "cache-control")
+    kept: Headers = []
+    for name, value in headers:
+        if name == "cache-control":
+            if said:
+                kept.append((name, _private(said)))
+            said = ""  # in one line, in the place of the first
+        elif not _is_to_shared_caches(name):
+            kept.append((name, value))
+    return kept
+
+
+@lru_cache(maxsize=256)  # handlers say the same with each result
+def _private(cache_control: str) -> str:
+    directives = list(_made_private(parse_http_list(cache_control)))
+    names = {directive.lower() for directive in directives}
+    # With must-understand a cache may ignore a no-store.
+    if "private" not in names and ("no-store" not in names or "must-understand" in names):
+        directives.append("private")
+    return ", ".join(dict.fromkeys(directives))
+
+
+def _made_private(directives: Iterable[str]) -> Iterable[str]:
+    for directive in directives:
+        if (match := _DIRECTIVE.fullmatch(directive)) is not None:
+            yield "private" if match[1].lower() in _FOR_SHARED_CACHES else directive
+
+
+@lru_cache(maxsize=1024)
+def _is_to_shared_caches(name: str) -> bool:
+    return _TO_SHARED_CACHES.fullmatch(name) is not None
