@@ -156,7 +156,11 @@ def test_no_credential_gets_to_the_disk(serve: Serve) -> None:
     assert content.count(b"hush") == content.count(b"of-x-kept-hush") > 0
 
 
-PAGES = ["Referer", "HX-Current-URL", "Turbolinks-Referrer", "Ping-From", "Ping-To", "Next-Url"]
+PAGES = """
+    Referer HX-Current-URL Turbolinks-Referrer Ping-From Ping-To Next-Url X-Original-URL
+    X-Original-URI X-Original-Path X-Rewrite-URL X-Request-URI X-Forwarded-Uri X-Forwarded-Url
+    X-Envoy-Original-Path X-WAWS-Unencoded-URL
+""".split()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -177,8 +181,8 @@ PAGES = ["Referer", "HX-Current-URL", "Turbolinks-Referrer", "Ping-From", "Ping-
     ],
 )
 def test_where_a_client_comes_from(name: str, url: str, kept: str) -> None:
-    """The address of the page is stored without what may be secret in it: query, fragment, user
-    and password; whole only if `keep_headers` names it."""
+    """The address of the page, and that which a proxy was asked for, is stored without what may be
+    secret in it: query, fragment, user and password; whole only if `keep_headers` names it."""
     assert stored(name, url) == kept
     assert stored(name, url, keep_headers=[name]) == url
 

@@ -24,6 +24,7 @@ from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore, open_url
 from asyncjobs.testing import REQUEST, a_job
 from asyncjobs.torture.cli import torture
+from asyncjobs.web.environment import configured
 from asyncjobs.web.headers import storable_request_headers
 from server import Server, result, submit
 
@@ -196,7 +197,7 @@ def test_the_systemd_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     app = Quart(__name__)
     app.config.from_prefixed_env()
-    store = open_url(app.config["QUART_JOBS_STORE"])
+    store = open_url(next(said.value for said in configured(app.config) if said.name == "store"))
     assert isinstance(store, SqliteStore)
     assert store.path == Path("/var/lib", settings["StateDirectory"], "jobs.db")
     assert settings["Restart"] == "always"

@@ -17,12 +17,12 @@ from ..errors import ConfigurationError, ShuttingDown
 from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
-from ..settings import NAMES, Settings, make_settings
+from ..settings import Settings, make_settings
 from ..stores import SqliteStore
 from ..stores.sqlite.custody import make_folder
 from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
-from .environment import unread
+from .environment import CONFIG, configured, key_of, unread
 from .headers import check_names
 from .openapi import describe_jobs
 from .replay import Replay
@@ -33,8 +33,6 @@ from .vanishing import Vanishing
 from .views import Views
 
 logger = logging.getLogger("asyncjobs")
-
-_CONFIG = "QUART_JOBS_"
 
 
 class AppJobs:
@@ -67,7 +65,7 @@ class AppJobs:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[Jobs] | None = None
         for setting in fields(Settings):
-            app.config.setdefault(f"{_CONFIG}{setting.name.upper()}", setting.default)
+            app.config.setdefault(key_of(setting.name), setting.default)
         self._configured()
         self.views = Views(app, self.started, owner, principal)
         self.views.install()
@@ -171,7 +169,7 @@ class AppJobs:
     async def _open(self) -> Jobs:
         self._complete_routes()
         options = self._configured()
-        for warning in unread(os.environ, options):
+        for warning in unread(os.environ, self._app.config, options):
             logger.warning("%s", warning)
         if options["store"] is None:
             options["store"] = SqliteStore(_instance_folder(self._app) / "jobs.db")
@@ -216,38 +214,29 @@ class AppJobs:
         Raises:
             ConfigurationError: the configuration has a name that is no setting.
         """
-        names = {f"{_CONFIG}{setting.name.upper()}": setting.name for setting in fields(Settings)}
-        configured = {}
-        for key, value in self._app.config.items():
-            if not key.startswith(_CONFIG):
-                continue
-            if key not in names:
+        names = [key_of(setting.name) for setting in fields(Settings)]
+        for key in self._app.config:
+            if key.startswith(CONFIG) and key not in names:
                 raise ConfigurationError(
                     f"there is no setting {key!r} (in the environment QUART_{key}); the settings "
                     f"are: {', '.join(names)}"
                 )
-            configured[names[key]] = value
-        return {**configured, **self._options}
+        said = {name: value for name, _, value in configured(self._app.config)}
+        return {**said, **self._options}
 
     def _check_configured(self, options: Mapping[str, Any]) -> None:
-        """Name the variable of a value that the configuration has wrong: nobody has written the
-        name of the setting there.
+        """Name the variable of a value that the configuration has wrong.
 
         Raises:
             ConfigurationError
         """
-        for setting in fields(Settings):
-            if setting.name in self._options:
+        for said in configured(self._app.config):
+            if said.name in self._options:
                 continue
             try:
-                make_settings({setting.name: options[setting.name]})
+                make_settings({said.name: options[said.name]})
             except ConfigurationError as error:
-                variable = f"{_CONFIG}{setting.name.upper()}"
-                hint = "; a list is JSON" if setting.metadata["kind"] is NAMES else ""
-                raise ConfigurationError(
-                    f"{error} (in the configuration {variable}, in the environment "
-                    f"QUART_{variable}{hint})"
-                ) from None
+                raise ConfigurationError(f"{error} ({said.where})") from None
 
     def _found(self, endpoint: str, background: Background) -> None:
         self._backgrounds[endpoint] = background

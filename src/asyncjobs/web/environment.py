@@ -1,7 +1,8 @@
-"""What the environment says of the settings, where nobody has listened.
+"""Settings in the app's configuration, and in the environment that it may be read from.
 
-Quart reads it only if told to, and only variables with a ``QUART_`` in front of the name in the
-configuration, which begins with a ``QUART_`` itself: that is easily forgotten, and nothing fails.
+``QUART_JOBS_TTL`` is what a setting is called in both: `Quart.config.from_prefixed_env` takes the
+``QUART_`` off, and so ``JOBS_TTL`` counts as well. Quart reads the environment only if told to:
+that is easily forgotten, and nothing fails.
 """
 
 from __future__ import annotations
@@ -10,42 +11,85 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..settings import Settings
+from ..settings import NAMES, Settings
 
-#: As it is read, and as it would be without the prefix that is taken off.
-_PREFIXES = ("QUART_QUART_JOBS_", "QUART_JOBS_")
-_ALL = "the settings are: " + ", ".join(setting.name for setting in fields(Settings))
+CONFIG = "QUART_JOBS_"
+_TAKEN_OFF = "QUART_"
+#: As a configuration reads them from the environment, both.
+_VARIABLES = (f"{_TAKEN_OFF}{CONFIG}", CONFIG)
+_DEFAULTS = {setting.name: setting.default for setting in fields(Settings)}
+_LISTS = {setting.name for setting in fields(Settings) if setting.metadata["kind"] is NAMES}
+_ALL = "the settings are: " + ", ".join(_DEFAULTS)
 
 
-def unread(environ: Mapping[str, str], configured: Mapping[str, Any]) -> Iterator[str]:
-    """What to say of each variable that is meant for us, it seems, and that nobody has read.
+class Configured(NamedTuple):
+    """What the configuration says of one setting.
+
+    Attributes:
+        key: what it is called there.
+    """
+
+    name: str
+    key: str
+    value: Any
+
+    @property
+    def where(self) -> str:
+        """Where it was said, for who has to change it: nobody has written the setting's name."""
+        hint = "; a list is JSON" if self.name in _LISTS else ""
+        said = f"in the configuration {self.key}, in the environment {_TAKEN_OFF}{self.key}{hint}"
+        if self.key != key_of(self.name):
+            said += f"; if the app has that for itself, set {key_of(self.name)}, which goes first"
+        return said
+
+
+def key_of(name: str) -> str:
+    """What a setting is called in the configuration."""
+    return f"{CONFIG}{name.upper()}"
+
+
+def configured(config: Mapping[str, Any]) -> Iterator[Configured]:
+    """What the configuration says of each setting; its default, where that says nothing."""
+    for name, default in _DEFAULTS.items():
+        key, from_environment = key_of(name), key_of(name).removeprefix(_TAKEN_OFF)
+        said = Configured(name, key, config.get(key, default))
+        if said.value == default and from_environment in config:
+            said = Configured(name, from_environment, config[from_environment])
+        yield said
+
+
+def unread(
+    environ: Mapping[str, str], config: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Iterator[str]:
+    """What to say of each variable that is meant for us, it seems, and that nobody heeds.
 
     Args:
-        configured: the settings, as they are.
+        settings: as they are.
     """
-    defaults = {setting.name: setting.default for setting in fields(Settings)}
     for variable in sorted(environ):
-        prefix = next((prefix for prefix in _PREFIXES if variable.startswith(prefix)), None)
+        prefix = next((prefix for prefix in _VARIABLES if variable.startswith(prefix)), None)
         if prefix is None:
             continue
         name = variable.removeprefix(prefix).lower()
-        if name in defaults:
-            # What is not as by default, somebody has set, in whatever way.
-            if configured.get(name) == defaults[name] != _value(environ[variable]):
-                yield f"nobody reads {variable} in the environment: {_how_to_say(name)}"
-        else:
-            near = get_close_matches(name, defaults, n=1)
-            hint = f"if it is meant to be {near[0]!r}, {_how_to_say(near[0])}" if near else _ALL
+        if name not in _DEFAULTS:
+            near = get_close_matches(name, _DEFAULTS, n=1)
+            hint = f"if it is meant to be {near[0]!r}, name it {key_of(near[0])}" if near else _ALL
             yield f"{variable} in the environment is no setting: {hint}"
-
-
-def _how_to_say(name: str) -> str:
-    return (
-        "call app.config.from_prefixed_env() before the app starts, and name it "
-        f"{_PREFIXES[0]}{name.upper()}"
-    )
+        # What is not as by default, somebody has set, in whatever way.
+        elif settings.get(name) == _DEFAULTS[name] != _value(environ[variable]):
+            yield (
+                f"nobody reads {variable} in the environment: call app.config.from_prefixed_env() "
+                "before the app starts"
+            )
+    for said in configured(config):
+        other = said.key.removeprefix(_TAKEN_OFF)
+        if said.key != other and config.get(other, said.value) != said.value:
+            yield (
+                f"{other} in the configuration is not heeded: {said.key} is there as well, and "
+                "goes first. Take out the one or the other"
+            )
 
 
 def _value(value: str) -> Any:

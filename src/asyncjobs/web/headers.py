@@ -32,9 +32,26 @@ _LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 # They would have the job answer 206 or 304, and that would be its result for good.
 _CONDITIONAL = re.compile(r"if-.*|range|expect")
 # What says where a client goes, and from which page it comes, may have more in it than that: user
-# and password, a query, a fragment.
+# and password, a query, a fragment. So has the URL that a proxy was asked for: it may take a
+# credential out of the query before it passes the request on.
 _PAGES = frozenset(
-    {b"referer", b"hx-current-url", b"next-url", b"ping-from", b"ping-to", b"turbolinks-referrer"}
+    {
+        b"referer",
+        b"hx-current-url",
+        b"next-url",
+        b"ping-from",
+        b"ping-to",
+        b"turbolinks-referrer",
+        b"x-envoy-original-path",
+        b"x-forwarded-uri",
+        b"x-forwarded-url",
+        b"x-original-path",
+        b"x-original-uri",
+        b"x-original-url",
+        b"x-request-uri",
+        b"x-rewrite-url",
+        b"x-waws-unencoded-url",
+    }
 )
 _NOT_WHERE = re.compile(rb"^([^/?#]*//)?[^/?#]*@|[?#].*")
 # A host with any of that is none. The view of a live request has none then, and so has the job's:

@@ -24,8 +24,8 @@ from .holders import kept_locked
 #: What to do where the folder cannot be used, as is normal for that of the program's own files.
 ELSEWHERE = (
     "Or keep the store elsewhere, by the setting 'store' (QUART_JOBS_STORE in the configuration of "
-    "a Quart app, QUART_QUART_JOBS_STORE in the environment): under systemd in the folder that "
-    "StateDirectory= makes, in a container on a volume"
+    "a Quart app, or in its environment): under systemd in the folder that StateDirectory= makes, "
+    "in a container on a volume"
 )
 
 
