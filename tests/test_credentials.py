@@ -160,10 +160,10 @@ PAGES = """
     Referer HX-Current-URL Turbolinks-Referrer Ping-From Ping-To Next-Url X-Original-URL
     X-Original-URI X-Original-Path X-Rewrite-URL X-Request-URI X-Forwarded-Uri X-Forwarded-Url
     X-Envoy-Original-Path X-WAWS-Unencoded-URL
-""".split()
+"""
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", PAGES.split())
 @pytest.mark.parametrize(
     ("url", "kept"),
     [
