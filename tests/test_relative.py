@@ -13,6 +13,8 @@ from quart import request as current
 from quart.typing import ResponseReturnValue
 
 from asyncjobs import QuartJobs
+from asyncjobs.testing import a_job
+from asyncjobs.web import answers
 from asyncjobs.web.relative import _resolved
 
 PATH, QUERY = "/app/shop/red", "size=1&x=%20"
@@ -180,3 +182,19 @@ async def result_of(answer: Any, store: str = "memory:") -> Any:
         result = await client.get(poll, root_path="/app", headers={"Prefer": "wait=30"})
         assert result.headers["Job-State"] == "succeeded"
         return result.headers
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "location"),
+    [
+        ("", "//other.example/x", "/.//other.example/x"),
+        ("/app", "//other.example/x", "/app//other.example/x"),
+        ("", "/x", "/x"),
+    ],
+)
+def test_the_address_of_a_job_is_no_host(root_path: str, path: str, location: str) -> None:
+    """Where an app has paths that begin with two slashes, what a submission says as its `Location`
+    leads nobody to another host, nor does what is relative to it."""
+    links = answers.Links(a_job(path=path), root_path, "/jobs")
+    assert links.poll[:-33] == location
+    assert _resolved("done", root_path + path, "") == location[:-1] + "done"

@@ -26,6 +26,7 @@ from .compat import current_request, handle_user_exception
 from .connection import outlasting_clients
 from .context import Context, context_from_json
 from .guards import answer_of, become_poll, guards_of, have_hooks
+from .hosts import answer_bad_hosts
 from .matching import variables_of
 from .origins import refuse_cross_site
 from .preferences import wait_preference
@@ -85,6 +86,7 @@ class Views:
         """Have the bodies of jobs read in any case, and their ids told from other names."""
         self.app.url_map.converters["asyncjobs_id"] = JobIdConverter
         self.app.asgi_http_class = outlasting_clients(self.app.asgi_http_class)
+        answer_bad_hosts(self.app)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         self.app.before_request_funcs[None].insert(0, self.read_body)
 
