@@ -101,12 +101,17 @@ async def answer(app: Quart, target: str, name: bytes, value: bytes) -> tuple[in
     method, path = target.split()
     messages: list[Any] = [{"type": "http.request", "body": b"a=b", "more_body": False}]
     sent: list[Any] = []
+    answered = asyncio.Event()
 
     async def receive() -> Any:
-        return messages.pop() if messages else await asyncio.Event().wait()
+        if not messages:
+            await answered.wait()
+        return messages.pop() if messages else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
 
     scope: Any = {
         "type": "http",
