@@ -6,6 +6,7 @@ import click
 
 from .cycles import hypercorn
 from .damage import command as damage
+from .http import http
 from .kill import kill
 from .poison import poison
 from .power import power
@@ -14,10 +15,11 @@ from .stateful import stateful
 
 @click.group()
 def torture() -> None:
-    """Try to make jobs get lost or run twice, on this machine and its disk."""
+    """Try to make jobs get lost, run twice or leak, on this machine and its disk."""
 
 
 torture.add_command(damage)
+torture.add_command(http)
 torture.add_command(hypercorn)
 torture.add_command(kill)
 torture.add_command(poison)

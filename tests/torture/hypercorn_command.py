@@ -17,6 +17,7 @@ from .servers import LOG, ServerFailed
 
 #: Seconds that all workers have to start, and a server to end. A worker imports for a second.
 PATIENCE = 60.0
+APP = "asyncjobs.torture.app:from_environment()"
 
 
 class HypercornCommand:
@@ -25,17 +26,23 @@ class HypercornCommand:
     Args:
         workers: hypercorn's ``--workers``.
         bug: to be planted.
+        app: what it serves.
 
     Attributes:
+        port: of its address.
         pids: of the workers that are there, by their order in the ledger.
     """
 
-    def __init__(self, folder: Path, workers: int, bug: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, workers: int, bug: str | None = None, *, app: str = APP
+    ) -> None:
         self._folder = folder
+        self._app = app
         self._workers = workers
         self._signals = Ledger(folder, Signalled)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {**os.environ, "TORTURE_FOLDER": str(folder)}
         if bug is not None:
             self._environment["TORTURE_BUG"] = bug
@@ -56,7 +63,7 @@ class HypercornCommand:
         fd = self._listener.fileno()
         with (self._folder / LOG).open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "hypercorn", "asyncjobs.torture.app:from_environment()"),
+                *(sys.executable, "-m", "hypercorn", self._app),
                 *("--bind", f"fd://{fd}", "--workers", str(self._workers)),
                 cwd=self._folder,
                 env=self._environment,
@@ -106,6 +113,15 @@ class HypercornCommand:
                 await self.end()
         except TimeoutError:
             raise ServerFailed(f"the server does not end; see {self._log}") from None
+
+    async def stop(self) -> None:
+        """Tell it to stop, as its operator would, and wait until it has ended.
+
+        Raises:
+            ServerFailed: it has not, after a long while.
+        """
+        self.send(signal.SIGTERM, "term")
+        await self.ended()
 
     async def end(self) -> None:
         """Wait until the server has ended, however long it works."""

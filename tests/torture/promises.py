@@ -43,7 +43,7 @@ def broken_promises(facts: Facts) -> list[Broken]:
     ]
 
 
-def sentence(promise: Promise) -> str:
+def sentence(promise: Callable[..., Iterator[Breach]]) -> str:
     """What was promised."""
     assert promise.__doc__ is not None  # stripped by python -OO only
     return promise.__doc__

@@ -1,0 +1,212 @@
+"""The app that is attacked over HTTP: routes of every kind, with owners, and guards on some."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from quart import Blueprint, Quart, Response, redirect, request, send_file
+
+from ..jobs import Jobs
+from ..stores import SqliteStore
+from ..web import QuartJobs
+from .app import STORE
+from .history import HistoryStore
+from .http_asks import (
+    BY_HAND,
+    FINE,
+    GUARDED,
+    HELD,
+    KEY,
+    MARK,
+    MAX_BODY,
+    OWNER,
+    PLAIN,
+    SHUT,
+    Deliberate,
+    mark_of,
+)
+from .http_bugs import HTTP_BUGS
+
+#: Seconds that a body may take, so that those that never end hold up nobody for long.
+BODY_TIMEOUT = 1.0
+#: Longer than anybody has patience for: a poll that is held so long has been forgotten.
+MAX_WAIT = 300.0
+
+
+def from_environment() -> Quart:
+    """The app for a server that is started by its command line."""
+    return make_app(Path(os.environ["TORTURE_FOLDER"]), os.environ.get("TORTURE_BUG"))
+
+
+def make_app(folder: Path, bug: str | None = None) -> Quart:
+    """The app with its store in `folder`.
+
+    Args:
+        bug: one of `HTTP_BUGS`, to be planted.
+    """
+    app = Quart("torture_http")
+    jobs = QuartJobs(
+        app,
+        owner=owner_of_request,
+        store=HistoryStore(SqliteStore(folder / STORE), folder),
+        threads=4,
+        max_body=MAX_BODY,
+        body_timeout=BODY_TIMEOUT,
+        max_wait=MAX_WAIT,
+    )
+    add_jobs(app, jobs, folder)
+    app.register_blueprint(guarded(jobs))
+    requests: dict[object, str] = {}
+    add_plain_routes(app, jobs, requests)
+    if bug is not None:
+        HTTP_BUGS[bug](app)
+    keep_list(app, requests)
+    return app
+
+
+def owner_of_request() -> str | None:
+    """Nobody is an owner as well."""
+    return request.headers.get(OWNER) or None
+
+
+def mark() -> str:
+    """That of the owner whose job this is."""
+    return mark_of(owner_of_request())
+
+
+async def answer_to_body() -> tuple[dict[str, Any], int, dict[str, str]]:
+    """The handler's own status and headers, and what it has got."""
+    body = await request.get_data()
+    return {"mark": mark(), "size": len(body)}, 201, {MARK: mark(), "Location": "made"}
+
+
+async def parts() -> AsyncIterator[str]:
+    """A result that takes its time."""
+    yield mark()
+    for number in range(5):
+        await asyncio.sleep(0.03)
+        yield f" {number}"
+
+
+def add_jobs(app: Quart, jobs: QuartJobs, folder: Path) -> None:
+    """The routes that answer 202; `http_asks.ROUTES` lists them."""
+    app.post("/upload", endpoint="upload")(jobs.background(answer_to_body))
+
+    @app.put("/things/<name>")
+    @jobs.background
+    def thing(name: str) -> Response:
+        time.sleep(0.01)
+        headers = {
+            MARK: mark(),
+            "ETag": '"own"',
+            "Cache-Control": "max-age=60",
+            "X-Name": quote(name),
+        }
+        return Response(f"{mark()} {request.query_string!r}", headers=headers)
+
+    @app.get("/slow")
+    @jobs.background
+    async def slow() -> Any:
+        return parts(), {MARK: mark()}
+
+    @app.post("/missing")
+    @jobs.background
+    async def missing() -> tuple[str, int]:
+        return mark(), 404
+
+    @app.get("/moved")
+    @jobs.background
+    async def moved() -> Any:
+        response = redirect("done")
+        response.headers[MARK] = mark()
+        return response
+
+    @app.get("/file")
+    @jobs.background
+    async def file() -> Response:
+        path = folder / f"{mark()}.txt"
+        path.write_text(mark())
+        response = await send_file(path, cache_timeout=43200)
+        response.headers["Cache-Control"] = "public, max-age=43200, s-maxage=43200"
+        return response
+
+    @app.route("/fails", methods=["GET", "POST"])
+    @jobs.background
+    async def fails() -> str:
+        raise Deliberate(mark())
+
+    @app.get("/endless")
+    @jobs.background
+    async def endless() -> str:
+        await asyncio.Event().wait()
+        return mark()
+
+
+def guarded(jobs: QuartJobs) -> Blueprint:
+    """Routes behind a door."""
+    blueprint = Blueprint("guarded", "torture_http", url_prefix=GUARDED)
+    blueprint.post("/upload", endpoint="upload")(jobs.background(answer_to_body))
+
+    @blueprint.before_request
+    async def door() -> tuple[str, int] | None:
+        name, key = KEY
+        return None if request.headers.get(name) == key else (SHUT, 403)
+
+    @blueprint.get("/rooms/<int:number>")
+    @jobs.background
+    async def room(number: int) -> Any:
+        return parts(), {MARK: mark()}
+
+    return blueprint
+
+
+def add_plain_routes(app: Quart, jobs: QuartJobs, requests: dict[object, str]) -> None:
+    """What is no job.
+
+    Args:
+        requests: those that are being answered.
+    """
+
+    @app.get(f"{BY_HAND}/<job_id>")
+    async def by_hand(job_id: str) -> Any:
+        return await jobs.poll(job_id)
+
+    @app.get(PLAIN)
+    async def plain() -> str:
+        return FINE
+
+    @app.get(HELD)
+    async def held() -> dict[str, Any]:
+        others = [each for each in requests.values() if HELD not in each]
+        return {"pid": os.getpid(), "requests": others, "waits": waits(jobs.jobs)}
+
+
+def waits(jobs: Jobs) -> int:
+    """How many jobs are waited for in this process."""
+    return len(jobs._watch._followed)
+
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def keep_list(app: Quart, requests: dict[object, str]) -> None:
+    """Have `requests` be those that somebody is at work at."""
+    inner: ASGIApp = app.asgi_app
+
+    async def listed(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await inner(scope, receive, send)
+        key = object()
+        requests[key] = f"{scope['method']} {scope['path']} HTTP/{scope['http_version']}"
+        try:
+            await inner(scope, receive, send)
+        finally:
+            del requests[key]
+
+    app.asgi_app = listed  # type: ignore[method-assign]

@@ -1,0 +1,235 @@
+"""What is sent to a server and what comes back, as values; and what must come back."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+#: What says who asks. It looks like no credential, so that handlers have it, too.
+OWNER = "X-Owner"
+#: Without it the guard of `GUARDED` lets nobody in.
+KEY = ("X-Door", "open")
+GUARDED = "/guarded"
+SHUT = "the door is shut"
+#: Below it each job is found by a poll route that the app has written by hand.
+BY_HAND = "/hand"
+#: Tells what is held in the process that answers.
+HELD = "/held"
+PLAIN, FINE = "/plain", "fine"
+#: A header that results have besides their body, with the mark of their owner.
+MARK = "X-Mark"
+MAX_BODY = 20_000
+
+#: Nobody is one as well.
+OWNERS = ("ann", "ben", "cho", None)
+#: Every one that makes a job which comes to its end: method and path.
+ROUTES = (
+    ("POST", "/upload"),
+    ("PUT", "/things/one"),
+    ("PUT", "/things/two%20words"),
+    ("GET", "/slow"),
+    ("POST", "/missing"),
+    ("GET", "/moved"),
+    ("GET", "/file"),
+    ("GET", "/fails"),
+    ("POST", "/fails"),
+    ("POST", f"{GUARDED}/upload"),
+    ("GET", f"{GUARDED}/rooms/7"),
+)
+ENDLESS = "/endless"
+
+#: In latin-1, as what is no text is to be sent, too.
+Pairs = tuple[tuple[str, str], ...]
+
+
+class Deliberate(Exception):
+    """What the handler raises that is there to raise."""
+
+
+def mark_of(owner: str | None) -> str:
+    """What is in all results of this owner, and in nobody else's."""
+    return f"mark-{hashlib.sha256(repr(owner).encode()).hexdigest()[:20]}"
+
+
+class Known(NamedTuple):
+    """A job that somebody was told of."""
+
+    id: str
+    owner: str | None
+    path: str
+
+    @property
+    def is_guarded(self) -> bool:
+        return self.path.startswith(GUARDED)
+
+    @property
+    def fails(self) -> bool:
+        return self.path == "/fails"
+
+
+class Expect(enum.Enum):
+    """What the answer must be."""
+
+    ANYTHING = enum.auto()
+    #: The plain route's.
+    FINE = enum.auto()
+    #: A 202 that names a job.
+    ACCEPTED = enum.auto()
+    #: The owner's own job.
+    OWN = enum.auto()
+    #: The same as that to its `twin`, which asks for what never was.
+    UNKNOWN = enum.auto()
+    #: The guard's.
+    SHUT = enum.auto()
+    #: A refusal, as the request comes from another site.
+    CROSS_SITE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request that is one, whatever is in its headers.
+
+    Attributes:
+        headers: besides `Host`, the length of the body, and what says who asks.
+        job: what it is about.
+        twin: asks the same about an id that no job has.
+    """
+
+    method: str
+    path: str
+    owner: str | None = None
+    has_key: bool = True
+    headers: Pairs = ()
+    body: bytes = b""
+    expect: Expect = Expect.ANYTHING
+    job: Known | None = None
+    twin: Ask | None = None
+
+    def __str__(self) -> str:
+        body = f" {self.body!r}" if self.body else ""
+        return f"{self.method} {self.path} {dict(self.all_headers('x'))}{body}"
+
+    def all_headers(self, host: str) -> Pairs:
+        """Those that it is sent with."""
+        given = {name.lower() for name, _ in self.headers}
+        own = [("Host", host)]
+        if self.body or self.method in ("POST", "PUT"):
+            own.append(("Content-Length", str(len(self.body))))
+        if self.owner is not None:
+            own.append((OWNER, self.owner))
+        if self.has_key:
+            own.append(KEY)
+        return (*(header for header in own if header[0].lower() not in given), *self.headers)
+
+
+class Ending(enum.Enum):
+    """What a client does when it has sent what it sends."""
+
+    #: It reads the answers.
+    READ = enum.auto()
+    #: It closes its own side first.
+    HALF_CLOSE = enum.auto()
+    #: It goes, after a moment.
+    CLOSE = enum.auto()
+    #: The same, and has the server's system told so.
+    RESET = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """What is sent over one connection, or where the server closes it over several.
+
+    Attributes:
+        kind: for the figures.
+        asks: in HTTP/1.1 one after the other, in HTTP/2 all at once.
+        wire: bytes to be sent in the place of them, which need not be HTTP.
+        sent: so much of the last body, if not all.
+        pipelined: whether all are sent before the first answer is read.
+        pause: seconds before the end, where nobody reads.
+        version: of HTTP.
+        bodies: of the jobs that may be made of it: those that are sent in full.
+    """
+
+    kind: str
+    asks: tuple[Ask, ...] = ()
+    wire: bytes = b""
+    sent: int | None = None
+    pipelined: bool = False
+    ending: Ending = Ending.READ
+    pause: float = 0.0
+    version: int = 1
+    bodies: tuple[bytes, ...] = ()
+
+    @property
+    def requests(self) -> int:
+        """How many there are in it."""
+        return len(self.asks) + sum(ask.twin is not None for ask in self.asks) or 1
+
+
+class Answer(NamedTuple):
+    """What came back.
+
+    Attributes:
+        headers: with names in lower case.
+    """
+
+    status: int
+    headers: Pairs
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first of this name."""
+        return next((value for each, value in self.headers if each == name), None)
+
+    @property
+    def text(self) -> str:
+        """All of it, to be searched."""
+        return f"{self.headers} {self.body.decode('latin-1')}"
+
+    def json(self) -> Any:
+        """What its body says; None if it is no JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def of_its_own(self) -> Answer:
+        """Without what depends on the time, or on the connection it came by."""
+        headers = tuple(each for each in self.headers if each[0] not in ("date", "connection"))
+        return self._replace(headers=headers)
+
+    def __str__(self) -> str:
+        return f"{self.status} {dict(self.headers)} {self.body[:300]!r}"
+
+
+class Exchange(NamedTuple):
+    """A request and its answer, or None if there was none.
+
+    Attributes:
+        ask: None if it was none.
+        twin: the answer to its twin.
+    """
+
+    sending: Sending
+    ask: Ask | None
+    answer: Answer | None
+    twin: Answer | None = None
+
+    def __str__(self) -> str:
+        asked = self.ask if self.ask is not None else repr(self.sending.wire[:600])
+        return f"{self.sending.kind}: {asked}\n    was answered {self.answer}"
+
+
+def exchanges(sending: Sending, answers: list[Answer | None]) -> Iterator[Exchange]:
+    """Each request with its answer, and that to its twin."""
+    rest = iter(answers)
+    for ask in sending.asks:
+        answer = next(rest, None)
+        twin = next(rest, None) if ask.twin is not None else None
+        yield Exchange(sending, ask, answer, twin)
+    for answer in rest:
+        yield Exchange(sending, None, answer)

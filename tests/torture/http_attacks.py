@@ -1,0 +1,476 @@
+"""What is sent, by luck alone: plain functions from randomness and from what is known so far."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any, Generic, TypeVar
+
+from . import http_junk as junk
+from .http_asks import (
+    BY_HAND,
+    ENDLESS,
+    GUARDED,
+    MAX_BODY,
+    OWNERS,
+    PLAIN,
+    ROUTES,
+    Ask,
+    Ending,
+    Expect,
+    Known,
+    Pairs,
+    Sending,
+)
+
+T = TypeVar("T")
+Item = Any
+
+#: So many jobs are asked for: the last ones.
+REMEMBERED = 300
+ENDINGS = tuple(Ending)
+#: Of who does not wait for an answer.
+GOING = (Ending.CLOSE, Ending.RESET)
+_ID = 32
+
+
+class Deck(Generic[T]):
+    """Draws all of `items` in any order, and again: none waits for long to have its turn."""
+
+    def __init__(self, random: Random, items: Iterable[T]) -> None:
+        self._random = random
+        self._items = list(items)
+        self._left: list[T] = []
+
+    def draw(self) -> T:
+        if not self._left:
+            self._left = self._random.sample(self._items, len(self._items))
+        return self._left.pop()
+
+
+class Attacks:
+    """Chooses what to send next.
+
+    Attributes:
+        jobs: those that may be asked for: whoever is told of one adds it.
+        endless: those that run until they are cancelled.
+    """
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.jobs: list[Known] = []
+        self.endless: list[Known] = []
+        self._kinds = Deck(
+            random, [kind for kind, (_, times) in KINDS.items() for _ in range(times)]
+        )
+        self._decks: dict[int, Deck[Item]] = {}
+
+    def next(self) -> tuple[Sending, Sending]:
+        """What one client sends, and what another one sends after it, which must be answered."""
+        kind = self._kinds.draw()
+        return replace(KINDS[kind][0](self), kind=kind), fine(self)
+
+    def draw(self, items: Sequence[T]) -> T:
+        """One of a table that is there for good: each in its turn."""
+        deck = self._decks.setdefault(id(items), Deck(self.random, items))
+        drawn: T = deck.draw()
+        return drawn
+
+    def know(self, job: Known) -> None:
+        """Have it asked for from now on."""
+        if job.path == ENDLESS:
+            self.endless.append(job)
+        else:
+            self.jobs = [*self.jobs[-REMEMBERED:], job]
+
+    def job(self, *, guarded: bool | None = None) -> Known | None:
+        """One that is known, if there is any of this sort."""
+        jobs = [job for job in self.jobs if guarded is None or job.is_guarded == guarded]
+        return self.random.choice(jobs) if jobs else None
+
+    def an_id(self) -> str:
+        """One that no job has."""
+        return f"{self.random.getrandbits(4 * _ID):0{_ID}x}"
+
+    def a_body(self) -> bytes:
+        """One that no other request has."""
+        return b"%032x" % self.random.getrandbits(128) + b"." * self.random.randrange(100)
+
+    def other(self, owner: str | None) -> str | None:
+        """Somebody else."""
+        return self.random.choice([each for each in OWNERS if each != owner])
+
+
+def submission(attacks: Attacks) -> Ask:
+    """That of a job which comes to its end."""
+    method, path = attacks.draw(ROUTES)
+    body = b"" if method == "GET" else attacks.a_body()
+    owner = attacks.draw(OWNERS)
+    return Ask(method=method, path=path, owner=owner, body=body, expect=Expect.ACCEPTED)
+
+
+def urls(job: Known) -> list[tuple[str, str]]:
+    """All that a job can be asked for at: what stands before its id, and what behind."""
+    return [(f"{job.path}/", ""), ("/jobs/", ""), ("/jobs/", "/result"), (f"{BY_HAND}/", "")]
+
+
+def question(attacks: Attacks, job: Known, *, method: str | None = None) -> Ask:
+    """The owner asks for the job, or has it cancelled."""
+    method = method or attacks.random.choices(["GET", "DELETE"], [9, 1])[0]
+    places = urls(job)[:3] if method == "DELETE" else urls(job)
+    before, behind = attacks.random.choice(places)
+    path = f"{before}{job.id}{behind}"
+    return Ask(method=method, path=path, owner=job.owner, job=job, expect=Expect.OWN)
+
+
+def foreign_question(attacks: Attacks, job: Known) -> Ask:
+    """Somebody else asks for it, or asks the owner's question in the wrong place; and the same for
+    an id that never was."""
+    ask = question(attacks, job, method=attacks.random.choice(["GET", "GET", "DELETE", "HEAD"]))
+    before, _, behind = ask.path.partition(job.id)
+    owner = attacks.other(job.owner)
+    if attacks.random.random() < 0.1:
+        owner, behind = job.owner, ""
+        before = f"{attacks.random.choice([path for _, path in ROUTES if path != job.path])}/"
+    spelling = attacks.draw(junk.SPELLINGS) if attacks.random.random() < 0.4 else "{id}"
+    headers: Pairs = ()
+    if attacks.random.random() < 0.4:
+        headers = (("Prefer", attacks.draw(junk.PREFERENCES)),)
+    if attacks.random.random() < 0.2:
+        headers = (*headers, attacks.draw(junk.SPECIAL))
+    has_key = attacks.random.random() < 0.5
+    ask = replace(ask, owner=owner, headers=well_formed(headers), has_key=has_key)
+
+    def about(job_id: str) -> str:
+        return f"{before}{junk.spelled(spelling, job_id)}{behind}"
+
+    unknown = job._replace(id=attacks.an_id())
+    twin = replace(ask, path=about(unknown.id), job=unknown, expect=Expect.UNKNOWN)
+    return replace(ask, path=about(job.id), expect=Expect.UNKNOWN, twin=twin)
+
+
+def well_formed(headers: Pairs) -> Pairs:
+    """Those that do not make another request of it: in HTTP/1.1 nor in HTTP/2."""
+    spoils = {
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "connection",
+        "upgrade",
+        "te",
+        "expect",
+    }
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name.lower() not in spoils and not set(value) & set("\0\r\n") and value == value.strip()
+    )
+
+
+def fine(attacks: Attacks) -> Sending:
+    """What must be answered, whatever has been sent before."""
+    job = attacks.job()
+    ask = Ask(method="GET", path=PLAIN, expect=Expect.FINE)
+    if job is not None and attacks.random.random() < 0.5:
+        ask = question(attacks, job, method="GET")
+    return Sending(kind="probes", asks=(ask,))
+
+
+# One function for each kind of attack.
+
+
+def submit(attacks: Attacks) -> Sending:
+    """As it should be."""
+    ask = submission(attacks)
+    return Sending(kind="", asks=(ask,), bodies=(ask.body,), version=attacks.random.choice([1, 2]))
+
+
+def poll(attacks: Attacks) -> Sending:
+    """The owner asks for a job, in the ways that there are."""
+    job = attacks.job()
+    if job is None:
+        return submit(attacks)
+    ask = question(attacks, job)
+    if attacks.random.random() < 0.6:
+        preference = attacks.draw(junk.PREFERENCES)
+        ask = replace(ask, headers=well_formed((("Prefer", preference),)))
+    return Sending(kind="", asks=(ask,), version=attacks.random.choice([1, 2]))
+
+
+def foreign(attacks: Attacks) -> Sending:
+    """Somebody asks for a job of somebody else's."""
+    job = attacks.job()
+    if job is None:
+        return submit(attacks)
+    return Sending(
+        kind="", asks=(foreign_question(attacks, job),), version=attacks.random.choice([1, 2])
+    )
+
+
+def at_the_door(attacks: Attacks) -> Sending:
+    """Somebody without the key submits to a guarded route, or asks for a job of his behind it."""
+    job = attacks.job(guarded=True)
+    if job is None or attacks.random.random() < 0.2:
+        ask = replace(submission(attacks), method="POST", path=f"{GUARDED}/upload")
+    else:
+        ask = question(attacks, job)
+    ask = replace(ask, has_key=False, expect=Expect.SHUT)
+    return Sending(kind="", asks=(ask,), version=attacks.random.choice([1, 2]))
+
+
+def cross_site(attacks: Attacks) -> Sending:
+    """A page of another site has a job of its user's cancelled."""
+    job = attacks.job()
+    if job is None:
+        return submit(attacks)
+    if attacks.random.random() < 0.7:
+        headers = (("Origin", attacks.draw(junk.ORIGINS)),)
+    else:
+        headers = (("Sec-Fetch-Site", attacks.draw(junk.SITES)),)
+    ask = replace(question(attacks, job, method="DELETE"), headers=headers)
+    return Sending(kind="", asks=(replace(ask, expect=Expect.CROSS_SITE),))
+
+
+def junk_headers(attacks: Attacks) -> Sending:
+    """A request that would be one, were it not for some of its headers."""
+    job = attacks.job()
+    ask = submission(attacks)
+    if job is not None and attacks.random.random() < 0.6:
+        ask = question(attacks, job, method=attacks.random.choice(["GET", "GET", "DELETE"]))
+    tables = [attacks.random.choice([junk.SPECIAL, junk.GENERIC]) for _ in range(3)]
+    headers = tuple(attacks.draw(table) for table in tables[: attacks.random.randint(1, 3)])
+    if attacks.random.random() < 0.3:
+        headers = (*headers, headers[0])
+    ask = replace(ask, headers=headers, expect=Expect.ANYTHING)
+    # Whatever its headers say of its length, it ends there at the latest.
+    bodies = tuple(ask.body[:length] for length in range(len(ask.body) + 1))
+    return Sending(
+        kind="", asks=(ask,), bodies=bodies, version=attacks.random.choices([1, 2], [2, 1])[0]
+    )
+
+
+def junk_path(attacks: Attacks) -> Sending:
+    """A path that leads nowhere, and a method that no route has."""
+    job = attacks.job()
+    path = attacks.draw(junk.PATHS)
+    if job is not None and attacks.random.random() < 0.4:
+        before, behind = attacks.random.choice(urls(job))
+        path = f"{before}{junk.spelled(attacks.draw(junk.SPELLINGS), job.id)}{behind}"
+    method = attacks.draw(junk.METHODS)
+    body = attacks.a_body() if method in ("POST", "PUT") else b""
+    owner = job.owner if job is not None else None
+    ask = Ask(method=method, path=path, owner=owner, body=body, job=job)
+    return Sending(
+        kind="", asks=(ask,), bodies=(body,), version=attacks.random.choices([1, 2], [2, 1])[0]
+    )
+
+
+def malformed(attacks: Attacks) -> Sending:
+    """What is no request."""
+    line, head = attacks.draw(junk.LINES), attacks.draw(junk.HEADS)
+    if attacks.random.random() < 0.5:
+        line = b"GET /plain HTTP/1.1"
+    wire = line + b"\r\n" + head + b"\r\n\r\n"
+    if attacks.random.random() < 0.2:
+        wire = _garbled(attacks.random, wire)
+    return Sending(kind="", wire=wire, ending=attacks.draw(ENDINGS))
+
+
+def bad_body(attacks: Attacks) -> Sending:
+    """A body that is too long, is longer than was said, or is chunked as no body is."""
+    start = b"POST /upload HTTP/1.1\r\nHost: x\r\n"
+    body = attacks.a_body()
+    sort = attacks.random.randrange(5)
+    if sort == 0:
+        size = attacks.random.choice([MAX_BODY + 1, 10**12])
+        wire = start + b"Content-Length: %d\r\n\r\n" % size + b"." * (MAX_BODY + 1)
+        return Sending(kind="", wire=wire)
+    if sort == 1:
+        wire = start + b"Content-Length: %d\r\n\r\n%b" % (len(body), body) + b"x" * 50
+        return Sending(kind="", wire=wire, bodies=(body,))
+    if sort == 2:
+        wire = start + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(body)
+        return Sending(kind="", wire=wire + _chunked(attacks.random, body), bodies=(body,))
+    wire = start + b"Transfer-Encoding: chunked\r\n\r\n"
+    if sort == 3:
+        return Sending(kind="", wire=wire + _chunked(attacks.random, body), bodies=(body,))
+    # What is a body to this point is none yet; some of them end, and then it is one.
+    return Sending(kind="", wire=wire + attacks.draw(junk.CHUNKS), bodies=(b"abcde",))
+
+
+def torn_body(attacks: Attacks) -> Sending:
+    """A client is gone before its body is all there."""
+    ask = submission(attacks)
+    while not ask.body:
+        ask = submission(attacks)
+    version = attacks.random.choices([1, 2], [2, 1])[0]
+    ending = attacks.draw(GOING)
+    pause = attacks.random.uniform(0.0, 0.05)
+    if version == 1 and attacks.random.random() < 0.4:
+        wire = f"{ask.method} {ask.path} HTTP/1.1\r\nHost: x\r\n"
+        for name, value in ask.all_headers("x"):
+            if name not in ("Host", "Content-Length"):
+                wire += f"{name}: {value}\r\n"
+        whole = _chunked(attacks.random, ask.body).removesuffix(b"0\r\n\r\n")
+        wire += "Transfer-Encoding: chunked\r\n\r\n"
+        cut = attacks.random.randrange(len(whole) // 2, len(whole) + 1)
+        return Sending(kind="", wire=wire.encode() + whole[:cut], ending=ending, pause=pause)
+    sent = attacks.random.randrange(len(ask.body))
+    return Sending(
+        kind="",
+        asks=(replace(ask, expect=Expect.ANYTHING),),
+        sent=sent,
+        ending=ending,
+        pause=pause,
+        version=version,
+    )
+
+
+def torn_wait(attacks: Attacks) -> Sending:
+    """A client is gone while its poll is held, or, if there is no such job yet, there is one."""
+    if not attacks.endless or (len(attacks.endless) < 4 and attacks.random.random() < 0.3):
+        owner = attacks.draw(OWNERS)
+        ask = Ask(method="GET", path=ENDLESS, owner=owner, expect=Expect.ACCEPTED)
+        return Sending(kind="", asks=(ask,))
+    job = attacks.random.choice(attacks.endless)
+    ask = question(attacks, job, method="GET")
+    while ask.path == f"/jobs/{job.id}":  # which is never held
+        ask = question(attacks, job, method="GET")
+    preference = ("Prefer", f"wait={attacks.random.choice([100, 10**6, 10**30])}")
+    return Sending(
+        kind="",
+        asks=(replace(ask, headers=(preference,), expect=Expect.ANYTHING),),
+        ending=attacks.draw(GOING),
+        pause=attacks.random.uniform(0.0, 0.2),
+        version=attacks.random.choices([1, 2], [2, 1])[0],
+    )
+
+
+def torn_answer(attacks: Attacks) -> Sending:
+    """A client is gone when it has asked, before it is answered or while it is."""
+    job = attacks.job()
+    dice = attacks.random.random()
+    ask = question(attacks, job) if job is not None and dice < 0.4 else submission(attacks)
+    return Sending(
+        kind="",
+        asks=(replace(ask, expect=Expect.ANYTHING),),
+        bodies=(ask.body,),
+        ending=attacks.draw(GOING),
+        pause=attacks.random.uniform(0.0, 0.02),
+        version=attacks.random.choice([1, 2]),
+    )
+
+
+def together(attacks: Attacks) -> Sending:
+    """Several owners ask over one connection, as behind a proxy: all at once, or in turn."""
+    asks: list[Ask] = []
+    for _ in range(attacks.random.randint(2, 5)):
+        job = attacks.job()
+        dice = attacks.random.random()
+        if job is None or dice < 0.2:
+            asks.append(submission(attacks))
+        elif dice < 0.6:
+            asks.append(question(attacks, job, method="GET"))
+        else:
+            asks.append(foreign_question(attacks, job))
+    return Sending(
+        kind="",
+        asks=tuple(asks),
+        bodies=tuple(ask.body for ask in asks),
+        pipelined=attacks.random.random() < 0.6,
+        version=attacks.random.choices([1, 2], [2, 1])[0],
+    )
+
+
+def half_closed(attacks: Attacks) -> Sending:
+    """A client that says nothing more listens on."""
+    job = attacks.job()
+    dice = attacks.random.random()
+    ask = question(attacks, job) if job is not None and dice < 0.6 else submission(attacks)
+    return Sending(
+        kind="",
+        asks=(replace(ask, expect=Expect.ANYTHING),),
+        bodies=(ask.body,),
+        ending=Ending.HALF_CLOSE,
+    )
+
+
+def junk_frames(attacks: Attacks) -> Sending:
+    """Frames of HTTP/2 that nobody should send, after its preface or an upgrade to it."""
+    random = attacks.random
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    if random.random() < 0.1:
+        preface = preface[: random.randrange(3, len(preface))]
+    wire = preface + _frame(4, 0, 0, b"")
+    for _ in range(random.randint(1, 6)):
+        wire += _junk_frame(random)
+    if random.random() < 0.2:
+        wire = _garbled(random, wire)
+    return Sending(kind="", wire=wire, ending=attacks.draw(ENDINGS), pause=0.02, version=2)
+
+
+def _junk_frame(random: Random) -> bytes:
+    kind, flags = random.choice([*range(10), 255]), random.choice([0, 1, 4, 5, 8, 0x20, 0xFF])
+    stream = random.choice([0, 1, 1, 1, 2, 3, 5, 2**31 - 1])
+    payload = random.choice(
+        [
+            b"",
+            b"\0" * 4,
+            b"\xff" * 4,
+            random.randbytes(random.randrange(40)),
+            struct.pack(">I", stream) + b"\xff",  # depends on itself
+            struct.pack(">HI", random.randrange(10), random.getrandbits(32)),
+            _GET_PLAIN,
+            _GET_PLAIN + b"\x00\x04:bad\x01x",
+            _GET_PLAIN + b"\x00\x01X\x01x",  # a name in upper case
+            _GET_PLAIN + b"\x00\x0acontent-length"[:2] + b"x" * 10 + b"\x03999",
+            b"\x82\x86",  # without a path
+            b"\x82\x86\x04\x00",  # with an empty one
+            b"\x82\x86\x04\x03/\xff\xfe",
+        ]
+    )
+    return _frame(kind, flags, stream, payload)
+
+
+#: A request for /plain, compressed: method, scheme, path, authority.
+_GET_PLAIN = b"\x82\x86\x04\x06/plain\x01\x01x"
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def _chunked(random: Random, body: bytes) -> bytes:
+    cut = random.randrange(len(body) + 1)
+    chunks = [part for part in (body[:cut], body[cut:]) if part]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in chunks) + b"0\r\n\r\n"
+
+
+def _garbled(random: Random, wire: bytes) -> bytes:
+    """Some of its bytes are others, or it ends early."""
+    garbled = bytearray(wire[:5000])
+    for _ in range(random.randint(1, 5)):
+        garbled[random.randrange(len(garbled))] = random.randrange(256)
+    return bytes(garbled[: random.randrange(1, len(garbled) + 1)])
+
+
+#: Each kind of attack, and how often it is chosen among the others.
+KINDS: Mapping[str, tuple[Callable[[Attacks], Sending], int]] = {
+    "submissions": (submit, 8),
+    "polls": (poll, 8),
+    "foreign jobs": (foreign, 10),
+    "guarded jobs": (at_the_door, 4),
+    "other sites": (cross_site, 5),
+    "junk in headers": (junk_headers, 12),
+    "junk in paths": (junk_path, 8),
+    "no requests": (malformed, 6),
+    "bad bodies": (bad_body, 5),
+    "torn bodies": (torn_body, 4),
+    "torn waits": (torn_wait, 4),
+    "torn answers": (torn_answer, 4),
+    "several at once": (together, 4),
+    "half-closed": (half_closed, 2),
+    "junk frames": (junk_frames, 5),
+}

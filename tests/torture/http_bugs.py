@@ -1,0 +1,259 @@
+"""Bugs to be planted in an app's answers: in what it is made of, and around it.
+
+Each is put around what is there, at the edges that stay: hooks, the ASGI app, and `Jobs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from quart import Quart, Response, has_request_context, request
+
+from ..errors import JobNotFound
+from ..job import Job
+from ..job import Response as StoredResponse
+from ..jobs import Jobs
+from ..store import ANYONE, Owner
+from .http_asks import ENDLESS
+
+_ID = re.compile("[0-9a-f]{32}")
+
+
+def lets_in(condition: Callable[[], bool]) -> Callable[[Quart], None]:
+    """A bug: nobody asks whose job it is where `condition` holds of the request."""
+
+    def plant(app: Quart) -> None:
+        get, poll = Jobs.get, Jobs.poll
+
+        def whose(owner: Owner) -> Owner:
+            return ANYONE if has_request_context() and condition() else owner
+
+        async def careless_get(self: Jobs, job_id: str, *, owner: Owner = ANYONE) -> Job:
+            return await get(self, job_id, owner=whose(owner))
+
+        async def careless_poll(
+            self: Jobs, job_id: str, *, owner: Owner = ANYONE
+        ) -> tuple[Job, StoredResponse | None]:
+            return await poll(self, job_id, owner=whose(owner))
+
+        Jobs.get, Jobs.poll = careless_get, careless_poll  # type: ignore[method-assign]
+
+    return plant
+
+
+def _is_status() -> bool:
+    return request.method != "DELETE" and re.fullmatch("/jobs/[^/]*", request.path) is not None
+
+
+def _is_result() -> bool:
+    return request.method != "DELETE" and not _is_status()
+
+
+def _is_cancel() -> bool:
+    return request.method == "DELETE"
+
+
+def answers_otherwise(change: Callable[[Response], None]) -> Callable[[Quart], None]:
+    """A bug: the 404 for somebody else's job is another one than that for no job."""
+
+    def plant(app: Quart) -> None:
+        @app.after_request
+        async def tell(response: Response) -> Response:
+            found = _ID.search(request.path)
+            if response.status_code == 404 and found is not None:
+                try:
+                    await app.extensions["QUART_JOBS"].jobs.get(found.group())
+                except JobNotFound:
+                    pass
+                else:
+                    change(response)
+            return response
+
+    return plant
+
+
+def _body(response: Response) -> None:
+    response.set_data("not yours")
+
+
+def _header(response: Response) -> None:
+    response.headers["X-Reason"] = "not yours"
+
+
+def before(function: Callable[[], Awaitable[Any]]) -> Callable[[Quart], None]:
+    """A bug in a hook that comes before all views."""
+
+    def plant(app: Quart) -> None:
+        app.before_request(function)
+
+    return plant
+
+
+async def _read_origin() -> None:
+    """Nobody has thought of an Origin that is none."""
+    if request.method == "DELETE":
+        urlsplit(request.headers.get("Origin", ""))
+
+
+async def _read_preference() -> None:
+    """Nor of a wait that is no number."""
+    if "wait=" in request.headers.get("Prefer", ""):
+        int(request.headers["Prefer"].split("wait=")[1])
+
+
+async def _log_preference() -> None:
+    """What is not understood has a traceback in the log."""
+    try:
+        _, _ = request.headers.get("Prefer", "wait=1").split("=")
+    except ValueError:
+        logging.getLogger("asyncjobs").exception("a preference that is none")
+
+
+async def _die_of_length() -> None:
+    """A process that cannot go on."""
+    if len(request.headers.get("Prefer", "")) > 2000:
+        os._exit(1)
+
+
+def trust_other_sites(app: Quart) -> None:
+    """Whatever page a request comes from, it is taken for one's own."""
+
+    @app.before_request
+    async def forget() -> None:
+        for name in ("Origin", "Sec-Fetch-Site"):
+            request.headers.pop(name, None)
+
+
+def show_tracebacks(app: Quart) -> None:
+    """The page for an error is made for its developers."""
+
+    @app.errorhandler(Exception)
+    async def show(error: Exception) -> Any:
+        if (code := getattr(error, "code", 500)) != 500:
+            return error, code
+        return "".join(traceback.format_exception(error)), 500
+
+
+def share_results(app: Quart) -> None:
+    """A cache of results knows their paths, and not who asks."""
+    cached: dict[str, tuple[bytes, int, dict[str, str]]] = {}
+
+    @app.before_request
+    async def from_cache() -> Any:
+        return cached.get(request.path) if request.method == "GET" else None
+
+    @app.after_request
+    async def into_cache(response: Response) -> Response:
+        if response.headers.get("Job-State") == "succeeded":
+            body = await response.get_data(as_text=False)
+            cached[request.path] = body, response.status_code, dict(response.headers)
+        return response
+
+
+def results_for_all_caches(app: Quart) -> None:
+    """What a handler says of caches goes for the results of owners, too."""
+
+    @app.after_request
+    async def say(response: Response) -> Response:
+        if "Job-State" in response.headers and "no-store" not in response.headers["Cache-Control"]:
+            response.headers["Cache-Control"] = "public, max-age=43200"
+        return response
+
+
+def guard_one_url(app: Quart) -> None:
+    """Guards do not see who asks at /jobs/<id>."""
+
+    def except_there(guard: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+        async def see() -> Any:
+            return None if request.path.startswith("/jobs/") else await guard()
+
+        return see
+
+    guards = app.before_request_funcs["guarded"]
+    guards[:] = [except_there(guard) for guard in guards]  # type: ignore[arg-type]
+
+
+def forget_jobs(app: Quart) -> None:
+    """One in eight jobs is never found again."""
+    poll = Jobs.poll
+
+    async def forgetful(
+        self: Jobs, job_id: str, *, owner: Owner = ANYONE
+    ) -> tuple[Job, StoredResponse | None]:
+        if job_id.startswith(("0", "1")):
+            raise JobNotFound(job_id)
+        return await poll(self, job_id, owner=owner)
+
+    Jobs.poll = forgetful  # type: ignore[method-assign]
+
+
+def on_disconnect(what: Callable[[Any, bool], Awaitable[Any]]) -> Callable[[Quart], None]:
+    """A bug in what becomes of a request whose client has gone.
+
+    Args:
+        what: is given the scope, and whether the body was all there, and returns what is said of
+            that in the place of the truth; None for the truth.
+    """
+
+    def plant(app: Quart) -> None:
+        inner = app.asgi_app
+
+        async def plain(scope: Any, receive: Any, send: Any) -> None:
+            arrived = False
+            left: Any = None
+
+            async def hear() -> Any:
+                nonlocal arrived, left
+                message = left or await receive()
+                if message["type"] == "http.request":
+                    arrived = not message.get("more_body", False)
+                elif left is None:
+                    left = message
+                    return await what(scope, arrived) or message
+                return message
+
+            await inner(scope, hear if scope["type"] == "http" else receive, send)
+
+        app.asgi_app = plain  # type: ignore[method-assign]
+
+    return plant
+
+
+async def _is_the_end(scope: Any, arrived: bool) -> Any:
+    """Whoever says nothing more has said all."""
+    return None if arrived else {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _is_not_heard(scope: Any, arrived: bool) -> None:
+    """A poll that is held stays so."""
+    if scope["method"] == "GET" and scope["path"].startswith((f"{ENDLESS}/", "/jobs/", "/hand/")):
+        await asyncio.Event().wait()
+
+
+#: By its name: what plants the bug in an app.
+HTTP_BUGS: Mapping[str, Callable[[Quart], None]] = {
+    "status-for-anyone": lets_in(_is_status),
+    "result-for-anyone": lets_in(_is_result),
+    "cancel-for-anyone": lets_in(_is_cancel),
+    "foreign-has-own-body": answers_otherwise(_body),
+    "foreign-has-own-header": answers_otherwise(_header),
+    "unguarded-status": guard_one_url,
+    "shared-results": share_results,
+    "results-for-all-caches": results_for_all_caches,
+    "other-sites-cancel": trust_other_sites,
+    "origin-raises": before(_read_origin),
+    "preference-raises": before(_read_preference),
+    "traceback-in-body": show_tracebacks,
+    "traceback-in-log": before(_log_preference),
+    "dies-of-a-header": before(_die_of_length),
+    "half-a-body": on_disconnect(_is_the_end),
+    "wait-for-nobody": on_disconnect(_is_not_heard),
+    "forgets-jobs": forget_jobs,
+}

@@ -1,0 +1,135 @@
+"""What is left when all has been sent: what is held, the jobs, the store, and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..job import State
+from ..store import Query
+from ..stores import SqliteStore
+from .app import STORE
+from .http_asks import ENDLESS, HELD, Answer, Ask, Expect, Known, Sending
+from .http_promises import NOT_YET, End
+from .http_server import ForkedServer
+from .http_wire import send
+from .hypercorn_command import HypercornCommand
+from .servers import LOG, ServerFailed
+
+Server = HypercornCommand | ForkedServer
+
+#: Seconds that everything has to come to its end.
+SETTLE_TIME = 30.0
+#: Seconds that all has to be let go of whose client has gone.
+RELEASE_TIME = 10.0
+#: So many jobs are asked for at a time.
+AT_A_TIME = 20
+
+
+async def end_of(
+    server: Server,
+    folder: Path,
+    jobs: Sequence[Known],
+    cancelled: Collection[str],
+    sent: Collection[bytes],
+    death: asyncio.Task[None],
+) -> End:
+    """What is known in the end, after which the server is stopped.
+
+    Args:
+        jobs: those that a client was told of.
+        cancelled: those that their owners wanted to be cancelled.
+        sent: the bodies that were sent in full.
+        death: ends when the server does.
+    """
+    endless = [job for job in jobs if job.path == ENDLESS]
+    deaths, held, results = [], [], []
+    if not death.done():
+        held = await _held(server)
+        await asyncio.gather(
+            *(_ask(server.port, job, f"/jobs/{job.id}", "DELETE") for job in endless)
+        )
+        results = await _results(server.port, jobs)
+    unended, stored = await _stored(folder, SETTLE_TIME if not death.done() else 0.0)
+    if death.done():
+        deaths.append(f"the server has ended; see {folder / LOG}")
+    else:
+        try:
+            await server.stop()
+        except ServerFailed as error:
+            deaths.append(str(error))
+    death.cancel()
+    return End(
+        results=results,
+        cancelled=frozenset({*cancelled, *(job.id for job in endless)}),
+        unended=unended,
+        stored=stored,
+        sent=frozenset(sent),
+        held=held,
+        log=(folder / LOG).read_text(errors="replace"),
+        deaths=deaths,
+    )
+
+
+async def _held(server: Server) -> list[str]:
+    """What the processes say that they hold, once it is nothing or they had the time."""
+    said: dict[int, Mapping[str, object]] = {}
+    deadline = time.monotonic() + RELEASE_TIME
+    ask = Ask(method="GET", path=HELD, expect=Expect.FINE)
+    while time.monotonic() < deadline:
+        (answer,) = await send(server.port, Sending(kind="", asks=(ask,))) or [None]
+        if answer is not None and (holds := answer.json()) is not None:
+            said[holds.pop("pid")] = holds
+        if said.keys() >= set(server.pids) and not any(
+            any(each.values()) for each in said.values()
+        ):
+            return []
+        await asyncio.sleep(0.1)
+    return [f"process {pid} holds {holds}" for pid, holds in said.items() if any(holds.values())]
+
+
+async def _results(port: int, jobs: Sequence[Known]) -> list[tuple[Known, Answer | None]]:
+    """The result of each job, or the last answer to its owner."""
+    turn = asyncio.Semaphore(AT_A_TIME)
+    deadline = time.monotonic() + SETTLE_TIME
+
+    async def result(job: Known) -> Answer | None:
+        async with turn:
+            while True:
+                answer = await _ask(port, job, f"{job.path}/{job.id}", "GET")
+                is_final = answer is not None and answer.header("job-state") not in NOT_YET
+                if is_final or time.monotonic() > deadline:
+                    return answer
+
+    answers = await asyncio.gather(*map(result, jobs))
+    return list(zip(jobs, answers, strict=True))
+
+
+async def _ask(port: int, job: Known, path: str, method: str) -> Answer | None:
+    ask = Ask(
+        method=method,
+        path=path,
+        owner=job.owner,
+        headers=(("Prefer", "wait=5"),),
+        job=job,
+        expect=Expect.OWN,
+    )
+    (answer,) = await send(port, Sending(kind="", asks=(ask,))) or [None]
+    return answer
+
+
+async def _stored(folder: Path, patience: float) -> tuple[list[str], list[tuple[str, bytes]]]:
+    """The jobs that do not end within so many seconds, and the bodies of all."""
+    unfinished = Query(states=frozenset({State.QUEUED, State.RUNNING}), limit=sys.maxsize)
+    async with SqliteStore(folder / STORE) as store:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while await store.find(unfinished):
+                    await asyncio.sleep(0.05)
+        unended = [job.id for job in await store.find(unfinished)]
+        everything = await store.find(Query(limit=sys.maxsize))
+        return unended, [(job.id, (await store.request(job.id)).body) for job in everything]

@@ -1,0 +1,338 @@
+"""What must be true of all answers, and of the server in the end: plain functions of what was seen.
+
+Each is a generator of breaches; its docstring is the sentence that was promised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import AsyncJobsError, SetupError
+from ..problem import CONTENT_TYPE
+from .http_asks import (
+    FINE,
+    OWNERS,
+    SHUT,
+    Answer,
+    Ask,
+    Deliberate,
+    Exchange,
+    Expect,
+    Known,
+    mark_of,
+)
+from .promises import Breach, Broken, sentence
+
+#: Statuses of a server that does not speak what it was told to: of the protocol, not of the app.
+NOT_SPOKEN = frozenset({501, 505})
+NOT_YET = ("queued", "running")
+PROBLEM = "urn:asyncjobs:problem:"
+_TRACEBACK = "Traceback (most recent call last)"
+_AND_THEN = ("During handling of", "The above exception was")
+# What Quart does before an app is asked: with a target that is no path, and in HTTP/2 with a query
+# that is no text.
+_QUARTS_OWN = ("_from_scope\n", "request.query_string.decode()")
+# What asyncio says of an exception that nobody was told of, wherever it happens.
+_UNHEARD = ("was never retrieved", "was never awaited", "was destroyed but it is pending")
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """What is known when all has been sent.
+
+    Attributes:
+        results: of each job that a client was told of, the last answer to its owner.
+        cancelled: the jobs that their owners wanted to be cancelled, or may have.
+        unended: jobs of the store that do not come to their end.
+        stored: the body of each job of the store.
+        sent: the bodies that were sent in full.
+        held: what a process still waits for although all clients have gone.
+        log: of the server.
+        deaths: of its processes, in words.
+    """
+
+    results: Sequence[tuple[Known, Answer | None]]
+    cancelled: frozenset[str]
+    unended: Sequence[str]
+    stored: Sequence[tuple[str, bytes]]
+    sent: frozenset[bytes]
+    held: Sequence[str]
+    log: str
+    deaths: Sequence[str]
+
+
+def broken_by(exchange: Exchange) -> Iterator[Broken]:
+    """What an answer breaks."""
+    for promise in OF_ANSWERS:
+        for job_id, evidence in promise(exchange):
+            yield Broken(sentence(promise), job_id, f"{evidence}\n    {exchange}")
+
+
+def broken_in_the_end(end: End) -> Iterator[Broken]:
+    """What is broken although each answer was right."""
+    for promise in OF_THE_END:
+        for job_id, evidence in promise(end):
+            yield Broken(sentence(promise), job_id, evidence)
+
+
+# Of each answer.
+
+
+def no_server_errors(exchange: Exchange) -> Iterator[Breach]:
+    """No answer is a 5xx, but for documented problems and results of handlers that have failed."""
+    for answer in _answers(exchange):
+        if answer.status < 500 or is_documented(answer):
+            continue
+        job = exchange.ask.job if exchange.ask is not None else None
+        has_failed = answer.header("job-state") == "failed" and job is not None and job.fails
+        if not has_failed and not _is_the_servers(exchange, answer):
+            yield _id(exchange), f"{answer.status}"
+
+
+def no_tracebacks(exchange: Exchange) -> Iterator[Breach]:
+    """No answer has a traceback in it."""
+    for answer in _answers(exchange):
+        if _TRACEBACK in answer.text or re.search(r'File \\?"[^"]*", line \d', answer.text):
+            yield _id(exchange), "a traceback"
+
+
+def nobody_elses(exchange: Exchange) -> Iterator[Breach]:
+    """Nothing of a result is in the hands of anybody but its owner."""
+    asks = exchange.ask.owner if exchange.ask is not None else None
+    for answer in _answers(exchange):
+        for owner in OWNERS:
+            if owner != asks and mark_of(owner) in answer.text:
+                yield _id(exchange), f"{asks} was given what is {owner}'s"
+
+
+def foreign_is_unknown(exchange: Exchange) -> Iterator[Breach]:
+    """A job of somebody else's is answered for as one that never was, to the byte."""
+    ask, answer, twin = exchange.ask, exchange.answer, exchange.twin
+    if ask is None or ask.expect is not Expect.UNKNOWN:
+        return
+    if answer is None or twin is None:
+        yield _id(exchange), f"no answer, or none to its twin, which was answered {twin}"
+    elif _nameless(answer, ask) != _nameless(twin, ask.twin):
+        yield _id(exchange), f"an unknown one was answered {twin}"
+    elif answer.status < 300 or answer.header("job-state") is not None:
+        yield _id(exchange), "both are answered for"
+
+
+def guards_guard(exchange: Exchange) -> Iterator[Breach]:
+    """Whom a guard refuses a route it refuses all URLs of the route's jobs."""
+    ask, answer = exchange.ask, exchange.answer
+    if ask is None or ask.expect is not Expect.SHUT:
+        return
+    if answer is None or (answer.status, answer.body) != (403, SHUT.encode()):
+        yield _id(exchange), "the guard has not refused it"
+
+
+def other_sites_change_nothing(exchange: Exchange) -> Iterator[Breach]:
+    """A page of another site cancels no jobs of its users."""
+    ask, answer = exchange.ask, exchange.answer
+    if ask is None or ask.expect is not Expect.CROSS_SITE:
+        return
+    if answer is None or problem_of(answer) != "cross-site-request":
+        yield _id(exchange), "it was not refused"
+
+
+def well_formed_is_answered(exchange: Exchange) -> Iterator[Breach]:
+    """What is asked rightly is answered rightly, whatever others have sent before or meanwhile."""
+    ask, answer = exchange.ask, exchange.answer
+    if ask is None or ask.expect not in _RIGHT:
+        return
+    if answer is None:
+        yield _id(exchange), "no answer"
+    elif not _RIGHT[ask.expect](ask, answer):
+        yield _id(exchange), f"that is not {ask.expect.name}"
+
+
+def results_are_private(exchange: Exchange) -> Iterator[Breach]:
+    """No shared cache is told that it may keep what belongs to an owner."""
+    if exchange.ask is None or exchange.ask.owner is None:
+        return
+    for answer in _answers(exchange):
+        said = (answer.header("cache-control") or "").lower()
+        if answer.header("job-state") is not None and ("public" in said or "s-maxage" in said):
+            yield _id(exchange), said
+
+
+# Of the end.
+
+
+def accepted_jobs_end(end: End) -> Iterator[Breach]:
+    """Each job that was accepted comes to its end, and its owner has its result."""
+    for job, answer in end.results:
+        if answer is None or answer.header("job-state") in (None, *NOT_YET):
+            yield job.id, f"its owner is answered {answer}"
+        elif answer.header("job-state") == "succeeded" and mark_of(job.owner) not in answer.text:
+            yield job.id, f"that is no result of its owner's: {answer}"
+    for job_id in end.unended:
+        yield job_id, "it is not at its end"
+
+
+def nobody_else_cancels(end: End) -> Iterator[Breach]:
+    """A job is cancelled by its owner alone."""
+    for job, answer in end.results:
+        is_cancelled = answer is not None and answer.header("job-state") == "cancelled"
+        if is_cancelled and job.id not in end.cancelled:
+            yield job.id, f"{job.owner} has not cancelled it: {answer}"
+
+
+def bodies_are_whole(end: End) -> Iterator[Breach]:
+    """No job is made of a body that did not arrive in full."""
+    for job_id, body in end.stored:
+        if body and body not in end.sent:
+            yield job_id, f"its body is {body!r}"
+
+
+def nothing_is_held(end: End) -> Iterator[Breach]:
+    """Nothing waits for clients that have gone."""
+    for held in end.held:
+        yield "", held
+
+
+def log_is_quiet(end: End) -> Iterator[Breach]:
+    """Nothing that a client sends has a traceback in the log."""
+    for traceback in tracebacks(end.log):
+        if Deliberate.__name__ not in traceback and not _is_not_ours(traceback):
+            yield "", traceback
+    for words in _UNHEARD:
+        if words in end.log:
+            yield "", f"in the log: {words}"
+
+
+def server_lives(end: End) -> Iterator[Breach]:
+    """No process of the server dies of what it is sent."""
+    for death in end.deaths:
+        yield "", death
+
+
+OF_ANSWERS = (
+    no_server_errors,
+    no_tracebacks,
+    nobody_elses,
+    foreign_is_unknown,
+    guards_guard,
+    other_sites_change_nothing,
+    well_formed_is_answered,
+    results_are_private,
+)
+OF_THE_END = (
+    accepted_jobs_end,
+    nobody_else_cancels,
+    bodies_are_whole,
+    nothing_is_held,
+    log_is_quiet,
+    server_lives,
+)
+
+
+def problem_of(answer: Answer) -> str | None:
+    """The name of the problem that the answer is."""
+    document = answer.json()
+    if answer.header("content-type") != CONTENT_TYPE or not isinstance(document, dict):
+        return None
+    return str(document.get("type")).removeprefix(PROBLEM)
+
+
+def is_documented(answer: Answer) -> bool:
+    """Whether it is a problem that `errors` knows, with its status."""
+    return (problem_of(answer), answer.status) in _PROBLEMS
+
+
+def tracebacks(log: str) -> Iterator[str]:
+    """Each traceback in a server's log, with those of its causes."""
+    lines = log.splitlines()
+    begun = None
+    for number, line in enumerate(lines):
+        if begun is None and _TRACEBACK in line:
+            begun = number
+        elif begun is not None and not line.startswith(" ") and line and _is_last(lines, number):
+            yield "\n".join(lines[begun : number + 1])
+            begun = None
+    if begun is not None:
+        yield "\n".join(lines[begun:])
+
+
+def _is_last(lines: Sequence[str], number: int) -> bool:
+    """Whether a line, which is not indented, is the end of a traceback: no other one follows."""
+    if _TRACEBACK in lines[number] or lines[number].startswith(_AND_THEN):
+        return False
+    return not any(line.startswith(_AND_THEN) for line in lines[number + 1 : number + 3])
+
+
+def _is_not_ours(traceback: str) -> bool:
+    """Whether hypercorn, reading what was sent, has not even come to call the app, or Quart has not
+    come to make a request of it."""
+    of_the_server = not re.search(r'File "[^"]*/(quart|asyncjobs)/', traceback)
+    if of_the_server and re.search(r'File "[^"]*/hypercorn/', traceback):
+        return True
+    return any(words in traceback for words in _QUARTS_OWN)
+
+
+def _is_the_servers(exchange: Exchange, answer: Answer) -> bool:
+    """Whether the app was not asked: a server does not speak so, or Quart made no request of it."""
+    if answer.body or answer.header("content-type") is not None:
+        return False
+    ask = exchange.ask
+    is_odd = ask is None or not ask.path.startswith("/") or not ask.path.isascii()
+    return answer.status in NOT_SPOKEN or (answer.status == 500 and is_odd)
+
+
+def _nameless(answer: Answer, ask: Ask | None) -> Answer:
+    """The answer without what is another one for each connection, and for each id."""
+    assert ask is not None
+    assert ask.job is not None
+    own = answer.of_its_own()
+    for job_id in (ask.job.id, ask.job.id.upper()):
+        headers = tuple((name, value.replace(job_id, "ID")) for name, value in own.headers)
+        own = Answer(own.status, headers, own.body.replace(job_id.encode(), b"ID"))
+    return own
+
+
+def _is_fine(ask: Ask, answer: Answer) -> bool:
+    return (answer.status, answer.body) == (200, FINE.encode())
+
+
+def _is_accepted(ask: Ask, answer: Answer) -> bool:
+    document = answer.json()
+    return (
+        answer.status == 202
+        and isinstance(document, dict)
+        and (answer.header("location") or "").endswith(f"/{document.get('TaskId')}")
+    )
+
+
+def _is_own(ask: Ask, answer: Answer) -> bool:
+    if ask.method == "DELETE" and problem_of(answer) == "invalid-transition":
+        return answer.status == 409
+    return answer.header("job-state") is not None
+
+
+_RIGHT: dict[Expect, Callable[[Ask, Answer], bool]] = {
+    Expect.FINE: _is_fine,
+    Expect.ACCEPTED: _is_accepted,
+    Expect.OWN: _is_own,
+}
+
+
+def _answers(exchange: Exchange) -> Iterator[Answer]:
+    return (answer for answer in (exchange.answer, exchange.twin) if answer is not None)
+
+
+def _id(exchange: Exchange) -> str:
+    job = exchange.ask.job if exchange.ask is not None else None
+    return job.id if job is not None else ""
+
+
+def _all_errors(error: type[AsyncJobsError]) -> Iterator[type[AsyncJobsError]]:
+    for each in error.__subclasses__():
+        if each is not SetupError:
+            yield each
+            yield from _all_errors(each)
+
+
+_PROBLEMS = frozenset((error.name, error.status) for error in _all_errors(AsyncJobsError))
