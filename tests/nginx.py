@@ -24,7 +24,7 @@ daemon off;
 $user
 worker_processes 1;
 pid $folder/pid;
-error_log $folder/error.log warn;
+error_log $folder/error.log error;
 events { worker_connections 512; }
 http {
     access_log off;

@@ -625,10 +625,10 @@ async def test_a_result_whose_annotation_has_changed() -> None:
     async with program(f=one) as jobs:
         job = await jobs.submit("f")
         assert await jobs.result(job.id, DEADLINE) == Owner(AN_ID)
-        jobs._callees["f"] = Callee(two, "f")
+        jobs._functions._callees["f"] = Callee(two, "f")
         with pytest.raises(JobUnreadable, match=r"'f' has returned cannot be read as list\[int\]"):
             await jobs.result(job.id)
-        del jobs._callees["f"]
+        del jobs._functions._callees["f"]
         assert await jobs.result(job.id) == {"id": str(AN_ID), "since": "2020-01-01"}
 
 

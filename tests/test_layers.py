@@ -24,6 +24,7 @@ LAYERS = [
     ["runner"],
     ["doubts"],
     ["verdict"],
+    ["functions"],
     ["threads"],
     ["deadlines", "handler", "current", "watch", "watchdog", "program", "exits"],
     ["settings"],

@@ -31,6 +31,7 @@ from .errors import (
     StoreReadOnly,
     StoreTooNew,
     StoreUnavailable,
+    Unstorable,
 )
 from .handler import RouteSettings
 from .job import Job, Progress, Request, Response, State
@@ -91,5 +92,6 @@ __all__ = [
     "StoreTooNew",
     "StoreUnavailable",
     "ThreadsInUse",
+    "Unstorable",
     "current_job",
 ]

@@ -1,15 +1,9 @@
-"""`Jobs`: submit, wait, cancel. Knows no framework, and is the API for embedding.
-
-A function call takes the shape that a request has: it is a POST to the function's name, with its
-arguments as JSON, and its result is a JSON response. Nothing below this module can tell them apart.
-"""
+"""`Jobs`: submit, wait, cancel. Knows no framework, and is the API for embedding."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
-import json
 import logging
 import math
 import os
@@ -25,15 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from .arguments import Callee, to_json, why
+from .arguments import Callee
 from .current import running_job
 from .engines.local import LocalEngine
 from .errors import (
-    ConfigurationError,
     Conflict,
     HandlerFailed,
     InvalidTransition,
-    JobFailure,
     JobNotFound,
     JobUnreadable,
     ResponseTooLarge,
@@ -42,12 +34,11 @@ from .errors import (
     StoreUnavailable,
 )
 from .exits import watch_exit
-from .forms import Unlike
-from .given import number, shown, text
+from .functions import Functions, check_name, name_of_function, response_of
+from .given import number, text
 from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response, State
 from .outcome import Outcome, Unusable
-from .problem import CONTENT_TYPE, problem_type
 from .program import ProgramStore, introduce, program_of
 from .runner import Runner
 from .settings import Options, make, make_settings
@@ -55,7 +46,7 @@ from .store import ANYONE, Liveness, Owner, Presence, Query, Store
 from .stores import open_url
 from .sweeper import Sweeper, unknown_to
 from .tasks import to_the_end
-from .threads import Threads, ThreadsInUse, is_kind_of, is_threaded
+from .threads import Threads, ThreadsInUse, is_threaded
 from .verdict import cancelled
 from .watch import Watch
 from .watchdog import Watchdog
@@ -125,8 +116,7 @@ class Jobs:
         # Of the module that makes it, which is the same in a server and in a script of the program.
         self.name = self.settings.name or program_of(sys._getframe(1).f_globals["__name__"])
         self.handlers: dict[str, Handler] = {}
-        self._routes: dict[object, str] = {}
-        self._callees: dict[str, Callee] = {}
+        self._functions = Functions()
         self.threads = Threads(self.settings.threads)
         self._clock = clock
         self._random = random
@@ -308,8 +298,7 @@ class Jobs:
                 threaded=is_threaded(function),
             )
         )
-        self._routes[_key(function)] = route
-        self._callees[route] = callee
+        self._functions.add(callee)
         return function
 
     def register(self, handler: Handler) -> None:
@@ -319,7 +308,7 @@ class Jobs:
             ConfigurationError: the route's name is no text.
             SetupError: the route has a handler already.
         """
-        _check_name(handler.route)
+        check_name(handler.route)
         if handler.route in self.handlers:
             raise SetupError(f"there is a handler called {handler.route!r} already: name this one")
         self.handlers[handler.route] = handler
@@ -342,19 +331,9 @@ class Jobs:
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
         self._check_loop("submit")
-        if isinstance(function, str):
-            route = function
-        else:
-            route = self._routes.get(_key(function)) or self._route_of(function)
+        route = self._functions.route_of(function)
         self._handler(route)
-        callee = self._callees.get(route) or Callee(_unknown, route)
-        request = Request(
-            method="POST",
-            path=f"/{route}",
-            headers=(_IS_JSON,),
-            body=callee.stored(args, kwargs),
-        )
-        return await self.accept(route, request)
+        return await self.accept(route, self._functions.call(route, args, kwargs))
 
     async def accept(self, route: str, request: Request, *, owner: str | None = None) -> Job:
         """Make `request` a job of `route`. Durable when it returns.
@@ -510,15 +489,7 @@ class Jobs:
         job = await self.wait(job_id, timeout)
         if not job.state.is_final:
             raise TimeoutError(f"job {job_id} is still {job.state}")
-        response = await self._store.response(job_id)
-        value = json.loads(response.body)
-        if (b"content-type", CONTENT_TYPE.encode()) in response.headers:
-            raise _FAILURES.get(value["type"], JobFailure)(value["detail"])
-        form = dict(response.headers).get(_FORM)
-        callee = self._callees.get(job.route)
-        if form is None or callee is None:
-            return value
-        return callee.result_from_data(value, json.loads(form))
+        return self._functions.returned(job.route, await self._store.response(job_id))
 
     async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """Cancel the job: at once if nobody runs it, else as soon as its handler stops.
@@ -612,15 +583,6 @@ class Jobs:
         runner, threads = self._runner, self.threads.in_use
         return Health(accepting, reason or warning, runner.running, runner.abandoned, threads)
 
-    def _route_of(self, function: Callable[..., Any]) -> str:
-        route = _name_of(function)
-        if inspect.ismethod(function) and route in self._routes.values():
-            raise SetupError(
-                f"{route} was registered as a function of its class, so that a job would have no "
-                "`self`: register the method of the object, jobs.function(object.method)"
-            )
-        return route
-
     def _check_loop(self, method: str) -> None:
         """Only the loop that the jobs run in may go on: the store is used in no other, and what
         is waited for comes to pass there.
@@ -672,7 +634,7 @@ class Jobs:
             return Unusable(error)
         result = await self.threads.call(callee.function, *args, **kwargs)
         try:
-            response = _response(callee, result)
+            response = response_of(callee, result)
         except (TypeError, ValueError) as error:
             return Unusable(HandlerFailed(str(error)))
         size, limit = len(response.body), self.settings.max_response
@@ -681,35 +643,6 @@ class Jobs:
                 ResponseTooLarge(f"the result has {size} bytes, over the limit of {limit}")
             )
         return response
-
-
-_IS_JSON = (b"content-type", b"application/json")
-#: The header of a result that is no plain JSON: its form, see `forms`.
-_FORM = b"asyncjobs-form"
-
-
-def _response(callee: Callee, result: Any) -> Response:
-    """What is stored of a function's result.
-
-    Raises:
-        TypeError, ValueError: it is not JSON.
-    """
-    try:
-        data, form = callee.result_to_data(result)
-    except (Unlike, RecursionError) as error:
-        # A tuple becomes a list, and an int as a key text: the function has done its work.
-        try:
-            return Response(200, (_IS_JSON,), to_json("the function's result is", result))
-        except TypeError as not_json:
-            raise TypeError(f"{not_json}: {why('the result', error)}") from None
-    body = to_json("the function's result is", data)
-    if form is None:
-        return Response(200, (_IS_JSON,), body)
-    return Response(200, (_IS_JSON, (_FORM, json.dumps(form).encode())), body)
-
-
-def _unknown(*args: Any, **kwargs: Any) -> None:
-    """In the place of a handler that is no function."""
 
 
 #: All that are open in this process. They are kept alive here: whoever has lost them can no longer
@@ -739,64 +672,3 @@ def _open(store: str | Store | None) -> Store:
     if isinstance(store, Store):
         return store
     return open_url("sqlite:///jobs.db" if store is None else store)
-
-
-def name_of_function(function: Any, name: str | None) -> str:
-    """What the jobs of a function are stored under.
-
-    Args:
-        name: given by whoever registers it, or None.
-
-    Raises:
-        ConfigurationError: the name is no text.
-        SetupError: it is none, has no name, or can never have a result.
-        TypeError: it was called already.
-    """
-    route = _name_of(function) if not name or inspect.iscoroutine(function) else name
-    _check_name(route)
-    if not callable(function):
-        raise SetupError(f"@jobs.function registers a function, not {shown(function)}")
-    if is_kind_of(function, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
-        raise SetupError(
-            f"{route!r} is a generator, which is no JSON: return a list of what it yields"
-        )
-    return route
-
-
-def _check_name(name: str) -> None:
-    try:
-        text("the name of a handler", name)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(str(error)) from None
-
-
-def _key(function: Any) -> object:
-    """What a function is found by again: itself, where it can be."""
-    try:
-        hash(function)
-    except TypeError:
-        return id(function)  # it is kept alive by its handler
-    return function
-
-
-def _name_of(function: Any) -> str:
-    if inspect.iscoroutine(function):
-        function.close()
-        raise TypeError("the function was called: submit(function, 1), not submit(function(1))")
-    try:
-        # In a process that multiprocessing has spawned, the main module has another name.
-        module = function.__module__.replace("__mp_main__", "__main__")
-        return f"{module}.{function.__qualname__}"
-    except AttributeError:  # a functools.partial, for one
-        raise SetupError(
-            f"{shown(function)} has no name: register it as jobs.function(name=...)(function), and "
-            "submit that name"
-        ) from None
-
-
-def _failure_types(base: type[JobFailure]) -> dict[str, type[JobFailure]]:
-    """Every kind of failure by the type of its problem document."""
-    return {problem_type(kind("")): kind for kind in [base, *base.__subclasses__()]}
-
-
-_FAILURES = _failure_types(JobFailure)

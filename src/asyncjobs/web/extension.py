@@ -10,9 +10,10 @@ from quart import Quart, current_app
 from quart import Response as QuartResponse
 
 from ..errors import SetupError
+from ..functions import name_of_function
 from ..handler import RouteOptions, RouteSettings
 from ..job import Job
-from ..jobs import Jobs, name_of_function
+from ..jobs import Jobs
 from ..settings import Options, make
 from .app_jobs import AppJobs
 from .refusals import NAMELESS, check_view, name_of
