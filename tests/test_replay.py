@@ -492,7 +492,7 @@ def test_current_job_is_there_in_every_kind_of_code(client: httpx.Client, kind: 
 
 
 def test_the_context_of_a_job_is_torn_down(client: httpx.Client, signals: Signals) -> None:
-    """teardown_request functions run when a job ends: they close what its view has opened."""
+    """teardown_appcontext functions run when a job ends: they close what its view has opened."""
     poll = submit(client, "GET", "/torn-down")
     result(client, poll)
 

@@ -526,7 +526,7 @@ async def torn_down() -> str:
     return "standing"
 
 
-@app.teardown_request
+@app.teardown_appcontext
 async def tear_down(error: BaseException | None) -> None:
     if (job_id := g.pop("job_to_tear_down", None)) is not None:
         signals.send(f"{job_id}.torn-down")

@@ -22,6 +22,7 @@ from ..stores import SqliteStore
 from ..stores.sqlite.custody import make_folder
 from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
+from .contexts import without_teardown_of_requests
 from .environment import CONFIG, configured, key_of, unread
 from .headers import check_names
 from .openapi import describe_jobs
@@ -70,6 +71,7 @@ class AppJobs:
         self.views = Views(app, self.started, owner, principal)
         self.views.install()
         use_our_threads(app)
+        without_teardown_of_requests(app)
         self._routes = PollRoutes(
             app, decorated, self.views.poll_route, self.views.own_routes, self._found
         )

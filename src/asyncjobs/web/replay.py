@@ -28,6 +28,7 @@ from .added import Added, added_to_call, callee_of
 from .body import OverLimit, keep_body
 from .compat import current_request, handle_user_exception, log_exception
 from .context import Context, context_from_json, context_to_json
+from .contexts import JOB
 from .draining import drain
 from .headers import (
     BODILESS,
@@ -85,6 +86,7 @@ def thaw(app: Quart, stored: Request) -> quart.Request:
         "client": stored.client,
         "server": stored.server,
         "extensions": {},
+        JOB: True,
     }
     client = "<local>" if stored.client is None else stored.client[0]
     headers = [(title_of(name), value.decode("latin-1")) for name, value in stored.headers]
@@ -132,27 +134,46 @@ class Replay:
         if self.threaded:
             threads_of_job.set(self.threads)
         request = thaw(self.app, stored)
+        context = self.app.request_context(request)
+        await context.push()
         # What the view raises is answered in here: the teardown of the context is that of a request
         # that was answered.
-        async with self.app.request_context(request) as context:
-            try:
-                known = context_from_json(stored.context)
-                lead_to(self.app, self.endpoint, request, known.view_args)
-                added = added_to_call(known, self._callee(stored.method))
-            except (JobUnreadable, HandlerGone) as error:
-                return Unusable(error)
-            current_job.principal = None if known.principal is UNSET else known.principal
-            replace_session(self.app, context, self.vanishing, had_data=known.session)
-            hide_users(self.app)
-            try:
-                return await self._respond(request, context, added)
-            except OverLimit:
-                return self._too_large()
-            except BaseException as error:
-                # A CancelledError is the job's end if it was told to stop, else the handler's own.
-                if isinstance(error, asyncio.CancelledError) and current_job.is_cancelled:
-                    raise
-                return await self._answer_raised(error)
+        try:
+            outcome = await self._perform(stored, request, context)
+        except BaseException as error:
+            await self._leave(context, error)
+            raise
+        await self._leave(context, None)
+        return outcome
+
+    async def _perform(self, stored: Request, request: quart.Request, context: Any) -> Outcome:
+        try:
+            known = context_from_json(stored.context)
+            lead_to(self.app, self.endpoint, request, known.view_args)
+            added = added_to_call(known, self._callee(stored.method))
+        except (JobUnreadable, HandlerGone) as error:
+            return Unusable(error)
+        current_job.principal = None if known.principal is UNSET else known.principal
+        replace_session(self.app, context, self.vanishing, had_data=known.session)
+        hide_users(self.app)
+        try:
+            return await self._respond(request, context, added)
+        except OverLimit:
+            return self._too_large()
+        except BaseException as error:
+            # A CancelledError is the job's end if it was told to stop, else the handler's own.
+            if isinstance(error, asyncio.CancelledError) and current_job.is_cancelled:
+                raise
+            return await self._answer_raised(error)
+
+    async def _leave(self, context: Any, error: BaseException | None) -> None:
+        """Tear the context down. Whatever that raises, the view has come to what it has come to."""
+        try:
+            await context.pop(error)
+        except BaseException:  # as the runner has it: nothing here may take the server down
+            logger.exception(
+                "the teardown of job %s has failed; the job ends as its view did", current_job.id
+            )
 
     def _callee(self, method: str) -> Callee:
         return callee_of(self.app.view_functions[self.endpoint], self.view, self.endpoint, method)
