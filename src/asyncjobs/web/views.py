@@ -6,7 +6,7 @@ import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
 from msgspec import UNSET, UnsetType, structs
@@ -34,6 +34,7 @@ from .principal import storable_principal
 from .replay import freeze
 from .routes import POLL_SUFFIX, JobIdConverter, OwnRoute, background_of
 from .session import has_data
+from .waiting import left_to_connection, waiting_outside
 
 #: The endpoints that every job has an URL of, by what stands behind its id in there.
 JOB_ENDPOINTS = {"": "asyncjobs_status", "/result": "asyncjobs_result"}
@@ -85,7 +86,8 @@ class Views:
     def install(self) -> None:
         """Have the bodies of jobs read in any case, and their ids told from other names."""
         self.app.url_map.converters["asyncjobs_id"] = JobIdConverter
-        self.app.asgi_http_class = outlasting_clients(self.app.asgi_http_class)
+        connection_class = outlasting_clients(self.app.asgi_http_class)
+        self.app.asgi_http_class = waiting_outside(connection_class)
         answer_bad_hosts(self.app)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         self.app.before_request_funcs[None].insert(0, self.read_body)
@@ -248,8 +250,9 @@ class Views:
         wait: float | None = wait_preference(request)
         if wait is not None:
             wait = min(wait, jobs.settings.max_wait)
-            if stored is None:
-                await jobs.wait(job.id, wait)
+            until_final = partial(jobs.wait, job.id, wait)
+            if stored is None and wait > 0 and not left_to_connection(request, job, until_final):
+                await until_final()
                 job, stored = await jobs.poll(job.id)
         links = self._links(job, request)
         if stored is None:

@@ -1,0 +1,124 @@
+"""Lets a request wait for a job while it holds nothing of the app's.
+
+What ``before_request`` functions have taken, such as a connection to a database, is given back when
+the context of the request is left. So it is left before the wait: the answer that it has come to is
+withheld, and once the wait is over the request is dispatched once more, as if it had just come. The
+app's hooks and guards run again, and what they have said the first time is no part of the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any
+
+from quart import Request
+from quart.asgi import ASGIHTTPConnection
+
+from ..job import Job
+
+Wait = Callable[[], Awaitable[object]]
+
+_KEY = "asyncjobs.visit"
+
+
+class Visit:
+    """A request whose connection can wait in its stead.
+
+    Attributes:
+        arrived: when it came, in seconds since the epoch.
+        task: in which it is dispatched.
+        has_body: whether anything of a body has come.
+        wait: what it is to wait for before it is dispatched again, if it has come to that.
+        waited: whether it has waited.
+    """
+
+    __slots__ = ("arrived", "has_body", "task", "wait", "waited")
+
+    def __init__(self, arrived: float) -> None:
+        self.arrived = arrived
+        self.task: asyncio.Task[None] | None = None
+        self.has_body = False
+        self.wait: Wait | None = None
+        self.waited = False
+
+
+def left_to_connection(request: Request, job: Job, wait: Wait) -> bool:
+    """Whether a view that would `wait` for the job is to answer without that: its connection will
+    do so, and ask again, or has done so.
+
+    Else whoever asks has to wait himself: where no connection of ours has brought the request (as
+    in `test_request_context`), in tasks beside it, which may outlast it, once its response is being
+    sent, and where to dispatch it again could do something twice. That is a request that has made
+    the job itself, one whose method is not safe, or one with a body, which may have been read.
+    """
+    visit: Visit | None = _scope(request).get(_KEY)
+    if visit is None or visit.task is not asyncio.current_task():
+        return False
+    if job.created >= visit.arrived or visit.has_body or request.method not in ("GET", "HEAD"):
+        return False
+    if not visit.waited:
+        visit.wait = wait
+    return True
+
+
+def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
+    """A kind of connection that waits in the stead of its request, outside of its context."""
+
+    class WaitingConnection(connection_class):  # type: ignore[misc]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._visit = Visit(time.time())
+
+        async def handle_messages(self, request: Any, receive: Any, *handler: Any) -> None:
+            async def receive_and_see() -> Any:
+                message = await receive()
+                if message.get("body"):
+                    self._visit.has_body = True
+                return message
+
+            await super().handle_messages(request, receive_and_see, *handler)
+
+        async def handle_request(self, request: Request, send: Any) -> None:
+            scope, visit = _scope(request), self._visit
+            scope[_KEY], visit.task = visit, asyncio.current_task()
+            # What a hook puts into a context variable must not be there when it is called again.
+            context = copy_context()
+
+            async def send_unless_waiting(message: Any) -> None:
+                if visit.wait is not None:
+                    raise _Withheld
+                scope.pop(_KEY, None)
+                await send(message)
+
+            try:
+                with suppress(_Withheld):
+                    await super().handle_request(request, send_unless_waiting)
+                if visit.wait is not None:
+                    again = self._wait_and_answer(visit.wait, request.body, send)
+                    await asyncio.create_task(again, context=context)
+            finally:
+                scope.pop(_KEY, None)
+
+        async def _wait_and_answer(self, wait: Wait, body: Any, send: Any) -> None:
+            with suppress(Exception):  # if something is wrong, the view meets that as well
+                await wait()
+            self._visit.task, self._visit.waited = asyncio.current_task(), True
+            request = self._create_request_from_scope(send)
+            request.body = body  # the one that is told what arrives, and that nothing more does
+            await super().handle_request(request, send)
+
+    return WaitingConnection
+
+
+class _Withheld(Exception):
+    """An answer is not sent, as the request is to wait first."""
+
+
+def _scope(request: Request) -> dict[str, Any]:
+    scope: Any = request.scope
+    plain: dict[str, Any] = scope
+    return plain
