@@ -22,7 +22,6 @@ from ..stores import SqliteStore
 from ..stores.sqlite.custody import make_folder
 from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
-from .contexts import without_teardown_of_requests
 from .environment import CONFIG, configured, key_of, unread
 from .headers import check_names
 from .openapi import describe_jobs
@@ -30,6 +29,7 @@ from .replay import Replay
 from .routes import Background, Decorated, PollRoutes, View
 from .server import Server
 from .sync import takes_thread, use_our_threads
+from .teardown import without_teardown_of_requests
 from .vanishing import Vanishing
 from .views import Views
 

@@ -28,7 +28,6 @@ from .added import Added, added_to_call, callee_of
 from .body import OverLimit, keep_body
 from .compat import current_request, handle_user_exception, log_exception
 from .context import Context, context_from_json, context_to_json
-from .contexts import JOB
 from .draining import drain
 from .headers import (
     BODILESS,
@@ -42,6 +41,7 @@ from .relative import resolved
 from .sentry import describe_to_sentry
 from .session import replace_session
 from .sync import threads_of_job
+from .teardown import JOB
 from .users import hide_users, is_cookie_due, take_for_granted
 from .vanishing import Vanishing
 
