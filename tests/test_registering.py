@@ -15,6 +15,7 @@ from quart.routing import QuartRule
 from quart.typing import TestClientProtocol as Client
 from quart.views import MethodView
 from quart.views import View as ClassView
+from quart_cors import route_cors
 from quart_rate_limiter import RateLimit, RateLimiter
 from werkzeug.routing import BaseConverter, ValidationError
 
@@ -22,6 +23,7 @@ from asyncjobs import Jobs, QuartJobs
 from asyncjobs.errors import ConfigurationError, SetupError
 
 DEADLINE = 30.0
+SHOP = {"Origin": "https://shop.example"}
 #: As the ids of jobs are.
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -402,6 +404,48 @@ async def test_a_class_that_answers_options_is_no_view(app: Quart, jobs: QuartJo
 
     with pytest.raises(SetupError, match="OPTIONS on '/things'"):
         app.add_url_rule("/things", view_func=Things.as_view("things"))
+
+
+async def test_options_that_a_decorator_above_answers(app: Quart, jobs: QuartJobs) -> None:
+    """A decorator above may answer OPTIONS itself, as quart-cors's for a single route does."""
+    shared = route_cors(allow_origin=SHOP["Origin"])
+    app.add_url_rule("/foo", "foo", shared(jobs.background(plain)))
+
+    async with app.test_app() as running:
+        client = running.test_client()
+        asked = {**SHOP, "Access-Control-Request-Method": "GET"}
+        preflight = await client.options("/foo", headers=asked)
+        submission = await client.get("/foo", headers=SHOP)
+        assert (preflight.status_code, submission.status_code) == (200, 202)
+        for answer in (preflight, submission):
+            assert answer.headers["Access-Control-Allow-Origin"] == SHOP["Origin"]
+        assert await result(client, "/foo") == {}
+
+
+async def test_options_that_a_decorator_below_would_answer(app: Quart, jobs: QuartJobs) -> None:
+    """Below it would never get one: the error says where it belongs."""
+
+    async def foo() -> None:
+        """Never called."""
+
+    view = jobs.background(route_cors(allow_origin=SHOP["Origin"])(foo))
+    with pytest.raises(SetupError, match="as route_cors does, belongs above"):
+        app.add_url_rule("/foo", "foo", view)
+
+
+async def test_options_that_a_decorator_passes_on(app: Quart, jobs: QuartJobs) -> None:
+    """One that keeps OPTIONS from Quart, and does not answer it, makes no job: the methods are
+    told, as for any route."""
+    view = jobs.background(plain)
+    view.required_methods = {"OPTIONS"}  # type: ignore[attr-defined]
+    view.provide_automatic_options = False  # type: ignore[attr-defined]
+    app.add_url_rule("/foo", "foo", view)
+
+    async with app.test_app() as running:
+        answer = await running.test_client().options("/foo")
+        assert answer.status_code == 200
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+        assert "Job-State" not in answer.headers
 
 
 @pytest.mark.parametrize("methods", [["HEAD"], []])

@@ -67,10 +67,12 @@ def check_rule(rule: Rule, routed: View, view: View) -> None:
             "endpoint="
         )
     methods = {"GET", *_NO_JOBS} if rule.methods is None else rule.methods
-    if "OPTIONS" in methods and not getattr(rule, "provide_automatic_options", False):
+    automatic = getattr(rule, "provide_automatic_options", False)
+    if "OPTIONS" in methods and not (automatic or _answers_options_above(routed, view)):
         raise SetupError(
             f"OPTIONS on {rule.rule!r} cannot be a background job: take it out of the methods of "
-            f"{name_of(view)!r}, and Quart answers it; or route it to a view of its own"
+            f"{name_of(view)!r}, and Quart answers it; or route it to a view of its own. A "
+            "decorator that answers it, as route_cors does, belongs above @jobs.background"
         )
     if methods <= _NO_JOBS:
         raise SetupError(
@@ -93,6 +95,12 @@ def check_class(routed: View, is_marked: Callable[[Any], bool]) -> None:
                 "request's view there: take it off, and give the class the attribute decorators = "
                 "[jobs.background]; a method that shall answer at once goes into a class of its own"
             )
+
+
+def _answers_options_above(routed: View, view: View) -> bool:
+    """Whether a decorator between the two tells Quart to leave OPTIONS to it."""
+    told = "provide_automatic_options"
+    return getattr(routed, told, None) is False and getattr(view, told, None) is not False
 
 
 def no_websocket(rule: Rule, view: View) -> str:

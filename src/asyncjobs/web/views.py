@@ -122,6 +122,8 @@ class Views:
         request = current_request()
         if request.method == "HEAD":
             return answers.nothing_started(self.app)
+        if request.method == "OPTIONS":  # from a decorator that answers it, but not this one
+            return await self.app.make_default_options_response()
         jobs = await self._started()
         endpoint = request.endpoint or ""
         if endpoint not in jobs.handlers:
