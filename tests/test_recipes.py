@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -16,12 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+import test_ecosystem
+from recipes import COMMANDS, DOCS, FILES, PAGE, transcript, type_recipe, write_files
 from server import DEADLINE, Server, has_socket, listener_at, result, submit, until
-
-DOCS = Path(__file__).parents[1] / "docs"
-PAGE = (DOCS / "recipes.md").read_text()
-FILES = dict(re.findall(r"```(?:python|toml|ini)\n# ([\w.]+)\n(.*?)```", PAGE, re.DOTALL))
-COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.MULTILINE)
 
 #: In the place of the program that counts primes: says who it is and what it has started, and
 #: takes its time. The second one ends if the first one does so by itself.
@@ -47,11 +45,16 @@ UNTIL_TOLD = """from pathlib import Path
         await asyncio.sleep(0.01)"""
 
 
+#: The head of an upload that is above the limit of the recipe's own.
+FAR_TOO_LARGE = (
+    b"POST /films HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (2**40)
+)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the files of the recipes."""
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
+    write_files(tmp_path)
     return tmp_path
 
 
@@ -63,17 +66,22 @@ def slow(folder: Path) -> Path:
 
 
 def test_every_file_of_a_recipe_is_run_here() -> None:
-    """No block is left out: what is added to the page has to be added here."""
-    assert sorted(FILES) == [
+    """No block is left out: what is added to the page has to be added here, or in
+    `test_ecosystem`."""
+    assert sorted(set(FILES) - set(test_ecosystem.FILES_RUN)) == [
         "developed.py",
+        "films.py",
         "hypercorn.toml",
         "pooled.py",
         "primes.py",
         "processes.py",
         "reports.service",
         "reports.socket",
+        "retried.py",
     ]
-    assert COMMANDS == [
+    typed = [*test_ecosystem.FILES_TYPED, "films.py", "retried.py"]
+    elsewhere = {command for name in typed for command, _ in transcript(name)}
+    assert [command for command in COMMANDS if command not in elsewhere] == [
         "hypercorn --config hypercorn.toml pooled:app",
         "hypercorn --reload developed:app",
         "systemctl enable --now reports.socket reports.service",
@@ -346,3 +354,35 @@ def test_the_units_of_the_recipe() -> None:
     ours = set(FILES["reports.service"].splitlines())
     theirs = {line for line in operations.splitlines() if not line.startswith("ExecStart")}
     assert theirs <= ours
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_upload_above_the_limit(folder: Path, workers: int) -> None:
+    """What is larger than a job may be is stored first, and a job has it by its name. Of an upload
+    that breaks off nothing is left."""
+    with Server("films:app", folder, workers=workers) as server, server.client() as client:
+        assert server.exchange(FAR_TOO_LARGE).startswith(b"HTTP/1.1 413")
+        ids = type_recipe("films.py", folder, server.url)
+        (stored,) = films = [*(folder / "instance" / "films").iterdir()]
+        answer = result(client, f"/films/{stored.name}/{ids.popitem()[1]}")
+        assert answer.json() == {"sha256": hashlib.sha256(bytes(50 * 2**20)).hexdigest()}
+        with server.connect() as connection:
+            connection.sendall(b"POST /films HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123")
+            until(lambda: len([*films[0].parent.iterdir()]) == 2, "the start of the upload")
+        until(lambda: [*films[0].parent.iterdir()] == films, "the end of the upload")
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_time_out_that_is_tried_again(folder: Path, always: bool) -> None:
+    """The time-out of the handler's own is tried again, and no time-out of the job's; at last it is
+    the app's own 500."""
+    app = folder / "retried.py"
+    if always:
+        app.write_text(app.read_text().replace("attempt == 1", "attempt").replace("=3", "=1"))
+    with Server("retried:app", folder) as server, server.client() as client:
+        if not always:
+            type_recipe("retried.py", folder, server.url)
+        else:
+            answer = result(client, submit(client, "GET", "/answer"))
+            assert (answer.status_code, answer.headers["Job-State"]) == (500, "failed")
+            assert "Internal Server Error" in answer.text
