@@ -325,6 +325,32 @@ async def test_a_client_that_hangs_up_ends_the_wait(parts: Parts, client: Client
     assert parts.after == [202]
 
 
+async def test_a_client_that_hangs_up_just_before_the_wait(parts: Parts, client: Client) -> None:
+    """Nobody waits for a client who goes in the moment in which the first answer is withheld."""
+
+    class GoneMeanwhile(parts.app.asgi_http_class):  # type: ignore[name-defined, misc]
+        async def handle_request(self, request: Any, send: Any) -> None:
+            self.handler = asyncio.current_task()
+            await super().handle_request(request, send)
+
+        async def _send_response(self, send: Any, response: Any) -> None:
+            try:
+                await super()._send_response(send, response)
+            finally:
+                if any(name == b"prefer" for name, _ in self.scope["headers"]):
+                    self.handler.cancel()
+
+    location = await submitted(client)
+    parts.app.asgi_http_class = GoneMeanwhile
+    polling = asyncio.create_task(exchange(client.request(location, headers=WAIT)))
+    await parts.all_left()
+    await asyncio.wait([polling], timeout=DEADLINE)
+    parts.go.set()
+
+    assert polling.done()
+    assert parts.after == [202]
+
+
 async def exchange(connection: Any) -> None:
     """Send a request without a body, and wait until the server has done with it."""
     with suppress(Exception, asyncio.CancelledError):

@@ -98,6 +98,7 @@ def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
                 with suppress(_Withheld):
                     await super().handle_request(request, send_unless_waiting)
                 if visit.wait is not None:
+                    _check_cancelled()
                     again = self._wait_and_answer(visit.wait, request.body, send)
                     await asyncio.create_task(again, context=context)
             finally:
@@ -112,6 +113,14 @@ def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
             await super().handle_request(request, send)
 
     return WaitingConnection
+
+
+def _check_cancelled() -> None:
+    """Stop here if the client has gone: `asyncio.wait_for` of Python 3.11, in which Quart sends its
+    answers, forgets that it was cancelled where it has come to its end in the same moment."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Withheld(Exception):
