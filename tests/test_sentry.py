@@ -67,7 +67,11 @@ def test_a_job_that_is_retried_reports_its_last_failure(
     (event,) = until(lambda: reported(events, name), "the report")
     assert [value["value"] for value in event["exception"]["values"]] == ["attempt 2"]
     assert event["transaction"] == "retried"
-    assert "LookupError: attempt 1" in server.log()
+    log = server.log()
+    assert "LookupError: attempt 1" in log
+    job_id = event["tags"]["job_id"]
+    assert f"job {job_id} of 'retried': attempt 1 raised an exception" in log
+    assert log.count(f"job {job_id} failed") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -15,6 +16,8 @@ from .given import is_storable, number, shown
 from .job import Job, Progress, Request
 
 T = TypeVar("T")
+
+logger = logging.getLogger("asyncjobs")
 
 #: The most characters that are kept of the message of a progress.
 MESSAGE_LIMIT = 1000
@@ -227,6 +230,16 @@ class RunningJob:
             yield item
             done += 1
             self._report(Progress(done, begun.total, begun.message))
+
+
+def log_retry(job: RunningJob, error: BaseException) -> None:
+    """Tell of an exception after which the job is tried again: it is no failure yet, for whoever is
+    told of those."""
+    logger.warning(
+        "job %s of %r: attempt %d raised an exception, and it is tried again",
+        *(job.id, job.route, job.attempt),
+        exc_info=error,
+    )
 
 
 def _progress(current: float, total: float | None, message: str | None) -> Progress:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Self
 
 from .apart import Apart
-from .current import Place, Program, RunningJob, running_job
+from .current import Place, Program, RunningJob, log_retry, running_job
 from .deadlines import Deadlines
 from .doubts import Doubts
 from .errors import (
@@ -282,13 +282,14 @@ class Runner:
             outcome = self._cut_short()
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
-            level = logging.ERROR if run.current.is_last else logging.WARNING
-            logger.log(level, "job %s failed", run.job.id, exc_info=True)
+            if run.current.is_last:
+                logger.exception("job %s failed", run.job.id)
+            else:
+                log_retry(run.current, error)
             outcome = _raised(f"the handler raised {type(error).__name__}")
         else:
-            if isinstance(
-                outcome, Raised
-            ):  # logged with its traceback, which does not name the job
+            # The app has logged it, with a traceback that does not name the job.
+            if isinstance(outcome, Raised) and run.current.is_last:
                 logger.warning("job %s failed: its view raised an exception", run.job.id)
         finally:
             run.performing = False

@@ -18,7 +18,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..arguments import Callee
-from ..current import current_job
+from ..current import current_job, log_retry
 from ..errors import HandlerGone, JobUnreadable, ResponseTooLarge
 from ..job import Request, Response
 from ..outcome import Outcome, Raised, Unusable
@@ -240,8 +240,8 @@ class Replay:
                 exception=error,
             )
             log_exception(self.app, error)
-        else:  # it is no failure yet, for whoever is told of those
-            logger.warning("it is tried again after an exception", exc_info=error)
+        else:
+            log_retry(current_job, error)
         server_error = InternalServerError(
             original_exception=error if isinstance(error, Exception) else None
         )
