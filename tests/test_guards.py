@@ -10,7 +10,7 @@ import pytest
 from quart import Blueprint, Quart, abort, g, request
 from quart import Response as QuartResponse
 
-from asyncjobs import QuartJobs
+from asyncjobs import Jobs, QuartJobs
 from test_routes import UNKNOWN, poll, serving, submit
 
 KEY = {"X-Key": "open sesame"}
@@ -215,6 +215,25 @@ async def test_jobs_of_a_route_that_is_gone_stay_guarded(tmp_path: Path) -> None
                 known = release != "no blueprint"
                 assert (await client.get(url)).status_code == (401 if known else 404)
                 assert (await client.get(url, headers=KEY)).status_code == (200 if known else 404)
+
+
+async def test_guards_cost_no_look_at_the_body(
+    app: Quart, inner: Blueprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the URL of a job has no variables, its guards have all that they need: nobody reads the
+    whole request, which may be large, at each look."""
+    jobs = QuartJobs(app)
+    inner.before_request(refuse)
+    inner.add_url_rule("/secret", "secret", jobs.background(_nothing), methods=["POST"])
+    app.register_blueprint(inner)
+    async with serving(app) as client:
+        location = await submit(client, "/inner/secret", "POST", headers=KEY)
+        await poll(client, location, **KEY)
+        monkeypatch.delattr(Jobs, "request")
+        job_id = location.rpartition("/")[2]
+        for url in (location, f"/jobs/{job_id}", f"/jobs/{job_id}/result"):
+            assert (await client.get(url)).status_code == 401
+            assert (await client.get(url, headers=KEY)).status_code == 200
 
 
 async def test_jobs_of_functions_have_no_blueprint(app: Quart) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import logging
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from quart_auth import login_required as needs_login
 
 from apps.signals import Signals
 from asyncjobs import Jobs, QuartJobs, current_job
-from asyncjobs.errors import SetupError
+from asyncjobs.errors import SetupError, Unstorable
 from asyncjobs.web import auth
 from asyncjobs.web.principal import MAX_PRINCIPAL
 from conftest import Serve
@@ -128,6 +129,10 @@ async def test_functions_have_no_principal(path: Path) -> None:
         assert await jobs.result(job.id) == [None]
 
 
+class Role(enum.StrEnum):
+    EDITOR = "editor"
+
+
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)
 
@@ -137,26 +142,26 @@ CYCLE.append(CYCLE)
     [
         ("x" * (MAX_PRINCIPAL - 1), f"has {MAX_PRINCIPAL + 1} bytes as JSON"),
         ({"users": ["é" * 20] * 300}, "and 8192 is the most"),
-        (object(), "is no JSON"),
-        (CYCLE, "is no JSON"),
-        ("\ud800", "is no JSON"),
-        (float("nan"), "is not what JSON gives back"),
-        ((1, 2), "is not what JSON gives back"),
-        ({1: "one"}, "is not what JSON gives back"),
-        ({"id": uuid.UUID(int=7)}, "is not what JSON gives back"),
-        ([datetime.datetime(2026, 1, 1)], "is not what JSON gives back"),
+        (object(), "is no plain JSON"),
+        (CYCLE, "contains itself"),
+        ("\ud800", "is no text"),
+        (float("nan"), "is no plain JSON"),
+        ((1, 2), "is no plain JSON"),
+        ({1: "one"}, "is no plain JSON"),
+        (Role.EDITOR, "is no plain JSON"),
+        ({"id": uuid.UUID(int=7)}, "is no plain JSON"),
+        ([datetime.datetime(2026, 1, 1)], "is no plain JSON"),
         ({"token": "t"}, "has a key 'token'"),
         ({"user": {"sessions": [{"API_Key": "k"}]}}, "has a key 'sessions'"),
         ([{"a": [{"API_Key": "k"}]}], "has a key 'API_Key'"),
         ({"X_Trello_Webhook": "w"}, "has a key 'X_Trello_Webhook'"),
-        ({"token": uuid.UUID(int=7)}, "has a key 'token'"),
     ],
 )
 async def test_what_cannot_be_a_principal(
     app: Quart, path: Path, caplog: pytest.LogCaptureFixture, value: Any, why: str
 ) -> None:
     """A principal that is no JSON, has more than 8 KiB, or has keys in it, at any depth, that look
-    like credentials: a 500 with one SetupError in the log, which says why and what to do, and no
+    like credentials: a 500 with one Unstorable in the log, which says why and what to do, and no
     job."""
     jobs = QuartJobs(app, principal=lambda: value)
 
@@ -168,7 +173,7 @@ async def test_what_cannot_be_a_principal(
     async with serving(app) as client:
         assert (await client.post("/foo")).status_code == 500
     (error,) = raised(caplog)
-    assert isinstance(error, SetupError)
+    assert isinstance(error, Unstorable)
     assert str(error).startswith(f"what principal= returned {why}") or why in str(error)
     assert "have it return what names the submitter" in str(error)
     assert count_jobs(path) == 0

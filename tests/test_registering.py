@@ -807,3 +807,25 @@ async def test_polls_are_exempt_from_rate_limits(
             assert (await client.delete(status)).status_code in (200, 409)
         assert (await client.get("/docs")).status_code == 202
         assert (await client.get("/docs")).status_code == 429
+
+
+async def test_who_wraps_the_app_later_is_called_for_each_request(app: Quart) -> None:
+    """What others put around `handle_request` after us stays there, also with a bare test client,
+    whose first request completes the routes."""
+    jobs = QuartJobs(app)
+    app.get("/foo")(jobs.background(a_view))
+    handle_request, seen = app.handle_request, []
+
+    async def wrapped(request: Any) -> Any:
+        seen.append(request.path)
+        return await handle_request(request)
+
+    app.handle_request = wrapped  # type: ignore[method-assign]
+    client = app.test_client()
+    for path in ("/a", "/foo", "/b"):
+        await client.get(path)
+    assert seen == ["/a", "/foo", "/b"]
+
+
+async def a_view() -> str:
+    return ""

@@ -21,7 +21,7 @@ from .threads import is_kind_of
 
 _IS_JSON = (b"content-type", b"application/json")
 #: The header of a result that is no plain JSON: its form, see `forms`.
-_FORM = b"asyncjobs-form"
+FORM_HEADER = b"asyncjobs-form"
 
 
 class Functions:
@@ -78,7 +78,7 @@ class Functions:
         value = json.loads(response.body)
         if (b"content-type", CONTENT_TYPE.encode()) in response.headers:
             raise _FAILURES.get(value["type"], JobFailure)(value["detail"])
-        form = dict(response.headers).get(_FORM)
+        form = dict(response.headers).get(FORM_HEADER)
         callee = self._callees.get(route)
         if form is None or callee is None:
             return value
@@ -102,7 +102,7 @@ def response_of(callee: Callee, result: Any) -> Response:
     body = to_json("the function's result is", data)
     if form is None:
         return Response(200, (_IS_JSON,), body)
-    return Response(200, (_IS_JSON, (_FORM, json.dumps(form).encode())), body)
+    return Response(200, (_IS_JSON, (FORM_HEADER, json.dumps(form).encode())), body)
 
 
 def name_of_function(function: Any, name: str | None) -> str:

@@ -16,6 +16,7 @@ from quart import Quart
 from quart import Response as QuartResponse
 
 from ..errors import AsyncJobsError, StoreUnavailable
+from ..functions import FORM_HEADER
 from ..job import HeaderPairs, Job, Response, State
 from ..jobs import Health
 from ..problem import problem
@@ -29,6 +30,7 @@ RETRY_AFTER_BOUNDS = 1, 30
 
 _JSON = ("content-type", "application/json")
 _NO_STORE = ("cache-control", "no-store")
+_OURS = frozenset({"job-state", FORM_HEADER.decode()})
 
 
 class Links:
@@ -146,12 +148,12 @@ def _about(job: Job, links: Links) -> list[tuple[str, str]]:
 
 def _handlers_own(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Those of a handler's headers that are for it to say; the state of the job, and where that is
-    told, are not."""
+    told, are not. Nor is it anybody's what type a function's result has."""
     own = []
     for name, value in headers:
         if name == "link":
             value = without_relation("status", value)
-        if name != "job-state" and (value or name != "link"):
+        if name not in _OURS and (value or name != "link"):
             own.append((name, value))
     return own
 

@@ -83,6 +83,7 @@ class AppJobs:
         self._startup = app.startup
         app.startup = self._start_with_app  # type: ignore[method-assign]
         # A test client without a lifespan starts nothing.
+        self._are_routes_complete = False
         self._handle_request = app.handle_request
         app.handle_request = self._handle_first_request  # type: ignore[method-assign]
 
@@ -134,11 +135,14 @@ class AppJobs:
         self._check_configured(options)
         self.views.prefix = options["prefix"]
         self._routes.complete(self.views.prefix)
+        self._are_routes_complete = True
 
     async def _handle_first_request(self, request: Any) -> Any:
         """In the place of `Quart.handle_request`, until the routes are complete."""
-        self._complete_routes()
-        self._app.handle_request = self._handle_request  # type: ignore[method-assign]
+        if not self._are_routes_complete:
+            self._complete_routes()
+        if self._app.handle_request == self._handle_first_request:  # and not wrapped by somebody
+            self._app.handle_request = self._handle_request  # type: ignore[method-assign]
         return await self._handle_request(request)
 
     async def _start_with_app(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from ..errors import JobUnreadable
@@ -16,14 +14,14 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
         view_args: the variable parts of the URL, as they are written in it.
         arguments: what the view was called with besides those, as JSON.
         without: which of the variable parts of the URL it was not called with.
-        principal: who has sent it, as the app's `principal` says; `UNSET` if nobody says.
+        principal: who has sent it, as the app's `principal` says, as JSON.
         session: whether the session had anything in it that its job cannot read.
     """
 
     view_args: dict[str, str] = {}
     arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     without: frozenset[str] = frozenset()
-    principal: Any = msgspec.UNSET
+    principal: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     session: bool = False
 
 

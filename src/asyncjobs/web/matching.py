@@ -54,6 +54,12 @@ def lead_to(app: Quart, endpoint: str, request: Request, variables: Mapping[str,
     request.url_rule, request.view_args, request.routing_exception = rule, values, None
 
 
+def is_fixed(app: Quart, endpoint: str, path: str) -> bool:
+    """Whether the path is that of a rule of `endpoint`, to the letter: it has no variables."""
+    rules: Any = app.url_map._rules_by_endpoint.get(endpoint, ())
+    return any(rule.rule == path and not rule.arguments for rule in rules)
+
+
 def rule_of(app: Quart, endpoint: str, variables: Mapping[str, str], method: str) -> QuartRule:
     """The rule of `endpoint` that fits best; one that is in no map if the app has none of it."""
 

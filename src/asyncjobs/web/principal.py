@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from ..credentials import is_credential
-from ..errors import SetupError
+from ..errors import Unstorable
+from ..forms import is_plain
 from ..given import described
 
 #: The most bytes that a principal has as JSON.
@@ -20,31 +20,30 @@ _WAY_OUT = (
 )
 
 
-def storable_principal(value: Any) -> Any:
-    """`value` as JSON gives it back.
+def principal_to_json(value: Any) -> bytes:
+    """`value` as JSON, which gives back exactly that.
 
     Raises:
-        SetupError: it is no JSON, too large, or has credentials in it.
+        Unstorable: it is no plain JSON, too large, or has credentials in it.
     """
     try:
-        written = msgspec.json.encode(value)
-        stored = msgspec.json.decode(written)
-        for key in _keys(stored):
-            if is_credential(key):
-                raise _refused(f"has a key {key!r}, which looks like that of a credential")
-        # Or a job would see something else than the function has returned: text for a datetime, a
-        # list for a tuple, None for nan.
-        if stored != value:
-            raise _refused(f"is not what JSON gives back: {described(value)}")
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _refused(f"is no JSON ({error}): {described(value)}") from None
+        if not is_plain(value):
+            raise _refused(f"is no plain JSON: {described(value)}")
+        written = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise _refused(f"is no text that can be stored: {described(value)}") from None
+    except RecursionError:
+        raise _refused("is nested too deep, or contains itself") from None
+    for key in _keys(value):
+        if is_credential(key):
+            raise _refused(f"has a key {key!r}, which looks like that of a credential")
     if len(written) > MAX_PRINCIPAL:
         raise _refused(f"has {len(written)} bytes as JSON, and {MAX_PRINCIPAL} is the most")
-    return stored
+    return written
 
 
-def _refused(why: str) -> SetupError:
-    return SetupError(f"what principal= returned {why}: {_WAY_OUT}")
+def _refused(why: str) -> Unstorable:
+    return Unstorable(f"what principal= returned {why}: {_WAY_OUT}")
 
 
 def _keys(value: Any) -> Iterator[str]:

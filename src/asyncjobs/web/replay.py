@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import quart
-from msgspec import UNSET
 from quart import Quart
 from quart.signals import got_request_exception
 from quart.typing import ResponseTypes
@@ -153,7 +153,7 @@ class Replay:
             added = added_to_call(known, self._callee(stored.method))
         except (JobUnreadable, HandlerGone) as error:
             return Unusable(error)
-        current_job.principal = None if known.principal is UNSET else known.principal
+        current_job.principal = json.loads(bytes(known.principal)) if known.principal else None
         replace_session(self.app, context, self.vanishing, had_data=known.session)
         hide_users(self.app)
         try:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, TypeVar, cast
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, Raw, UnsetType, structs
 from quart import Quart, Request, Response, session
 from werkzeug.exceptions import NotFound
 
@@ -27,10 +27,10 @@ from .connection import outlasting_clients
 from .context import Context, context_from_json
 from .guards import answer_of, become_poll, guards_of, have_hooks
 from .hosts import answer_bad_hosts
-from .matching import variables_of
+from .matching import is_fixed, variables_of
 from .origins import refuse_cross_site
 from .preferences import wait_preference
-from .principal import storable_principal
+from .principal import principal_to_json
 from .replay import freeze
 from .routes import POLL_SUFFIX, JobIdConverter, OwnRoute, background_of
 from .session import has_data
@@ -228,8 +228,10 @@ class Views:
         names = [name for name in guards_of(self.app, job) if name not in request.blueprints]
         if not have_hooks(self.app, names):
             return None
-        context = context_from_json((await jobs.request(job.id)).context)
-        become_poll(self.app, request, job, context.view_args)
+        variables: Mapping[str, str] = {}
+        if not is_fixed(self.app, job.route, job.path):  # else nobody need read the whole request
+            variables = context_from_json((await jobs.request(job.id)).context).view_args
+        become_poll(self.app, request, job, variables)
         return await answer_of(self.app, request, names)
 
     def _is_polled_where(self, job: Job, request: Request) -> bool:
@@ -285,11 +287,11 @@ class Views:
             owner = await owner
         return None if owner is None else text("the owner of a job", owner)
 
-    async def _principal(self) -> Any:
+    async def _principal(self) -> Raw | UnsetType:
         principal = self._principal_of_request()
         if inspect.isawaitable(principal):
             principal = await principal
-        return principal if principal is UNSET else storable_principal(principal)
+        return principal if principal is UNSET else Raw(principal_to_json(principal))
 
     def _links(self, job: Job, request: Request) -> Links:
         return Links(job, request.root_path, self.prefix)

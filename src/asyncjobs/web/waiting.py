@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from quart import Request
@@ -45,6 +46,24 @@ class Visit:
         self.wait: Wait | None = None
         self.waited = False
 
+    async def receive(self, receive: Any) -> Any:
+        """The next message of the connection."""
+        message = await receive()
+        if message.get("body"):
+            self.has_body = True
+        return message
+
+    async def send(self, scope: dict[str, Any], send: Any, message: Any) -> None:
+        """Send a part of the answer, unless that is only the one that comes before a wait.
+
+        Raises:
+            _Withheld
+        """
+        if self.wait is not None:
+            raise _Withheld
+        scope.pop(_KEY, None)
+        await send(message)
+
 
 def left_to_connection(request: Request, job: Job, wait: Wait) -> bool:
     """Whether a view that would `wait` for the job is to answer without that: its connection will
@@ -71,32 +90,28 @@ def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
     class WaitingConnection(connection_class):  # type: ignore[misc]
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
+            self._may_wait = any(name == b"prefer" for name, _ in self.scope["headers"])
             self._visit = Visit(time.time())
 
         async def handle_messages(self, request: Any, receive: Any, *handler: Any) -> None:
-            async def receive_and_see() -> Any:
-                message = await receive()
-                if message.get("body"):
-                    self._visit.has_body = True
-                return message
-
-            await super().handle_messages(request, receive_and_see, *handler)
+            if self._may_wait:
+                receive = partial(self._visit.receive, receive)
+            await super().handle_messages(request, receive, *handler)
 
         async def handle_request(self, request: Request, send: Any) -> None:
+            if self._may_wait:
+                await self._visit_and_wait(request, send)
+            else:
+                await super().handle_request(request, send)
+
+        async def _visit_and_wait(self, request: Request, send: Any) -> None:
             scope, visit = _scope(request), self._visit
             scope[_KEY], visit.task = visit, asyncio.current_task()
             # What a hook puts into a context variable must not be there when it is called again.
             context = copy_context()
-
-            async def send_unless_waiting(message: Any) -> None:
-                if visit.wait is not None:
-                    raise _Withheld
-                scope.pop(_KEY, None)
-                await send(message)
-
             try:
                 with suppress(_Withheld):
-                    await super().handle_request(request, send_unless_waiting)
+                    await super().handle_request(request, partial(visit.send, scope, send))
                 if visit.wait is not None:
                     _check_cancelled()
                     again = self._wait_and_answer(visit.wait, request.body, send)

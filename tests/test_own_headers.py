@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -95,3 +97,20 @@ async def test_the_headers_of_a_result(older: bool) -> None:
     for name, value in said[4:-2]:
         assert answer.headers.getlist(name) == [value]
     assert answer.headers.getlist("X-Mine") == ["1", "2"]
+
+
+async def test_the_form_of_a_functions_result_is_for_the_program_alone(tmp_path: Path) -> None:
+    """Over HTTP the result of a function is JSON; what type it has in the program is no header."""
+    app = Quart("forms")
+    jobs = QuartJobs(app, store=f"sqlite:///{tmp_path}/jobs.db")
+
+    @jobs.function
+    async def name() -> UUID:
+        return UUID(int=7)
+
+    async with app.test_app() as running, app.app_context():
+        job = await jobs.jobs.submit(name)
+        assert await jobs.jobs.result(job.id, 30) == UUID(int=7)
+        answer = await running.test_client().get(f"/jobs/{job.id}/result")
+        assert await answer.get_json() == str(UUID(int=7))
+        assert not [key for key in answer.headers if "asyncjobs" in key[0].lower()]
