@@ -80,7 +80,12 @@ async def queue(store: Path, rule: str, url: str, method: str = "GET") -> str:
         ("/old/<float:n>", "/old/1.5", "/new/<float:n>", {"n": 1.5}),
         ("/old/<reversed:n>", "/old/abc%C3%A9", "/new/<reversed:n>", {"n": "\xe9cba"}),
         ("/old/<a>/<b>", "/old/x/y", "/<b>/new/<a>", {"a": "x", "b": "y"}),
-        ("/old/<a>/<b>", "/old/x/y", "/new/<b>", {"a": "x", "b": "y"}),
+        ("/old/<a>/<b>", "/old/x/y", "/new/<b>", None),
+        ("/old/<a>/<b>", "/old/x/y", "/old/<b>/<a>", {"a": "x", "b": "y"}),
+        ("/old/<int:n>", "/old/7", "/<a>/<b>", None),
+        ("/old/7", "/old/7", "/<a>/<b>", None),
+        ("/old/<int:n>", "/old/7", "/old/<n>", {"n": "7"}),
+        ("/old/<int:n>", "/old/7", "/new/<int(fixed_digits=3):n>", {"n": 7}),
         ("/old/<int:n>", "/old/7", "/old/<uuid:x>/<int:n>", None),
         ("/old/<n>", "/old/x", "/new/<int:n>", None),
     ],
@@ -117,6 +122,47 @@ async def test_an_old_url_that_leads_elsewhere_by_now(store: Path) -> None:
     async with serving(make_app(store, "/new", seen, prepare)) as client:
         assert (await poll(client, f"/jobs/{ID}/result")).status_code == 200
     assert seen == [{}]
+
+
+async def test_variables_that_have_changed_their_places(store: Path) -> None:
+    """A job does not take its variables from a URL that means something else by now."""
+    await queue(store, "/move/<source>/<target>", "/move/a/b")
+    seen: list[Any] = []
+    async with serving(make_app(store, "/move/<target>/<source>", seen)) as client:
+        assert (await poll(client, f"/jobs/{ID}/result")).status_code == 200
+    assert seen == [{"source": "a", "target": "b"}]
+
+
+async def test_defaults_of_a_rule_go_with_the_job(store: Path) -> None:
+    """What the rule has passed to the view besides is passed again, whichever rules there are by
+    now."""
+
+    def both(under: str, seen: list[Any]) -> Quart:
+        app = Quart("renames")
+        jobs = QuartJobs(app, store=f"sqlite:///{store}")
+
+        async def report(**view_args: Any) -> dict[str, str]:
+            seen.append(view_args)
+            return {}
+
+        view = jobs.background(report)
+        for name in ("public", "private"):
+            rule = f"{under}/{name}/<int:n>"
+            app.add_url_rule(rule, "report", view, defaults={"visible": name})
+        return app
+
+    seen: list[Any] = []
+    old = both("", seen)
+    async with serving(old) as client:
+        location = await submit(client, "/private/7")
+        await poll(client, location)
+        async with old.app_context():
+            request = await old.extensions["QUART_JOBS"].jobs.request(location.rpartition("/")[2])
+    async with SqliteStore(store) as opened:
+        await opened.add(Job(ID, "report", request.path, created=1e9, due=1e9), request)
+    async with serving(both("/v2", seen)) as client:
+        assert (await poll(client, f"/jobs/{ID}/result")).status_code == 200
+    assert seen == [{"n": 7, "visible": "private"}] * 2
 
 
 async def test_methods_that_the_endpoint_no_longer_has(store: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from ..errors import JobUnreadable
@@ -11,14 +13,19 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is stored of a request's context. What an older version has stored has less of it.
 
     Attributes:
-        view_args: the variable parts of the URL, as they are written in it.
+        rule: the one that has matched the URL, if its endpoint has several.
+        view_args: the variable parts of the URL: numbers, and all else as it is written in there.
+            `UNSET` if an older version has stored the request.
+        defaults: what else the rule has passed to the view.
         arguments: what the view was called with besides those, as JSON.
         without: which of the variable parts of the URL it was not called with.
         principal: who has sent it, as the app's `principal` says, as JSON.
         session: whether the session had anything in it that its job cannot read.
     """
 
-    view_args: dict[str, str] = {}
+    rule: str = ""
+    view_args: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    defaults: dict[str, Any] = {}
     arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     without: frozenset[str] = frozenset()
     principal: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

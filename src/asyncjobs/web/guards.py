@@ -2,57 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from msgspec import UNSET
 from quart import Quart, Request
+from quart.routing import QuartRule
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import ValidationError
 
 from ..errors import JobNotFound
 from ..job import Job
-from .matching import rule_of, values_for
+from ..job import Request as StoredRequest
+from ..jobs import Jobs
+from .context import Context, context_from_json
+from .matching import known_of, rule_of, rules_of, values_for
 from .routes import POLL_SUFFIX, background_of
 
 
-def guards_of(app: Quart, job: Job) -> list[str]:
-    """The blueprints of the job's route, outermost first.
+async def answer_of_guards(app: Quart, jobs: Jobs, job: Job, request: Request) -> Any:
+    """What the blueprints of the job's route answer in its place, or None if it may be seen.
+
+    `request` is one to the job's own URL from then on, for all that looks at it: for the hooks that
+    come before, and for those that come after, so that both have run, or neither.
 
     Raises:
-        JobNotFound: one of them is gone, and with it what has guarded the job.
+        JobNotFound: nobody can be asked any more.
     """
-    if "." not in job.route or _is_call(app, job):
-        return []
+    names = _blueprints_of(app, jobs, job)
+    if not _have_hooks(app, names) or _has_asked(app, request, job):
+        return None
+    known = Context(view_args={})
+    if not _is_fixed(app, job):  # else nobody need read the whole request
+        known = _known_of(app, request, job, await jobs.request(job.id))
+    _become_poll(app, request, job, known)
+    return await _ask(app, request, names)
+
+
+def _blueprints_of(app: Quart, jobs: Jobs, job: Job) -> list[str]:
+    """Outermost first."""
     parts = job.route.split(".")
     names = [".".join(parts[:count]) for count in range(1, len(parts))]
+    if not names or job.route in app.view_functions:
+        return names  # of which some may be none, but only dots in a name
+    if job.route in jobs.handlers:
+        return []  # a function, whose name has dots as well
+    if job.path == f"/{job.route}" and names[0] not in app.blueprints:
+        return []  # one that is gone
     if any(name not in app.blueprints for name in names):
-        raise JobNotFound("the blueprint of the job's route is gone")
+        raise JobNotFound("the blueprint of the job's route is gone, and with it its guards")
     return names
 
 
-def have_hooks(app: Quart, names: list[str]) -> bool:
-    """Whether any of these blueprints would see a request to a view of it."""
-    return any(app.before_request_funcs[name] for name in names)
+def _have_hooks(app: Quart, names: list[str]) -> bool:
+    return any(
+        app.before_request_funcs[name] or app.url_value_preprocessors[name] for name in names
+    )
 
 
-def become_poll(app: Quart, request: Request, job: Job, variables: Mapping[str, str]) -> None:
-    """Make `request` one to the job's own URL, for all that looks at it from now on: hooks that
-    come before and those that come after, so that both have run, or neither."""
-    background = background_of(app.view_functions.get(job.route))
-    if background is not None and not background.poll_route:
-        endpoint, more = job.route, {}
-    else:
-        endpoint, more = f"{job.route}{POLL_SUFFIX}", {"asyncjobs_id": job.id}
-    rule = rule_of(app, endpoint, {**variables, **more}, "GET")
+def _has_asked(app: Quart, request: Request, job: Job) -> bool:
+    """Whether Quart has asked them already, with all that they would be asked with: of rules that
+    match the same URL it may have taken another one, and there is more to a job than its path."""
+    here = request.url_rule
+    if here is None or [rule is here for rule in rules_of(app, f"{job.route}{POLL_SUFFIX}")] != [
+        True
+    ]:
+        return False
+    elsewhere = f"{here.host or ''}{here.subdomain or ''}"
+    return "<" not in elsewhere and not any(rule.defaults for rule in rules_of(app, job.route))
+
+
+def _is_fixed(app: Quart, job: Job) -> bool:
+    """Whether the path of the job is that of a rule of its route, to the letter."""
+    return any(rule.rule == job.path and not rule.arguments for rule in rules_of(app, job.route))
+
+
+def _known_of(app: Quart, request: Request, job: Job, stored: StoredRequest) -> Context:
+    """What is known of the job's URL, which an older version has not stored.
+
+    Raises:
+        JobNotFound: nothing, although it takes something.
+    """
+    known = context_from_json(stored.context)
+    if known.view_args is not UNSET:
+        return known
+    adapter: Any = app.create_url_adapter(request)
     try:
-        values = values_for(rule, variables)
+        rule, values = adapter.match(stored.path, stored.method, return_rule=True)
+    except HTTPException:
+        rule, values = None, {}
+    if rule is not None and rule.endpoint == job.route:
+        return known_of(app, rule, values)
+    if all(rule.arguments for rule in rules_of(app, job.route)):
+        raise JobNotFound("the URL of the job is not known any more, which its guards may ask for")
+    return Context(view_args={})
+
+
+def _become_poll(app: Quart, request: Request, job: Job, known: Context) -> None:
+    rule = rule_of(app, job.route, known, request.method)
+    try:
+        values = values_for(rule, known)
     except ValidationError:  # its URL has become another one
-        values = dict(variables)
-    request.url_rule, request.view_args = rule, {**values, **more}
+        values = {} if known.view_args is UNSET else dict(known.view_args)
+    background = background_of(app.view_functions.get(job.route))
+    if background is None or background.poll_route:
+        values["asyncjobs_id"] = job.id
+        rule = _poll_rule_of(app, job, rule)
+    request.url_rule, request.view_args = rule, values
 
 
-async def answer_of(app: Quart, request: Request, names: list[str]) -> Any:
-    """What the guards answer in place of the job, or None if it may be seen."""
-    for name in names:
+def _poll_rule_of(app: Quart, job: Job, rule: QuartRule) -> QuartRule:
+    endpoint = f"{job.route}{POLL_SUFFIX}"
+    path = f"{rule.rule.rstrip('/')}/<asyncjobs_id:asyncjobs_id>"
+    polls = rules_of(app, endpoint)
+    return next((poll for poll in polls if poll.rule == path), QuartRule(path, endpoint=endpoint))
+
+
+async def _ask(app: Quart, request: Request, names: list[str]) -> Any:
+    for name in (None, *names):
         for preprocess in app.url_value_preprocessors[name]:
             preprocess(request.endpoint, request.view_args)
     for name in names:
@@ -61,8 +127,3 @@ async def answer_of(app: Quart, request: Request, names: list[str]) -> Any:
             if answer is not None:
                 return answer
     return None
-
-
-def _is_call(app: Quart, job: Job) -> bool:
-    """Whether it is one of a function, whose names have dots as well: those are in no blueprint."""
-    return job.route not in app.view_functions and job.path == f"/{job.route}"

@@ -7,45 +7,58 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
+from msgspec import UNSET
 from quart import Quart, Request
 from quart.routing import QuartRule
 from werkzeug.routing import ValidationError
 
 from ..errors import HandlerGone
+from ..forms import is_plain
 from ..given import printable
+from .context import Context
 
 
-def variables_of(app: Quart, request: Request) -> dict[str, str]:
-    """The variable parts of the request's URL, as they are written in it."""
+def matched(app: Quart, request: Request) -> Context:
+    """The part of the context that says what the URL of `request` has led to."""
     rule = request.url_rule
     if rule is None or not rule.arguments:
-        return {}
+        return Context(view_args={})
     values = request.view_args or {}
     if any(app.url_value_preprocessors[name] for name in (None, *request.blueprints)):
         # They may have taken some away.
         adapter: Any = app.create_url_adapter(request)
         _, values = adapter.match()
-    variables = {}
-    for name, converter in rule._converters.items():
-        with suppress(Exception):  # a converter need not know the way back
-            variables[name] = unquote(converter.to_url(values[name]))
-    return variables
+    return known_of(app, rule, values)
 
 
-def lead_to(app: Quart, endpoint: str, request: Request, variables: Mapping[str, str]) -> None:
-    """Have `request` lead to `endpoint`: by its own URL or, if that leads elsewhere by now, or
-    nowhere, with the variables that it had when it came.
+def known_of(app: Quart, rule: QuartRule, values: Mapping[str, Any]) -> Context:
+    """The same for a rule, and what it has matched."""
+    return Context(
+        rule=rule.rule if len(rules_of(app, rule.endpoint)) > 1 else "",
+        view_args=_written(rule, values),
+        defaults={name: value for name, value in (rule.defaults or {}).items() if is_plain(value)},
+    )
+
+
+def lead_to(app: Quart, endpoint: str, request: Request, known: Context) -> None:
+    """Have `request` lead to `endpoint` as it did when it came: by its own URL or, if that leads
+    elsewhere by now, or means something else, with what is known of it.
 
     Raises:
         HandlerGone: the endpoint takes other variables by now.
     """
-    if request.url_rule is not None and request.url_rule.endpoint == endpoint:
+    own = request.url_rule
+    if own is not None and own.endpoint == endpoint and _means(own, request.view_args, known):
         return
-    rule = rule_of(app, endpoint, variables, request.method)
+    rule = rule_of(app, endpoint, known, request.method)
+    variables = {} if known.view_args is UNSET else known.view_args
     try:
-        if not rule._converters.keys() <= variables.keys():
+        if not (
+            rule._converters.keys() <= {*variables, *known.defaults}
+            and variables.keys() <= rule.arguments
+        ):
             raise ValidationError
-        values = values_for(rule, variables)
+        values = values_for(rule, known)
     except ValidationError:
         raise HandlerGone(
             f"{printable(request.method)} {printable(request.path)} does not lead to "
@@ -54,32 +67,57 @@ def lead_to(app: Quart, endpoint: str, request: Request, variables: Mapping[str,
     request.url_rule, request.view_args, request.routing_exception = rule, values, None
 
 
-def is_fixed(app: Quart, endpoint: str, path: str) -> bool:
-    """Whether the path is that of a rule of `endpoint`, to the letter: it has no variables."""
-    rules: Any = app.url_map._rules_by_endpoint.get(endpoint, ())
-    return any(rule.rule == path and not rule.arguments for rule in rules)
+def rules_of(app: Quart, endpoint: str) -> list[QuartRule]:
+    """The rules of an endpoint that there need not be."""
+    rules: Any = app.url_map._rules_by_endpoint.get(endpoint, [])
+    return list(rules)
 
 
-def rule_of(app: Quart, endpoint: str, variables: Mapping[str, str], method: str) -> QuartRule:
-    """The rule of `endpoint` that fits best; one that is in no map if the app has none of it."""
+def rule_of(app: Quart, endpoint: str, known: Context, method: str) -> QuartRule:
+    """The rule of `endpoint` that a request has come by, or else that fits it best; one that is in
+    no map if the app has none of it."""
+    variables = set() if known.view_args is UNSET else known.view_args.keys()
 
-    def distance(rule: QuartRule) -> tuple[int, bool]:
-        differ = rule._converters.keys() ^ variables.keys()
-        return len(differ), rule.methods is not None and method not in rule.methods
+    def distance(rule: QuartRule) -> tuple[bool, int, bool]:
+        differ = len(rule._converters.keys() ^ variables)
+        return rule.rule != known.rule, differ, method not in (rule.methods or [method])
 
-    rules: Any = app.url_map._rules_by_endpoint.get(endpoint)
-    return min(rules, key=distance) if rules else QuartRule("/", endpoint=endpoint)
+    return min(rules_of(app, endpoint), key=distance, default=QuartRule("/", endpoint=endpoint))
 
 
-def values_for(rule: QuartRule, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments of a view from the variables of its URL; those that `rule` does not have are
-    left as they are.
+def values_for(rule: QuartRule, known: Context) -> dict[str, Any]:
+    """The arguments of a view from what is known of its URL; variables that `rule` does not have
+    are left as they are.
 
     Raises:
         ValidationError: one is not as the rule has it.
     """
-    values = dict(rule.defaults or {})
-    for name, text in variables.items():
+    values = {**(rule.defaults or {}), **known.defaults}
+    for name, kept in ({} if known.view_args is UNSET else known.view_args).items():
         converter = rule._converters.get(name)
-        values[name] = text if converter is None else converter.to_python(text)
+        if converter is None:
+            values[name] = kept
+        else:
+            text = kept if isinstance(kept, str) else unquote(converter.to_url(kept))
+            values[name] = converter.to_python(text)
     return values
+
+
+def _means(rule: QuartRule, values: Mapping[str, Any] | None, known: Context) -> bool:
+    """Whether a rule that matches is the one that has matched, with the same variables."""
+    if known.view_args is UNSET:  # an older version has stored it
+        return True
+    return known.rule in ("", rule.rule) and _written(rule, values or {}) == known.view_args
+
+
+def _written(rule: QuartRule, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of a URL, numbers as such, and all else as it is written in there."""
+    variables: dict[str, Any] = {}
+    for name, converter in rule._converters.items():
+        value = values.get(name)
+        if type(value) in (int, float) and is_plain(value):
+            variables[name] = value
+        else:
+            with suppress(Exception):  # a converter need not know the way back
+                variables[name] = unquote(converter.to_url(value))
+    return variables

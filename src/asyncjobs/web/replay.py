@@ -149,7 +149,7 @@ class Replay:
     async def _perform(self, stored: Request, request: quart.Request, context: Any) -> Outcome:
         try:
             known = context_from_json(stored.context)
-            lead_to(self.app, self.endpoint, request, known.view_args)
+            lead_to(self.app, self.endpoint, request, known)
             added = added_to_call(known, self._callee(stored.method))
         except (JobUnreadable, HandlerGone) as error:
             return Unusable(error)

@@ -24,10 +24,10 @@ from .answers import Links
 from .body import body_of, read_body
 from .compat import current_request, handle_user_exception
 from .connection import outlasting_clients
-from .context import Context, context_from_json
-from .guards import answer_of, become_poll, guards_of, have_hooks
+from .context import Context
+from .guards import answer_of_guards
 from .hosts import answer_bad_hosts
-from .matching import is_fixed, variables_of
+from .matching import matched
 from .origins import refuse_cross_site
 from .preferences import wait_preference
 from .principal import principal_to_json
@@ -131,9 +131,11 @@ class Views:
                 f"the view of {endpoint!r} does not show that it is a background job: use "
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
+        added = self._context_of_call(request, endpoint, args, kwargs)
         context = structs.replace(
-            self._context_of_call(request, endpoint, args, kwargs),
-            view_args=variables_of(self.app, request),
+            matched(self.app, request),
+            arguments=added.arguments,
+            without=added.without,
             principal=await self._principal(),
             session=has_data(session),
         )
@@ -151,7 +153,7 @@ class Views:
         # The route is the app's own, and its own hooks go on with it.
         rule, view_args = request.url_rule, request.view_args
         try:
-            answer = await self._answer_of_guards(jobs, job, request)
+            answer = await answer_of_guards(self.app, jobs, job, request)
         finally:
             request.url_rule, request.view_args = rule, view_args
         if answer is not None:
@@ -182,7 +184,7 @@ class Views:
         request = current_request()
         jobs = await self._started()
         job = await jobs.get(job_id, owner=await self._owner())
-        answer = await self._answer_of_guards(jobs, job, request)
+        answer = await answer_of_guards(self.app, jobs, job, request)
         if answer is not None:
             return answer
         if request.method == "DELETE":
@@ -213,26 +215,12 @@ class Views:
         self, jobs: Jobs, job: Job, response: StoredResponse | None, request: Request
     ) -> Any:
         """What is answered for the job at the URLs of its result, if its guards let it."""
-        answer = await self._answer_of_guards(jobs, job, request)
+        answer = await answer_of_guards(self.app, jobs, job, request)
         if answer is not None:
             return answer
         if request.method == "DELETE":
             return await self._cancel(jobs, job, request)
         return await self._answer_poll(jobs, job, response, request)
-
-    async def _answer_of_guards(self, jobs: Jobs, job: Job, request: Request) -> Any:
-        """What the blueprints of the job's route answer in its place, or None.
-
-        Those that have seen the request already are not asked again.
-        """
-        names = [name for name in guards_of(self.app, job) if name not in request.blueprints]
-        if not have_hooks(self.app, names):
-            return None
-        variables: Mapping[str, str] = {}
-        if not is_fixed(self.app, job.route, job.path):  # else nobody need read the whole request
-            variables = context_from_json((await jobs.request(job.id)).context).view_args
-        become_poll(self.app, request, job, variables)
-        return await answer_of(self.app, request, names)
 
     def _is_polled_where(self, job: Job, request: Request) -> bool:
         """Whether the poll routes of the job's view are at this host and subdomain.
