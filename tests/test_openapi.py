@@ -112,7 +112,9 @@ MODELS = {
 
 @pytest.fixture
 def app(path: Path) -> Quart:
-    app = Quart("described")
+    # quart-schema hides the route of static files where it serves the document itself, and from
+    # then on for the whole process.
+    app = Quart("described", static_folder=None)
     app.config["QUART_JOBS_STORE"] = f"sqlite:///{path}"
     return app
 

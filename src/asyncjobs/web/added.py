@@ -17,7 +17,7 @@ from ..credentials import is_credential
 from ..errors import Unstorable
 from ..shapes import same
 from .context import Context
-from .routes import View
+from .marks import View
 
 _NOTHING = Context()
 _WAY_OUT = ". Or move the decorator that passes it below @jobs.background, where it runs in the job"

@@ -24,9 +24,10 @@ from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
 from .environment import CONFIG, configured, key_of, unread
 from .headers import check_names
+from .marks import Background, View
 from .openapi import describe_jobs
 from .replay import Replay
-from .routes import Background, Decorated, PollRoutes, View
+from .routes import Decorated, PollRoutes
 from .server import Server
 from .sync import takes_thread, use_our_threads
 from .teardown import without_teardown_of_requests

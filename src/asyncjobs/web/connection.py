@@ -11,7 +11,7 @@ from quart import Quart
 from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
-from .routes import background_of
+from .marks import background_at
 
 #: Seconds that the answer to who has gone may take to be sent: who says no more may still listen.
 SEND_TIME = 1.0
@@ -69,4 +69,4 @@ def _leads_to_job(app: Quart, request: Any) -> bool:
             endpoint, _ = app.create_url_adapter(request).match()  # type: ignore[union-attr]
         except (HTTPException, UnicodeError):  # a query that is no text is no request
             return False
-    return background_of(app.view_functions.get(endpoint)) is not None
+    return background_at(app, endpoint) is not None

@@ -15,8 +15,8 @@ from ..job import Job
 from ..job import Request as StoredRequest
 from ..jobs import Jobs
 from .context import Context, context_from_json
+from .marks import background_at, poll_endpoint
 from .matching import known_of, rule_of, rules_of, values_for
-from .routes import POLL_SUFFIX, background_of
 
 
 async def answer_of_guards(app: Quart, jobs: Jobs, job: Job, request: Request) -> Any:
@@ -62,10 +62,8 @@ def _have_hooks(app: Quart, names: list[str]) -> bool:
 def _has_asked(app: Quart, request: Request, job: Job) -> bool:
     """Whether Quart has asked them already, with all that they would be asked with: of rules that
     match the same URL it may have taken another one, and there is more to a job than its path."""
-    here = request.url_rule
-    if here is None or [rule is here for rule in rules_of(app, f"{job.route}{POLL_SUFFIX}")] != [
-        True
-    ]:
+    here, polls = request.url_rule, rules_of(app, poll_endpoint(job.route))
+    if here is None or len(polls) != 1 or polls[0] is not here:
         return False
     elsewhere = f"{here.host or ''}{here.subdomain or ''}"
     return "<" not in elsewhere and not any(rule.defaults for rule in rules_of(app, job.route))
@@ -103,7 +101,7 @@ def _become_poll(app: Quart, request: Request, job: Job, known: Context) -> None
         values = values_for(rule, known)
     except ValidationError:  # its URL has become another one
         values = {} if known.view_args is UNSET else dict(known.view_args)
-    background = background_of(app.view_functions.get(job.route))
+    background = background_at(app, job.route)
     if background is None or background.poll_route:
         values["asyncjobs_id"] = job.id
         rule = _poll_rule_of(app, job, rule)
@@ -111,7 +109,7 @@ def _become_poll(app: Quart, request: Request, job: Job, known: Context) -> None
 
 
 def _poll_rule_of(app: Quart, job: Job, rule: QuartRule) -> QuartRule:
-    endpoint = f"{job.route}{POLL_SUFFIX}"
+    endpoint = poll_endpoint(job.route)
     path = f"{rule.rule.rstrip('/')}/<asyncjobs_id:asyncjobs_id>"
     polls = rules_of(app, endpoint)
     return next((poll for poll in polls if poll.rule == path), QuartRule(path, endpoint=endpoint))

@@ -69,8 +69,10 @@ def lead_to(app: Quart, endpoint: str, request: Request, known: Context) -> None
 
 def rules_of(app: Quart, endpoint: str) -> list[QuartRule]:
     """The rules of an endpoint that there need not be."""
-    rules: Any = app.url_map._rules_by_endpoint.get(endpoint, [])
-    return list(rules)
+    try:
+        return [*app.url_map.iter_rules(endpoint)]  # type: ignore[list-item] # Quart has no others
+    except KeyError:
+        return []
 
 
 def rule_of(app: Quart, endpoint: str, known: Context, method: str) -> QuartRule:

@@ -18,6 +18,7 @@ from typing import Any
 from quart import Quart
 from werkzeug.routing import Rule
 
+from .marks import background_at, polled_at
 from .openapi_answers import (
     JOB_ID,
     PREFER,
@@ -35,7 +36,7 @@ from .openapi_answers import (
     result,
     status_document,
 )
-from .routes import POLL_SUFFIX, JobIdConverter, background_of
+from .routes import JobIdConverter
 from .views import JOB_ENDPOINTS
 
 _EXTENSION = "QUART_SCHEMA"
@@ -136,7 +137,7 @@ class _Document:
         self._paths: dict[str, Part] = document["paths"]
         operations = [*self._operations()]
         self._submissions = [each for each in operations if self._is_marked(each.endpoint)]
-        self._polls = [each for each in operations if self._is_marked(_polled(each.endpoint))]
+        self._polls = [each for each in operations if self._is_marked(polled_at(each.endpoint))]
         self._resources = [each for each in operations if each.endpoint in JOB_ENDPOINTS.values()]
 
     def add_jobs(self) -> None:
@@ -146,7 +147,7 @@ class _Document:
         for submission in self._submissions:
             self._describe_submission(submission)
         for polls in _by_place(self._polls):
-            endpoints = {_polled(poll.endpoint) for poll in polls}
+            endpoints = {polled_at(poll.endpoint) for poll in polls}
             submissions = [each for each in self._submissions if each.endpoint in endpoints]
             self._describe_poll(polls[0], submissions)
             self._carry_over(polls[0], submissions)
@@ -177,12 +178,12 @@ class _Document:
                         yield _Operation(rule, path, method, built, here)
 
     def _is_marked(self, endpoint: str) -> bool:
-        return background_of(self._app.view_functions.get(endpoint)) is not None
+        return background_at(self._app, endpoint) is not None
 
     def _hide(self) -> None:
         """Take away what hidden routes alone have brought, and what no document has a place for."""
         shown = {each.endpoint for each in self._submissions}
-        gone = [each for each in self._polls if _polled(each.endpoint) not in shown]
+        gone = [each for each in self._polls if polled_at(each.endpoint) not in shown]
         self._polls = [each for each in self._polls if each not in gone]
         if not shown and any(map(self._is_marked, self._app.view_functions)):
             gone += self._resources
@@ -223,7 +224,7 @@ class _Document:
             return f"{operation.method}_job{'_result' * (endpoint == _RESULT)}"
         if self._is_marked(endpoint):
             return str(operation.here.get("operationId") or f"{operation.method}_{endpoint}")
-        view = self._app.view_functions[_polled(endpoint)]
+        view = self._app.view_functions[polled_at(endpoint)]
         name = self._provider.operation_id(operation.method.upper(), operation.path, view)
         return f"{name or f'{operation.method}_{view.__name__}'}_job"
 
@@ -250,7 +251,7 @@ class _Document:
         polls = [
             poll
             for poll in self._polls
-            if _polled(poll.endpoint) == submission.endpoint
+            if polled_at(poll.endpoint) == submission.endpoint
             and poll.rule.rule.rpartition("/")[0] == submission.rule.rule.rstrip("/")
         ]
         links = {}
@@ -298,11 +299,6 @@ class _Document:
             schemes: list[list[Part]]
             schemes = [each.built.get("security", everywhere) for each in submissions]
             operation.here["security"] = _distinct(chain.from_iterable(schemes))
-
-
-def _polled(endpoint: str) -> str:
-    """The endpoint of the view whose poll route has `endpoint`; none if it is no poll route's."""
-    return endpoint.removesuffix(POLL_SUFFIX) if endpoint.endswith(POLL_SUFFIX) else ""
 
 
 def _by_place(operations: Iterable[_Operation]) -> Iterable[list[_Operation]]:

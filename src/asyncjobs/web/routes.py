@@ -1,4 +1,4 @@
-"""Marks views as background jobs, and gives each of their rules a poll route."""
+"""Gives each rule of a marked view its poll route, and checks that all routes get along."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from quart import Quart
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from ..errors import SetupError
-from ..handler import RouteSettings
 from .collisions import ID, collisions
+from .marks import Background, View, background_of, poll_endpoint, polled_at
 from .refusals import check_class, check_rule, layers, name_of, no_websocket
 
-View = Callable[..., Any]
 #: The host and the subdomain that a rule is for.
 Domain = tuple[str | None, str | None]
 
-_MARK = "_asyncjobs_background"
-#: Appended to a view's endpoint. Without a dot, so that hooks of the view's blueprint guard polls.
-POLL_SUFFIX = "__job"
 # What the decorator `rate_exempt` of quart-rate-limiter sets: to poll is what we ask clients to do.
 _RATE_EXEMPT = "_quart_rate_limiter_exempt"
 
@@ -31,21 +27,6 @@ class JobIdConverter(BaseConverter):
 
     regex = "[0-9a-f]{32}"
     weight = 10
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Background:
-    """What ``@jobs.background`` knows of a view.
-
-    Attributes:
-        view: what runs in the background.
-        poll_route: whether its rules get poll routes.
-        settings: as they were given to the decorator.
-    """
-
-    view: View
-    poll_route: bool
-    settings: RouteSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +49,6 @@ class OwnRoute:
     endpoint: str
     view: View
     methods: Sequence[str]
-
-
-def mark(function: View, background: Background) -> None:
-    """Remember with the decorated view what is to be done with it."""
-    setattr(function, _MARK, background)
-
-
-def background_of(function: View | None) -> Background | None:
-    """The mark of a view; ``functools.wraps`` hands it on to decorators outside of ours."""
-    return getattr(function, _MARK, None)
 
 
 class PollRoutes:
@@ -167,7 +138,7 @@ class PollRoutes:
         domain = (rule.host if self._app.url_map.host_matching else None, rule.subdomain)
         self._domains.add(domain)
         if background.poll_route:
-            endpoint = f"{rule.endpoint}{POLL_SUFFIX}"
+            endpoint = poll_endpoint(rule.endpoint)
             self._poll_endpoints.add(endpoint)
             path = f"{rule.rule.rstrip('/')}/<asyncjobs_id:asyncjobs_id>"
             self._add_ours(path, endpoint, self._poll, ("GET", "DELETE"), domain)
@@ -249,7 +220,7 @@ def _both(our: Rule, other: Rule) -> str:
 
 
 def _view_of(poll: Rule) -> str:
-    return str(poll.endpoint).removesuffix(POLL_SUFFIX)
+    return polled_at(poll.endpoint)
 
 
 def _shown(rule: Rule) -> str:

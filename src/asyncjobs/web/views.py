@@ -27,12 +27,13 @@ from .connection import outlasting_clients
 from .context import Context
 from .guards import answer_of_guards
 from .hosts import answer_bad_hosts
-from .matching import matched
+from .marks import background_at, background_of, poll_endpoint
+from .matching import matched, rules_of
 from .origins import refuse_cross_site
 from .preferences import wait_preference
 from .principal import principal_to_json
 from .replay import freeze
-from .routes import POLL_SUFFIX, JobIdConverter, OwnRoute, background_of
+from .routes import JobIdConverter, OwnRoute
 from .session import has_data
 from .waiting import left_to_connection, waiting_outside
 
@@ -105,8 +106,10 @@ class Views:
     async def read_body(self) -> Response | None:
         """The hook that reads the body of a request that is to be a job."""
         request = current_request()
-        view = self.app.view_functions.get(request.endpoint or "")
-        if background_of(view) is None or request.method in ("HEAD", "OPTIONS"):
+        if (
+            request.method in ("HEAD", "OPTIONS")
+            or background_at(self.app, request.endpoint) is None
+        ):
             return None
         settings = (await self._started()).settings
         limit = min(settings.max_body, self.app.config["MAX_CONTENT_LENGTH"] or settings.max_body)
@@ -229,10 +232,7 @@ class Views:
         """
         if job.route == UNKNOWN or request.url_rule is None:
             return True
-        try:
-            polls = self.app.url_map.iter_rules(f"{job.route}{POLL_SUFFIX}")
-        except KeyError:
-            return False
+        polls = rules_of(self.app, poll_endpoint(job.route))
         here = request.url_rule.host, request.url_rule.subdomain
         return any((rule.host, rule.subdomain) == here for rule in polls)
 
@@ -295,7 +295,7 @@ def _unknown() -> UnsetType:
 
 
 def _has_poll_route(app: Quart, job: Job) -> bool:
-    background = background_of(app.view_functions.get(job.route))
+    background = background_at(app, job.route)
     return background is not None and background.poll_route
 
 
