@@ -213,13 +213,24 @@ def azure(folder: Path, site: Site, path: str) -> subprocess.CompletedProcess[st
 
 
 #: What a browser does around `fetch` in a page of another origin. The first poll is answered by a
-#: proxy that finds no server.
+#: proxy that finds no server, the connection of the second one breaks. What the function pauses is
+#: told, and ten times shorter.
 BROWSER = """
 import { resultOf } from "./poll.js";
 const bare = fetch, SHOP = "https://shop.example";
 const READABLE = ["cache-control", "content-language", "content-length", "content-type",
                   "expires", "last-modified", "pragma"];
-let lost = 1;
+const lost = [
+  () => new Response("", { status: 503, headers: { "Retry-After": "Fri, 1 Jan 2100 00:00:00 GMT" } }),
+  () => { throw new TypeError("fetch failed"); },
+];
+const pauses = [], sleep = setTimeout;
+
+globalThis.setTimeout = (done, milliseconds, ...more) => {
+  if (!new Error().stack.includes("poll.js")) return sleep(done, milliseconds, ...more);
+  pauses.push(milliseconds / 1000);
+  return sleep(done, milliseconds / 10);
+};
 
 const listed = (headers, name) => (headers.get(name) ?? "").toLowerCase().split(/\\s*,\\s*/);
 
@@ -234,13 +245,15 @@ async function preflight(url, method, asked) {
     throw new Error(`preflight of ${method} ${url}`);
 }
 
-globalThis.fetch = async (url, { method = "GET", headers = {}, body } = {}) => {
+globalThis.fetch = async (url, { method = "GET", headers = {}, body, credentials } = {}) => {
   const asked = Object.keys(headers).map((name) => name.toLowerCase());
   if (asked.length > 0 || !["GET", "HEAD", "POST"].includes(method))
     await preflight(url, method, asked);
-  if (method === "GET" && lost-- > 0) return new Response("", { status: 502 });
+  if (method === "GET" && lost.length > 0) return lost.shift()();
   const answer = await bare(url, { method, headers: { ...headers, Origin: SHOP }, body });
-  if (answer.headers.get("Access-Control-Allow-Origin") !== SHOP) throw new Error(`CORS: ${url}`);
+  if (answer.headers.get("Access-Control-Allow-Origin") !== SHOP
+      || (credentials === "include" && !answer.headers.has("Access-Control-Allow-Credentials")))
+    throw new Error(`CORS: ${url}`);
   const readable = [...READABLE, ...listed(answer.headers, "Access-Control-Expose-Headers")];
   const seen = [...answer.headers].filter(([name]) => readable.includes(name));
   const shown = new Response(await answer.arrayBuffer(), { status: answer.status, headers: seen });
@@ -248,18 +261,19 @@ globalThis.fetch = async (url, { method = "GET", headers = {}, body } = {}) => {
 };
 
 const headers = { "Content-Type": "application/json" };
-const order = { method: "POST", headers, body: '{"hats": 3}' };
+const order = { method: "POST", headers, body: '{"hats": 3}', credentials: "include" };
 const answer = await resultOf(`${process.argv[2]}/orders`, order);
 const status = new URL(/<(.*?)>; rel="status"/.exec(answer.headers.get("Link"))[1], answer.url);
 const cancelled = await fetch(status, { method: "DELETE" });
-console.log(answer.status, (await answer.text()).trim(), cancelled.status);
+console.log(answer.status, (await answer.text()).trim(), cancelled.status, ...pauses);
 """
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_page_of_another_origin(folder: Path, setting: str) -> None:
     """In a page of the origin that CORS allows, the recipe's function comes to the result, also if
-    that is a 202 of the handler's own; and such a page may cancel."""
+    that is a 202 of the handler's own, if a proxy says when to ask again by a date, and if the
+    connection of a poll breaks; and such a page may cancel."""
     if (node := shutil.which("node")) is None:
         pytest.skip("node is missing")
     app = folder / "shop.py"
@@ -276,7 +290,40 @@ def test_a_page_of_another_origin(folder: Path, setting: str) -> None:
             text=True,
             timeout=60,
         )
-    assert (done.returncode, done.stdout) == (0, '202 {"ordered":{"hats":3}} 409\n'), done.stderr
+    assert (done.returncode, done.stdout) == (0, '202 {"ordered":{"hats":3}} 409 1 5 5\n'), done.stderr
+
+
+#: A page of which the submission fails, or that gives up while it polls.
+GIVING_UP = """
+import { resultOf } from "./poll.js";
+const headers = { "Job-State": "queued", "Location": "/foo/1", "Retry-After": "0.01" };
+const given_up = new AbortController();
+for (const submission of [() => Promise.reject(new TypeError("fetch failed")), () => {
+  const answer = new Response("{}", { status: 202, headers });
+  return Object.defineProperty(answer, "url", { value: "http://x/foo" });
+}]) {
+  let polls = 0;
+  globalThis.fetch = async (url, options) => {
+    if (url === "http://x/foo") return submission();
+    if (++polls === 1) return new Response("", { status: 502, headers: { "Retry-After": "0.01" } });
+    given_up.abort();
+    options.signal.throwIfAborted();
+  };
+  await resultOf("http://x/foo", { signal: given_up.signal }).catch((error) => console.log(error.name));
+}
+"""
+
+
+def test_what_a_page_is_told_of(folder: Path) -> None:
+    """A submission whose connection breaks is an error, as nobody knows whether there is a job; so
+    is a poll once the page has given up."""
+    if (node := shutil.which("node")) is None:
+        pytest.skip("node is missing")
+    (folder / "page.mjs").write_text(GIVING_UP)
+    (folder / "package.json").write_text('{"type": "module"}')
+    command = [node, "page.mjs"]
+    printed = subprocess.check_output(command, cwd=folder, text=True, timeout=60)
+    assert printed == "TypeError\nAbortError\n"
 
 
 # All of them in one app.
