@@ -137,6 +137,29 @@ def test_the_demo_ends_by_itself_with_every_result_as_expected(run: Run) -> None
     assert demo.errors == ""
 
 
+@pytest.mark.parametrize("start", ["on the PATH", "off it", "beside another", "as a module"])
+def test_the_demo_ends_with_a_command_that_is_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, start: str
+) -> None:
+    """What it says is next can be typed where it was started: also off the PATH, as by make, and
+    where another program has its name there."""
+    installed = Path(sys.executable).parent / "asyncjobs"
+    (other := tmp_path / "bin" / "asyncjobs").parent.mkdir()
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    module = f"{shlex.quote(sys.executable)} -m asyncjobs"
+    command, folder, expected = {
+        "on the PATH": ([str(installed)], installed.parent, "asyncjobs"),
+        "off it": ([str(installed)], "/nowhere", str(installed)),
+        "beside another": ([str(installed)], other.parent, str(installed)),
+        "as a module": (DEMO[:3], "/nowhere", module),
+    }[start]
+    monkeypatch.setenv("PATH", str(folder))
+    demo = run([*command, "demo"])
+    assert demo.end() == 0, demo.output
+    assert f"Next: `{expected} demo --serve`" in demo.output
+
+
 def test_the_demo_draws_a_live_table_on_a_terminal(run: Run) -> None:
     """On a terminal it draws over what it has drawn, in colour."""
     master, slave = pty.openpty()

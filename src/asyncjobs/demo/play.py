@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
+import shutil
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,10 +40,20 @@ async def play() -> bool:
             return False
     say(
         console,
-        "Next: `asyncjobs demo --serve` leaves the server up, to try with curl;\n"
+        f"Next: `{typed()} demo --serve` leaves the server up, to try with curl;\n"
         "the README shows an app of your own, in nine lines.",
     )
     return True
+
+
+def typed() -> str:
+    """What to type for this very program: its name alone only where the shell finds it by that."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m asyncjobs"
+    found = shutil.which(path.name)
+    is_this = found is not None and path.exists() and os.path.samefile(found, path)
+    return path.name if is_this else shlex.quote(str(path))
 
 
 async def _play(console: Console, folder: Path, log: IO[bytes]) -> list[str]:
