@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import ssl
@@ -22,7 +23,7 @@ from openapi_spec_validator import validate
 from apps.signals import Signals
 from nginx import Nginx
 from postgres import Postgres
-from recipes import FILES, type_recipe, write_files
+from recipes import FILES, PAGE, type_recipe, write_files
 from server import (
     DEADLINE,
     Server,
@@ -173,6 +174,21 @@ def test_what_the_recipe_for_nginx_types(folder: Path, app: str) -> None:
                 # Allowed, as the app sees the origin of the page, but it is final.
                 refused = client.delete(status["links"]["self"], headers={"Origin": nginx.url})
                 assert refused.status_code == 409
+
+
+def test_a_document_below_a_path(folder: Path) -> None:
+    """Below a path of its own, quart-schema's document leads to the app as the page says it does:
+    where its paths are, behind that of its server, a job is submitted."""
+    (said,) = re.findall(r"`(QuartSchema\(app, .*?)`", PAGE)
+    app = folder / "validated.py"
+    assert "QuartSchema(app)" in app.read_text()
+    app.write_text(app.read_text().replace("QuartSchema(app)", said))
+    with recipe("validated", folder, "nginx") as site, site.client() as client:
+        document = client.get("/reports/openapi.json").json()
+        validate(document)
+        assert "/counts" in document["paths"]
+        path = f"{document['servers'][0]['url']}/counts"
+        assert client.post(path, json={"text": "a"}).status_code == 202
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
