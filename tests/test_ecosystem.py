@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -13,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from openapi_spec_validator import validate
+from sentry_sdk.envelope import Envelope
 
 from apps.signals import Signals
 from nginx import Nginx
@@ -36,9 +39,10 @@ from server import (
 )
 
 #: The files of the recipes that are run here, and those whose commands are typed as well.
-FILES_TYPED = ["absolute.py", "limited.py", "login.py", "proxied.py", "shop.py", "sums.py"]
-FILES_TYPED += ["validated.py"]
-FILES_RUN = [*FILES_TYPED, "azure_client.py", "poll.js", "reports.conf", "stripped.py"]
+FILES_TYPED = ["absolute.py", "limited.py", "login.py", "members.py", "proxied.py", "shop.py"]
+FILES_TYPED += ["sums.py", "validated.py"]
+FILES_RUN = [*FILES_TYPED, "azure_client.py", "poll.js", "reports.conf"]
+FILES_RUN += ["reporting.py", "stripped.py", "traced.py"]
 
 SETTINGS = ["one worker", "two workers", "nginx"]
 SHOP = {"Origin": "https://shop.example"}
@@ -125,11 +129,20 @@ def recipe(name: str, folder: Path, setting: str) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", ["login.py", "shop.py", "validated.py"])
+@pytest.mark.parametrize("name", ["login.py", "members.py", "shop.py", "validated.py"])
 def test_what_a_recipe_types(folder: Path, name: str, setting: str) -> None:
-    """The recipes for quart-auth, quart-cors and quart-schema print what the page shows."""
+    """The recipes for quart-auth, quart-cors, quart-schema, and for a login with validation print
+    what the page shows."""
     with recipe(name.removesuffix(".py"), folder, setting) as site:
         type_recipe(name, folder, site.url, site.curl_options())
+
+
+def test_what_a_client_is_told_of_what_is_invalid(folder: Path) -> None:
+    """The error handler of the recipe says what is wrong, as JSON."""
+    with recipe("validated", folder, "one worker") as site, site.client() as client:
+        answer = client.post("/counts", json={"texts": []})
+        assert answer.status_code == 400
+        assert "text" in answer.json()["invalid"]
 
 
 def test_what_the_recipe_for_limits_types(folder: Path) -> None:
@@ -174,6 +187,77 @@ def test_what_the_recipe_for_nginx_types(folder: Path, app: str) -> None:
                 # Allowed, as the app sees the origin of the page, but it is final.
                 refused = client.delete(status["links"]["self"], headers={"Origin": nginx.url})
                 assert refused.status_code == 409
+
+
+@pytest.mark.parametrize("app", ["proxied", "stripped"])
+def test_a_path_that_is_stripped_twice_or_never(folder: Path, app: str) -> None:
+    """Where the proxy strips the path and the app does not know, or the other way round, all is a
+    404, as the page says."""
+    options = ["--root-path", "/reports"] if app == "proxied" else []
+    path = "/where" if app == "proxied" else "/reports/where"
+    with Server(f"{app}:app", folder, options=options) as server, server.client() as client:
+        assert client.get(path).status_code == 404
+
+
+def test_reports_to_sentry(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe for Sentry reports to a server what the page says, over HTTP."""
+    with collector() as (port, envelopes):
+        monkeypatch.setenv("SENTRY_DSN", f"http://key@127.0.0.1:{port}/1")
+        with recipe("reporting", folder, "one worker") as site, site.client() as client:
+            poll = submit(client, "GET", "/reports/2026")
+            assert result(client, poll).status_code == 500
+            until(lambda: envelopes, "the report")
+            url = f"{site.url}/reports/2026"
+    items = [item for envelope in envelopes for item in envelope.items]
+    (event,) = [event for item in items if (event := item.get_event()) is not None]
+    assert (event["request"]["url"], event["transaction"]) == (url, "reports")
+    assert event["tags"] == {"year": 2026, "job_id": poll.rpartition("/")[2]}
+    assert [value["value"] for value in event["exception"]["values"]] == ["attempt 2"]
+
+
+@contextmanager
+def collector() -> Iterator[tuple[int, list[Envelope]]]:
+    """A server that takes what is reported to Sentry: its port, and what has come."""
+    envelopes: list[Envelope] = []
+
+    class Collect(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers["Content-Encoding"] == "gzip":
+                body = gzip.decompress(body)
+            envelopes.append(Envelope.deserialize(body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *message: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collect) as server, ThreadPoolExecutor() as threads:
+        threads.submit(server.serve_forever)
+        try:
+            yield server.server_port, envelopes
+        finally:
+            server.shutdown()
+
+
+CLIENTS_TRACE, CLIENTS_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_a_trace_that_goes_on_in_the_job(folder: Path, is_traced: bool) -> None:
+    """The job's span is the child of the client's, by its `traceparent`; without one it is the root
+    of a trace."""
+    headers = {"traceparent": f"00-{CLIENTS_TRACE}-{CLIENTS_SPAN}-01"} if is_traced else {}
+    with recipe("traced", folder, "one worker") as site, site.client() as client:
+        poll = submit(client, "GET", "/reports/2026", headers=headers)
+        assert result(client, poll).json() == {"year": 2026}
+        printed = re.findall(r"^\{\n.*?^\}$", site.server.log(), re.MULTILINE | re.DOTALL)
+    (span,) = [span for span in map(json.loads, printed) if span["name"] == "report"]
+    trace_id, parent = span["context"]["trace_id"], span["parent_id"]
+    if is_traced:
+        assert (trace_id, parent) == (f"0x{CLIENTS_TRACE}", f"0x{CLIENTS_SPAN}")
+    else:
+        assert parent is None
 
 
 def test_a_document_below_a_path(folder: Path) -> None:

@@ -78,14 +78,16 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
         "reports.service",
         "reports.socket",
         "retried.py",
+        "test_mails.py",
     ]
     typed = [*test_ecosystem.FILES_TYPED, "films.py", "retried.py"]
     elsewhere = {command for name in typed for command, _ in transcript(name)}
     assert [command for command in COMMANDS if command not in elsewhere] == [
-        "hypercorn --config hypercorn.toml pooled:app",
-        "hypercorn --reload developed:app",
         "systemctl enable --now reports.socket reports.service",
         "systemctl restart reports.service",
+        "pytest -q test_mails.py",
+        "hypercorn --reload developed:app",
+        "hypercorn --config hypercorn.toml pooled:app",
     ]
     assert PAGE.count("```") == 2 * (len(FILES) + PAGE.count("```console"))
 
@@ -228,6 +230,21 @@ def test_hypercorns_reloader_lets_jobs_end(folder: Path) -> None:
             answer = result(client, poll)
         assert (answer.status_code, answer.json()) == (200, {"sent": 3})
         until(lambda: worker not in server.workers(), "the end of the old worker")
+
+
+def test_the_test_of_an_app(folder: Path) -> None:
+    """It passes as it is typed, and leaves no job behind."""
+    (command,) = [command for command in COMMANDS if command.startswith("pytest")]
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+    assert not (folder / "instance").exists()
 
 
 @pytest.mark.parametrize(
