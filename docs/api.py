@@ -1,6 +1,6 @@
-"""Makes api.md, next to this file, from the signatures and docstrings of what is public.
+"""Makes api.md and stores.md, next to this file, from signatures and docstrings.
 
-``make docs`` runs it; a test fails as long as the page is not what it makes.
+``make docs`` runs it; a test fails as long as the pages are not what it makes.
 """
 
 from __future__ import annotations
@@ -9,72 +9,108 @@ import enum
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ForwardRef, get_overloads
+from typing import Any, ForwardRef, NamedTuple, get_overloads
 
 import asyncjobs
 from asyncjobs import AsyncJobsError, JobCancelled, RouteSettings, Settings, errors
 
-PAGE = Path(__file__).with_suffix(".md")
+FOLDER = Path(__file__).parent
 
-INTRODUCTION = """\
+
+class Page(NamedTuple):
+    """A page: its sections and the names in each, then those that are public in other modules."""
+
+    introduction: str
+    sections: dict[str, list[str]]
+    modules: dict[str, list[str]]
+
+
+API = """\
 # The API
 
-All names here are importable from `asyncjobs`, unless another module is named. What is not on this
-page may change with any release. The page is made from the docstrings, by `make docs`.
+All names here are importable from `asyncjobs`, unless another module is named. What is neither here
+nor [for who writes a store](stores.md) may change with any release. The page is made from the
+docstrings, by `make docs`.
+"""
+STORES = """\
+# Stores of your own
+
+For who writes one; all others [name it](settings.md) by its URL. The page is made from the
+docstrings, by `make docs`.
 """
 
-#: The page: its sections, and the names in each. `tests/test_api.py` finds one that is missing.
+#: `tests/test_api.py` finds a name that is missing.
 SECTIONS = {
     "In a Quart app": ["QuartJobs"],
     "In a handler": ["current_job", "RunningJob"],
-    "In any asyncio program": ["Jobs", "Health", "ThreadsInUse"],
+    "In any asyncio program": ["Jobs", "Query", "ANYONE", "Health", "ThreadsInUse"],
     "Settings": ["Settings", "RouteSettings"],
     "Jobs, requests and responses": ["Job", "State", "Progress", "Request", "Response"],
     "Errors": [name for name in vars(errors) if name in asyncjobs.__all__],
-    "Stores": [
-        *("SqliteStore", "MemoryStore", "Store", "Query", "ANYONE"),
-        *("Liveness", "Orphan", "Presence"),
-    ],
+    "Stores": ["SqliteStore", "MemoryStore"],
 }
-#: What is public in other modules.
-MODULES = {
-    "asyncjobs.web.auth": ["user", "restore_user"],
-    "asyncjobs.testing": ["FakeClock", "a_job", "StoreContract"],
+PAGES = {
+    "api": Page(API, SECTIONS, {"asyncjobs.web.auth": ["user", "restore_user"]}),
+    "stores": Page(
+        STORES,
+        {"What it is asked": ["Store"], "What it tells": ["Liveness", "Orphan", "Presence"]},
+        {"asyncjobs.testing": ["FakeClock", "a_job", "StoreContract"]},
+    ),
 }
 
 #: For the other modules of the library alone, although they are called without an underscore.
 INTERNAL = {
     "Jobs": {"abandon", "accept", "begin", "open", "register", "request", "response"},
     "RunningJob": {"stop", "stop_waits", "waiting"},
-    "Job": {name for name in vars(asyncjobs.Job) if name not in ("starts", "is_suspect")},
+    "Job": set(vars(asyncjobs.Job)),
+    "Query": {"matches", "cut"},
     "State": {"is_final"},
     "StoreContract": set(vars(importlib.import_module("asyncjobs.testing").StoreContract)),
 }
 
 #: Classes of which users get objects, or subclasses, and make none.
-NEVER_MADE = {"RunningJob", "StoreContract"}
+NEVER_MADE = {"RunningJob", "StoreContract", "Job"}
 
 #: The sections of a docstring, whose items are lists on the page.
-_HEADINGS = ("Args:", "Attributes:", "Raises:")
+_HEADINGS = ("Args:", "Attributes:", "For stores and engines:", "Raises:")
 
 
-def page() -> str:
+def text_of(page: Page) -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *_sections()])
+    body = "\n".join(_sections(page))
+    return "\n".join([page.introduction, *_contents(body), "", body])
 
 
-def _sections() -> Iterator[str]:
-    for title, names in SECTIONS.items():
+def _contents(body: str) -> Iterator[str]:
+    """A line for each section, and for each name in it with the methods that it has."""
+    line = ""
+    seen: Counter[str] = Counter()
+    for marks, title in re.findall(r"^(##+) (.*)$", body, re.MULTILINE):
+        anchor = re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
+        number = f"-{seen[anchor]}" if seen[anchor] else ""
+        seen[anchor] += 1
+        if len(marks) < 4:
+            yield from filter(None, [line])
+            line = f"{'  ' * (len(marks) - 2)}* [{title}](#{anchor}{number})"
+        else:
+            name = title.strip("`").partition(".")[2]
+            line += f"{',' if '): ' in line else ':'} [`{name}`](#{anchor}{number})"
+    yield line
+
+
+def _sections(page: Page) -> Iterator[str]:
+    for title, names in page.sections.items():
         yield f"## {title}\n"
         if title == "Errors":
-            yield from _errors(names)
+            yield from _errors()
             continue
         for name in names:
             yield from _entry(asyncjobs, name)
-    for path, names in MODULES.items():
+    for path, names in page.modules.items():
         module = importlib.import_module(path)
         yield f"## `{path}`\n\n{markdown(inspect.getdoc(module) or '')}\n"
         for name in names:
@@ -135,14 +171,10 @@ def _settings(kind: type) -> Iterator[str]:
     yield ""
 
 
-def _errors(names: Iterable[str]) -> Iterator[str]:
+def _errors() -> Iterator[str]:
     summary, _, tree, rest = (inspect.getdoc(errors) or "").split("\n\n", 3)
     yield f"{summary}\n\n```text\n{inspect.cleandoc(tree)}\n```\n\n{markdown(rest)}\n"
-    yield "| error | when |\n|---|---|"
-    for name in names:
-        text = markdown((inspect.getdoc(vars(errors)[name]) or "").split("\n\n")[0])
-        yield f"| `{name}` | {' '.join(text.split())} |"
-    yield f"\n### `AsyncJobsError`\n\n{markdown(inspect.getdoc(AsyncJobsError) or '')}\n"
+    yield f"### `AsyncJobsError`\n\n{markdown(inspect.getdoc(AsyncJobsError) or '')}\n"
     yield f"### `JobCancelled`\n\n{markdown(inspect.getdoc(JobCancelled) or '')}\n"
 
 
@@ -248,4 +280,5 @@ def _named(match: re.Match[str]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    for name, page in PAGES.items():
+        (FOLDER / f"{name}.md").write_text(text_of(page))

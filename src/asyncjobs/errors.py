@@ -21,15 +21,15 @@
     ├── JobNotFound             404  no such job, or it is not yours
     ├── Conflict                409  the job changed since it was read
     ├── InvalidTransition       409  the job's state does not allow that
-    ├── CrossSiteRequest        403
-    ├── BodyTooLarge            413
-    ├── BodyTimeout             408
+    ├── CrossSiteRequest        403  a page of another site asked for a change
+    ├── BodyTooLarge            413  no job was made
+    ├── BodyTimeout             408  it did not arrive in time; no job was made
     └── JobFailure                   why a job ended without its handler's own response
-        ├── HandlerFailed       500
-        ├── HandlerGone         500
+        ├── HandlerFailed       500  it raised an exception; the log has the traceback
+        ├── HandlerGone         500  the program has it no longer
         ├── ResponseTooLarge    500
-        ├── JobUnreadable       500
-        ├── JobInterrupted      500
+        ├── JobUnreadable       500  what the store has of it is damaged
+        ├── JobInterrupted      500  its process ended first; it may have had effects
         ├── JobTimedOut         504
         └── JobWasCancelled     410
     asyncio.CancelledError

@@ -164,35 +164,36 @@ class Progress:
     message: str | None = None
 
 
+# A named tuple, as each job is made and changed several times on the hot path, at a third of what a
+# frozen dataclass costs.
 class Job(NamedTuple):
     """One job at one moment. Times are seconds since the epoch.
-
-    It is a named tuple because each job is made and changed several times on the hot path, at a
-    third of what a frozen dataclass costs.
 
     Attributes:
         id: 32 hex digits (``uuid4().hex``).
         route: what runs it: a Quart endpoint, or the name of a registered function.
-        path: the path of the request, without root_path: the poll URL is below it.
+        state: where it is in its life.
+        progress: what its handler has reported last, while it runs; or None.
+        attempt: how often it was started.
         owner: whom it belongs to; None if nobody in particular.
+        created: when it was made.
+        started: when its last attempt began.
+        finished: when it became final.
+        cancel_requested: whether a running job was asked to stop.
+
+    For stores and engines:
+        path: the path of the request, without root_path: the poll URL is below it.
         repeatable: whether it may be run again when it is not known how far it came.
         program: whose it is: no other program runs, shows or ends it. None belongs to anybody.
         ttl: seconds that its result is kept, so that whoever ends it need not know its handler.
         version: goes up by one with every change; each write is conditional on it.
-        attempt: how often it was started.
         earlier_attempts: the attempts before an operator had it retried, which are not held
             against it.
         crashes: how often the process that ran it died, and it may have been the reason.
         errors: how often its handler raised an exception and was to be tried again.
         worker: the process that runs it, while it does.
-        cancel_requested: whether a running job was asked to stop.
         due: a queued job is not started before, if that is to wait after a failure; and the jobs of
             a queue are started in this order.
-        started: when its last attempt began.
-        state: where it is in its life.
-        progress: what its handler has reported last, while it runs; or None.
-        created: when it was made.
-        finished: when it became final.
         expires: a final job may be purged after.
     """
 

@@ -122,7 +122,7 @@ class QuartJobs:
 
         It stands below ``@app.route``. What stands above it, and every hook, runs when the request
         arrives; what stands below it runs in the background. What a decorator above it adds to the
-        call is stored with the request: see docs/http.md.
+        call is stored with the request: see [what is stored](http.md#what-is-stored).
 
         ::
 
@@ -135,7 +135,7 @@ class QuartJobs:
             poll_route: whether each of its rules gets a poll route, ``<rule>/<id>``. Its endpoint
                 is that of the view with ``__job`` behind it, here ``report__job``, so that hooks of
                 the view's blueprint run there as well; it takes what the rule takes, and the id as
-                ``asyncjobs_id``. Without, write one with `poll`.
+                ``asyncjobs_id``. Without, ``Location`` leads to ``/jobs/<id>/result``.
             options: see `RouteSettings`.
 
         Raises:
@@ -216,6 +216,9 @@ class QuartJobs:
 
     async def poll(self, job_id: str) -> QuartResponse:
         """The answer to a poll, for a poll route written by hand.
+
+        The 202 does not lead there, but to ``/jobs/<id>/result``, which answers as well: clients
+        make the URL, of the ``TaskId``.
 
         ::
 
