@@ -231,8 +231,8 @@ def test_the_list_of_credentials() -> None:
     """Each header that the docs call a credential is dropped, each that they call none is kept, and
     all that are known by their whole name are in the list."""
     listed, none = re.findall(
-        r"headers whose names look like(.*?)What is not on the list is stored:.*?Stored,(.*?)`X-`",
-        docs("http"),
+        r"The list:(.*?)What is not on the list is stored:.*?Stored,(.*?)`X-`",
+        docs("credentials"),
         re.DOTALL,
     )[0]
     dropped = [name.lower() for name in re.findall(r"`([\w-]+)`", listed)]
@@ -241,6 +241,14 @@ def test_the_list_of_credentials() -> None:
     stored = [name.decode() for name, _ in storable_request_headers(pairs, b"", Settings())]
     assert stored == kept
     assert set(dropped) >= NAMED_CREDENTIALS
+
+
+def test_the_table_of_states() -> None:
+    """The docs explain every state, those that are final last."""
+    (section,) = re.findall(r"## States\n(.*?)\n## ", docs("http"), re.DOTALL)
+    named = [State(name) for name in re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)]
+    assert sorted(named) == sorted(State)
+    assert [state.is_final for state in named] == [False] * 2 + [True] * 4
 
 
 def test_the_table_of_problems() -> None:
@@ -273,10 +281,21 @@ def test_the_harnesses_take_the_commands_of_the_docs() -> None:
 
 
 def test_every_file_that_the_docs_name_is_there() -> None:
-    """Links in the docs lead somewhere."""
+    """Links in the docs lead somewhere, to a heading where they name one."""
     for page in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name} names {link}"
+        links = re.findall(r"\]\((?!http:|https:)([^)#]*)#?([^)]*)\)", page.read_text())
+        for link, heading in links:
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name} names {link}"
+            assert not heading or heading in headings(target), f"{page.name}: {link}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page; of equal ones, two at most."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    anchors = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+    return {*anchors, *(f"{anchor}-1" for anchor in anchors if anchors.count(anchor) > 1)}
 
 
 def docs(name: str) -> str:
