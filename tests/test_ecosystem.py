@@ -243,10 +243,14 @@ def collector() -> Iterator[tuple[int, list[Envelope]]]:
 CLIENTS_TRACE, CLIENTS_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
+@pytest.mark.parametrize("view", ["async def reports", "def reports"])
 @pytest.mark.parametrize("is_traced", [True, False])
-def test_a_trace_that_goes_on_in_the_job(folder: Path, is_traced: bool) -> None:
-    """The job's span is the child of the client's, by its `traceparent`; without one it is the root
-    of a trace."""
+def test_a_trace_that_goes_on_in_the_job(folder: Path, is_traced: bool, view: str) -> None:
+    """The job's span, in a thread as well, is the child of the client's, by its `traceparent`;
+    without one it is the root of a trace."""
+    app = folder / "traced.py"
+    assert "async def reports" in app.read_text()
+    app.write_text(app.read_text().replace("async def reports", view))
     headers = {"traceparent": f"00-{CLIENTS_TRACE}-{CLIENTS_SPAN}-01"} if is_traced else {}
     with recipe("traced", folder, "one worker") as site, site.client() as client:
         poll = submit(client, "GET", "/reports/2026", headers=headers)
