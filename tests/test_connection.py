@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,8 @@ async def test_a_query_that_is_no_text_is_the_apps_affair(app: Quart) -> None:
     async def send(message: Any) -> None: ...
 
     async with app.test_app(), asyncio.timeout(DEADLINE):
-        with pytest.raises(UnicodeDecodeError) as raised:
+        with pytest.raises((UnicodeDecodeError, ExceptionGroup)) as raised:
             await app(scope(b"\xff"), lambda: gone_at_once(messages), send)  # type: ignore[arg-type]
-        assert "_leads_to_job" not in {entry.name for entry in raised.traceback}
+        assert "_leads_to_job" not in "".join(traceback.format_exception(raised.value))
         await asyncio.sleep(0)
     assert not unheard

@@ -349,6 +349,35 @@ async def test_templates_that_do_not_ask_need_no_user(app: Quart) -> None:
         assert await answer.get_data(as_text=True) == "a page"
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: current_user == "ann",
+        lambda: current_user != "ann",
+        lambda: current_user in ["ann", "bob"],
+        lambda: hash(current_user),
+        lambda: str(current_user),
+        lambda: f"for {current_user}",
+        lambda: bool(current_user),
+    ],
+    ids=["==", "!=", "in", "hash", "str", "format", "bool"],
+)
+async def test_nobody_is_compared_with_anybody(app: Quart, ask: Callable[[], Any]) -> None:
+    """Nor does a user that the job does not know answer what every object answers."""
+    log_in(app)
+    jobs = QuartJobs(app)
+
+    @app.post("/ask")
+    @jobs.background
+    async def asked() -> Any:
+        with pytest.raises(RuntimeError, match=r"auth\.user"):
+            ask()
+        return {}
+
+    async with serving(app) as client:
+        assert await result(client, "/ask", "POST") == {}
+
+
 async def test_a_request_keeps_its_user(app: Quart) -> None:
     """The request that starts the jobs of an app without lifespan, and is there while its own job
     runs, has its user before and after."""

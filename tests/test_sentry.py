@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from asyncjobs.web import sentry
 from conftest import Serve
 from server import Server, result, submit, until
 
@@ -91,3 +94,17 @@ def test_the_options_of_the_integration_are_kept_to(
             result(client, submit(client, "GET", f"/async/{name}?a=b"))
         lines = until(lambda: events.exists() and events.read_text().splitlines(), "the report")
     assert json.loads(lines[0]).get("transaction") == transaction
+
+
+def test_another_sentry_decides_no_job(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A module of that name that has none of these functions, as its first version had none, is
+    told nothing: that is said once."""
+    monkeypatch.setitem(sys.modules, "sentry_sdk", ModuleType("sentry_sdk"))
+    sentry._warn_once.cache_clear()
+    for _ in range(2):
+        sentry.describe_to_sentry(None)  # type: ignore[arg-type]
+    assert [record.getMessage() for record in caplog.records] == [
+        "what jobs report to Sentry does not say which they are"
+    ]

@@ -331,6 +331,7 @@ async def test_a_client_that_hangs_up_just_before_the_wait(parts: Parts, client:
     class GoneMeanwhile(parts.app.asgi_http_class):  # type: ignore[name-defined, misc]
         async def handle_request(self, request: Any, send: Any) -> None:
             self.handler = asyncio.current_task()
+            handlers.append(self.handler)
             await super().handle_request(request, send)
 
         async def _send_response(self, send: Any, response: Any) -> None:
@@ -340,10 +341,15 @@ async def test_a_client_that_hangs_up_just_before_the_wait(parts: Parts, client:
                 if any(name == b"prefer" for name, _ in self.scope["headers"]):
                     self.handler.cancel()
 
-    location = await submitted(client)
+    handlers: list[Any] = []
+    connection = client.request(await submitted(client), headers=WAIT)
     parts.app.asgi_http_class = GoneMeanwhile
-    polling = asyncio.create_task(exchange(client.request(location, headers=WAIT)))
+    polling = asyncio.create_task(exchange(connection))
     await parts.all_left()
+    await asyncio.wait(handlers, timeout=DEADLINE)
+    (handler,) = handlers
+    assert handler.done()
+    await connection.disconnect()
     await asyncio.wait([polling], timeout=DEADLINE)
     parts.go.set()
 
@@ -397,6 +403,33 @@ async def test_a_view_may_do_with_the_answer_what_it_likes(parts: Parts, client:
 
     assert (answer.status_code, await answer.get_data(as_text=True)) == (200, "<done>")
     assert parts.after == [409, 200]
+
+
+async def test_a_view_that_polls_several_jobs_waits_for_all(parts: Parts, client: Client) -> None:
+    """It is called again when each of them is final."""
+    go = [asyncio.Event(), asyncio.Event()]
+
+    @parts.app.get("/of/<int:number>")
+    @parts.jobs.background
+    async def of(number: int) -> str:
+        await go[number].wait()
+        return "done"
+
+    @parts.app.get("/both/<one>/<other>")
+    async def both(one: str, other: str) -> list[int]:
+        return [(await parts.jobs.poll(job_id)).status_code for job_id in (one, other)]
+
+    ids = [
+        str((await client.get(f"/of/{number}")).headers["Location"]).rpartition("/")[2]
+        for number in range(2)
+    ]
+    polling = asyncio.create_task(client.get(f"/both/{'/'.join(ids)}", headers=WAIT))
+    await parts.all_left()
+    for event in (go[1], go[0]):
+        assert not polling.done()
+        event.set()
+        await asyncio.sleep(0)
+    assert await (await answered(polling)).get_json() == [200, 200]
 
 
 @pytest.mark.parametrize("what", ["makes the job", "is a POST", "has a body"])

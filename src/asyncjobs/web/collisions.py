@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from werkzeug.exceptions import NotFound
-from werkzeug.routing import BaseConverter, Map, MapAdapter, RequestRedirect, Rule
+from werkzeug.routing import Rule
 
 #: The id in our rules.
 ID = re.compile(r"<asyncjobs_id:\w+>")
@@ -20,23 +19,17 @@ ID = re.compile(r"<asyncjobs_id:\w+>")
 # As ids are: one begins with a letter and one with a digit, and neither is a number.
 _IDS = "c3a5e7f90b1d4f608123456789abcdef", "4b1d6f08a2c34e5f9a7b0c1d2e3f4a5b"
 # As werkzeug reads them.
-_VARIABLE = re.compile(r"<(?:[a-zA-Z_]\w*(?:\(.*?\))?:)?[a-zA-Z_]\w*>")
+_VARIABLE = re.compile(r"<(?:[a-zA-Z_]\w*(?:\(.*?\))?:)?(?P<name>[a-zA-Z_]\w*)>")
 
 Head = tuple[str, str, str]
 
 
-def collisions(
-    ours: Iterable[Rule], others: Iterable[Rule], converters: Mapping[str, type[BaseConverter]]
-) -> Iterator[tuple[Rule, Rule]]:
+def collisions(ours: Iterable[Rule], others: Iterable[Rule]) -> Iterator[tuple[Rule, Rule]]:
     """Each rule of `ours`, with each of `others` that matches the URL of some job as well.
 
     Only one that is the same up to the id, as far as it is no variable: an app knows that what is
     further up, such as ``/<path:page>``, gives way to others.
-
-    Args:
-        converters: of the app's map.
     """
-    plain = {name: _by_regex(converter) for name, converter in converters.items()}
     by_head: dict[Head, list[Rule]] = defaultdict(list)
     for our in ours:
         before, _ = ID.split(our.rule)
@@ -47,7 +40,7 @@ def collisions(
         for before, tail in _cuts(other):
             for our in by_head.get(_head(other, before), ()):
                 _, after = ID.split(our.rule)
-                if _share_methods(our, other) and _fits(tail, after, other, plain):
+                if _share_methods(our, other) and _fits(tail, after, other):
                     yield our, other
 
 
@@ -72,28 +65,18 @@ def _share_methods(our: Rule, other: Rule) -> bool:
     return other.methods is None or not methods.isdisjoint(other.methods)
 
 
-def _fits(
-    tail: str, after: str, other: Rule, converters: Mapping[str, type[BaseConverter]]
-) -> bool:
-    """Whether what a rule has behind the head matches an id, and what we have `after` it."""
-    rule = Rule(f"/{tail}", endpoint="other", strict_slashes=other.strict_slashes)
-    urls = Map([rule], converters=converters).bind("")
-    return any(_matches(urls, f"/{job_id}{after}") for job_id in _IDS)
+def _fits(tail: str, after: str, other: Rule) -> bool:
+    """Whether what a rule has behind the head matches an id, and what we have `after` it.
 
-
-def _matches(urls: MapAdapter, path: str) -> bool:
-    try:
-        urls.match(path)
-    except NotFound:
-        return False
-    except RequestRedirect:
-        return True  # to the same with a slash
-    return True
-
-
-def _by_regex(converter: type[BaseConverter]) -> type[BaseConverter]:
-    """A converter that tells by its regular expression alone what it matches.
-
-    What it says of one id, or asks somebody else about it, is nothing to go by for all others.
+    By the regular expressions of its converters alone: what one says of one id, or asks somebody
+    else about it, is nothing to go by for all others.
     """
-    return type(converter.__name__, (converter,), {"to_python": lambda self, value: value})
+    pattern, end = "", 0
+    for variable in _VARIABLE.finditer(tail):
+        converter = other._converters[variable["name"]]
+        pattern += f"{re.escape(tail[end : variable.start()])}(?:{converter.regex})"
+        end = variable.end()
+    pattern += re.escape(tail[end:])
+    if tail.endswith("/"):
+        pattern += "?"  # without it there is a redirect to the same with a slash
+    return any(re.fullmatch(pattern, f"{job_id}{after}") for job_id in _IDS)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import quart
-from quart import Quart, Request
+from quart import Quart, Request, Response
 from quart.sessions import SessionMixin
 from quart.typing import ResponseReturnValue
 from quart.utils import run_sync_iterable
@@ -50,6 +50,13 @@ async def handle_user_exception(
     answer: HTTPException | ResponseReturnValue
     answer = await (handle(current_context(), error) if _TAKES_CONTEXT else handle(error))
     return answer
+
+
+async def options_response(app: Quart) -> Response:
+    """What Quart answers to OPTIONS by itself."""
+    make: Any = app.make_default_options_response
+    response: Response = await (make(current_context()) if _TAKES_CONTEXT else make())
+    return response
 
 
 def is_complete(body: Body) -> bool:

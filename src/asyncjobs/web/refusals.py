@@ -119,5 +119,7 @@ def layers(function: Any) -> Iterator[Any]:
 
 
 def name_of(view: Any) -> str:
-    """What to call a view in a message; a partial, for one, has no name."""
+    """What to call a view in a message; a partial, for one, has no name, and what `as_view` makes
+    has one that nobody has given it."""
+    view = getattr(view, "view_class", view)
     return str(getattr(view, "__qualname__", None) or shown(view))

@@ -189,12 +189,12 @@ class PollRoutes:
         polls = [rule for rule in rules if rule.endpoint in self._poll_endpoints]
         ours = self._own_endpoints | self._poll_endpoints
         rest = [rule for rule in rules if rule.endpoint not in ours]
-        for our, other in collisions(own, [*rest, *polls], url_map.converters):
+        for our, other in collisions(own, [*rest, *polls]):
             raise SetupError(
                 f"{_both(our, other)}: give those of asyncjobs another place, "
                 'QuartJobs(prefix="/tasks"), or QUART_JOBS_PREFIX in the configuration'
             )
-        for our, other in collisions(polls, rest, url_map.converters):
+        for our, other in collisions(polls, rest):
             raise SetupError(
                 f"{_both(our, other)}: take the poll route of {_view_of(our)!r} away, "
                 "@jobs.background(poll_route=False), and its results are at "

@@ -5,12 +5,16 @@ https://docs.sentry.io/platforms/python/integrations/quart/
 
 from __future__ import annotations
 
+import logging
 import sys
+from functools import cache
 from typing import Any
 
 from quart import Request
 
 from ..current import current_job
+
+logger = logging.getLogger("asyncjobs")
 
 # By the integration's `transaction_style`: what the name of a transaction is taken from, and what
 # Sentry calls that.
@@ -24,8 +28,14 @@ def describe_to_sentry(request: Request) -> None:
     are set in there are on the events of the job.
     """
     sentry: Any = sys.modules.get("sentry_sdk")
-    if sentry is None:
-        return
+    if sentry is not None:
+        try:
+            _describe(sentry, request)
+        except Exception:  # a version whose functions are others: no job fails for that
+            _warn_once()
+
+
+def _describe(sentry: Any, request: Request) -> None:
     integration = sentry.get_client().get_integration("quart")
     if integration is None:
         return
@@ -47,3 +57,8 @@ def describe_to_sentry(request: Request) -> None:
     name = None if rule is None else (rule.rule if style == "url" else rule.endpoint)
     if name is not None:
         scope.set_transaction_name(name, source=_NAMES.get(style, "custom"))
+
+
+@cache
+def _warn_once() -> None:
+    logger.warning("what jobs report to Sentry does not say which they are", exc_info=True)

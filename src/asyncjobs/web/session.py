@@ -14,7 +14,7 @@ from .vanishing import Vanishing
 
 # Quart's own: whether the cookie outlives the browser, and what `flash` shows on the next page.
 _NO_DATA = frozenset({"_permanent", "_flashes"})
-_MISSING = object()
+_MISSING, _GONE = object(), object()
 
 
 def has_data(session: Mapping[str, Any]) -> bool:
@@ -82,9 +82,12 @@ class LostSession(_Kept):
         self._written: dict[str, Any] = {}
 
     def __getitem__(self, key: str) -> Any:
-        if key in self._written or key in _NO_DATA:
-            return self._written[key]
-        raise _unreadable()
+        value = self._written.get(key, _MISSING)
+        if value is _GONE or (value is _MISSING and key in _NO_DATA):
+            raise KeyError(key)
+        if value is _MISSING:
+            raise _unreadable()
+        return value
 
     def __iter__(self) -> Iterator[str]:
         raise _unreadable()
@@ -97,14 +100,27 @@ class LostSession(_Kept):
         self.modified = True
 
     def __delitem__(self, key: str) -> None:
-        self.pop(key)
+        self[key] = _GONE
 
-    def pop(self, key: str, default: Any = None) -> Any:
-        """What the job has written there, or `default`: there need not be one."""
-        value = self._written.pop(key, _MISSING)
-        if value is not _MISSING or key not in _NO_DATA:
-            self.modified = True
-        return default if value is _MISSING else value
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        """What the job has written there; `default` only where it knows that there is nothing."""
+        try:
+            value = self[key]
+        except KeyError:
+            if default is _MISSING:
+                raise
+            return default
+        del self[key]
+        return value
+
+    def copy(self) -> dict[str, Any]:
+        """All of it."""
+        raise _unreadable()
+
+    def __or__(self, other: object) -> dict[str, Any]:
+        raise _unreadable()
+
+    __ror__ = __or__
 
     def clear(self) -> None:
         """Forget what the job has written."""

@@ -50,8 +50,11 @@ class UnknownUser:
             raise AttributeError(name)
         raise _unknown(f"current_user.{name}")
 
-    def __bool__(self) -> bool:
+    def _raise(self, *args: object) -> Any:
         raise _unknown("current_user")
+
+    # All that an object answers by itself.
+    __bool__ = __eq__ = __ne__ = __hash__ = __str__ = __format__ = _raise
 
 
 def _unknown(what: str) -> RuntimeError:

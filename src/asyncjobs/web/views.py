@@ -22,7 +22,7 @@ from . import answers
 from .added import callee_of, context_of_call
 from .answers import Links
 from .body import body_of, read_body
-from .compat import current_request, handle_user_exception
+from .compat import current_request, handle_user_exception, options_response
 from .connection import outlasting_clients
 from .context import Context
 from .guards import answer_of_guards
@@ -126,7 +126,7 @@ class Views:
         if request.method == "HEAD":
             return answers.nothing_started(self.app)
         if request.method == "OPTIONS":  # from a decorator that answers it, but not this one
-            return await self.app.make_default_options_response()
+            return await options_response(self.app)
         jobs = await self._started()
         endpoint = request.endpoint or ""
         if endpoint not in jobs.handlers:

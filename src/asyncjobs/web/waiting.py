@@ -33,17 +33,17 @@ class Visit:
         arrived: when it came, in seconds since the epoch.
         task: in which it is dispatched.
         has_body: whether anything of a body has come.
-        wait: what it is to wait for before it is dispatched again, if it has come to that.
+        waits: what it is to wait for before it is dispatched again, if it has come to that.
         waited: whether it has waited.
     """
 
-    __slots__ = ("arrived", "has_body", "task", "wait", "waited")
+    __slots__ = ("arrived", "has_body", "task", "waited", "waits")
 
     def __init__(self, arrived: float) -> None:
         self.arrived = arrived
         self.task: asyncio.Task[None] | None = None
         self.has_body = False
-        self.wait: Wait | None = None
+        self.waits: list[Wait] = []
         self.waited = False
 
     async def receive(self, receive: Any) -> Any:
@@ -59,7 +59,7 @@ class Visit:
         Raises:
             _Withheld
         """
-        if self.wait is not None:
+        if self.waits and not self.waited:
             raise _Withheld
         scope.pop(_KEY, None)
         await send(message)
@@ -80,7 +80,7 @@ def left_to_connection(request: Request, job: Job, wait: Wait) -> bool:
     if job.created >= visit.arrived or visit.has_body or request.method not in ("GET", "HEAD"):
         return False
     if not visit.waited:
-        visit.wait = wait
+        visit.waits.append(wait)
     return True
 
 
@@ -112,16 +112,17 @@ def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
             try:
                 with suppress(_Withheld):
                     await super().handle_request(request, partial(visit.send, scope, send))
-                if visit.wait is not None:
+                if visit.waits:
                     _check_cancelled()
-                    again = self._wait_and_answer(visit.wait, request.body, send)
+                    again = self._wait_and_answer(request.body, send)
                     await asyncio.create_task(again, context=context)
             finally:
                 scope.pop(_KEY, None)
 
-        async def _wait_and_answer(self, wait: Wait, body: Any, send: Any) -> None:
-            with suppress(Exception):  # if something is wrong, the view meets that as well
-                await wait()
+        async def _wait_and_answer(self, body: Any, send: Any) -> None:
+            waits = [wait() for wait in self._visit.waits]
+            # If something is wrong, the view meets that as well.
+            await asyncio.gather(*waits, return_exceptions=True)
             self._visit.task, self._visit.waited = asyncio.current_task(), True
             request = self._create_request_from_scope(send)
             request.body = body  # the one that is told what arrives, and that nothing more does
