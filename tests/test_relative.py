@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -15,7 +20,7 @@ from quart.typing import ResponseReturnValue
 from asyncjobs import QuartJobs
 from asyncjobs.testing import a_job
 from asyncjobs.web import answers
-from asyncjobs.web.relative import _resolved
+from asyncjobs.web.relative import IN_PATH, _resolved
 
 PATH, QUERY = "/app/shop/red", "size=1&x=%20"
 
@@ -49,6 +54,18 @@ LOCATIONS = {
     # No path becomes a host.
     "..//..//other.example": "/app//other.example",
     "../..//other.example": "/.//other.example",
+    # Browsers take a backslash for a slash and %2e for a dot, and others do not: each is left to
+    # take that apart in its own way.
+    ".\\..\\done": "/app/shop/.\\..\\done",
+    "./\\other.example": "/app/shop/./\\other.example",
+    "../../\\other.example": "/app/shop/../../\\other.example",
+    "%2E%2e/../done": "/app/shop/%2E%2e/../done",
+    # They do not read tabs, nor what is blank at the start.
+    "./\t/done": "/app/shop//done",
+    " \tdone": "/app/shop/done",
+    "\t#top": f"/app/shop/red?{QUERY}#top",
+    "\t/done": "\t/done",
+    "htt\tps://other.example": "htt\tps://other.example",
     # Neither what is no URL nor what is no ASCII is an error.
     "%zz": "/app/shop/%zz",
     "[": "/app/shop/[",
@@ -94,6 +111,44 @@ def test_whoever_resolves_it_once_more_comes_to_the_same(base: str, said: str) -
         assert _resolved(resolved, "/elsewhere/far/away", "x") == resolved
 
 
+#: What a URL is put together of, and what it is relative to.
+PARTS = ("./", "../", "/", ".", "\\", "\t", " ", "a", "%2e", "other.example", "?", "#", ":")
+BASES = ("/red", "/app/shop/red", "/", "//other.example/red", "/a//red")
+
+#: Where a browser is led: by what was said at once, and by what we have made of it elsewhere.
+JUDGE = """
+const follow = (said, base) => { try { return new URL(said, base).href } catch { return null } }
+const cases = JSON.parse(require("fs").readFileSync(0))
+console.log(JSON.stringify(cases.map(([base, said, resolved]) => [
+  follow(said, `http://shop.example${base}?q=1`),
+  follow(resolved, "http://shop.example/jobs/elsewhere?q=2"),
+])))
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node, whose URLs are a browser's, is not")
+def test_a_browser_is_led_where_it_would_have_been() -> None:
+    """Whatever a handler says, a browser that polls comes to the same page, on the same host, as
+    one that had the answer at once."""
+    cases = [
+        (base, said, _resolved(said, base, "q=1"))
+        for base in BASES
+        for length in range(4)
+        for said in map("".join, product(PARTS, repeat=length))
+    ]
+    judged = subprocess.run(
+        ["node", "-e", JUDGE],
+        input=json.dumps(cases),
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    led = json.loads(judged.stdout)
+    assert len(led) == len(cases)
+    assert [case for case, (live, polled) in zip(cases, led, strict=True) if live != polled] == []
+
+
 HEADERS: dict[str, list[tuple[str, str, str]]] = {
     "Location": [("Location", "done", "/app/shop/done"), ("Location", "é", "/app/shop/é")],
     "Content-Location": [("Content-Location", "red.en", "/app/shop/red.en")],
@@ -114,6 +169,12 @@ HEADERS: dict[str, list[tuple[str, str, str]]] = {
         ("Refresh", "0;URL='done' ", "0;URL='/app/shop/done'"),
         ("Refresh", '5,url="done"', '5,url="/app/shop/done"'),
         ("Refresh", "5; done", "5; /app/shop/done"),
+        # A blank is enough between the two.
+        ("Refresh", "5 url=done", "5 url=/app/shop/done"),
+        ("Refresh", "5 done", "5 /app/shop/done"),
+        ("Refresh", "0.5 ;\turl = './done'", "0.5 ;\turl = '/app/shop/done'"),
+        ("Refresh", "5 ;", "5 ;"),
+        ("Refresh", "5 url=", "5 url="),
         ("Refresh", "5; url=https://x.example/", "5; url=https://x.example/"),
         ("Refresh", "5", "5"),
         ("Refresh", "5; url=", "5; url="),
@@ -156,8 +217,24 @@ async def test_a_redirect(how: str) -> None:
     assert (await result_of(answer))["Location"] == "/app/shop/done"
 
 
-async def result_of(answer: Any, store: str = "memory:") -> Any:
-    """The headers of the result of a job at /app/shop/red whose handler answers so."""
+@pytest.mark.parametrize("said", ["./\\other.example", "./\t/other.example", "..\\/other.example"])
+async def test_a_redirect_that_a_client_has_chosen(said: str) -> None:
+    """It leads to the app's own host, as it would have at once, where a handler of a page at the
+    root repeats what it was told."""
+    names = ("Location", "Content-Location", "SourceMap", "Refresh", "Link")
+    values = (said, said, said, f"0 url={said}", f"<{said}>; rel=next")
+    headers = dict(zip(names, values, strict=True))
+    found = await result_of(lambda: Response("", headers=headers), at="/red", root_path="")
+    expected = "/.//other.example" if "\t" in said else f"/{said}"
+    assert [found[name] for name in names[:3]] == [expected] * 3
+    assert found["Refresh"] == f"0 url={expected}"
+    assert found.getlist("Link")[0] == f"<{expected}>; rel=next"
+
+
+async def result_of(
+    answer: Any, store: str = "memory:", at: str = "/shop/red", root_path: str = "/app"
+) -> Any:
+    """The headers of the result of a job of that route whose handler answers so."""
     app = Quart("relative")
     jobs = QuartJobs(app, store=store)
 
@@ -166,20 +243,18 @@ async def result_of(answer: Any, store: str = "memory:") -> Any:
         return redirect("done")
 
     def view() -> Any:
-        assert current.root_path == "/app"
+        assert current.root_path == root_path
         return answer()
 
     async def async_view() -> Any:
         return view()
 
-    app.add_url_rule(
-        "/shop/red", "red", jobs.background(view if store == "memory:" else async_view)
-    )
+    app.add_url_rule(at, "red", jobs.background(view if store == "memory:" else async_view))
     async with app.test_app() as running:
         client = running.test_client()
-        target = f"/app/shop/red?{QUERY}"
-        poll = (await client.get(target, root_path="/app")).headers["Location"]
-        result = await client.get(poll, root_path="/app", headers={"Prefer": "wait=30"})
+        target = f"{root_path}{at}?{QUERY}"
+        poll = (await client.get(target, root_path=root_path)).headers["Location"]
+        result = await client.get(poll, root_path=root_path, headers={"Prefer": "wait=30"})
         assert result.headers["Job-State"] == "succeeded"
         return result.headers
 
@@ -190,11 +265,16 @@ async def result_of(answer: Any, store: str = "memory:") -> Any:
         ("", "//other.example/x", "/.//other.example/x"),
         ("/app", "//other.example/x", "/app//other.example/x"),
         ("", "/x", "/x"),
+        ("", "/\\other.example/x", "/%5Cother.example/x"),
+        ("", "/\t/other.example/x", "/%09/other.example/x"),
+        ("/\\other.example", "/x", "/%5Cother.example/x"),
     ],
 )
 def test_the_address_of_a_job_is_no_host(root_path: str, path: str, location: str) -> None:
-    """Where an app has paths that begin with two slashes, what a submission says as its `Location`
-    leads nobody to another host, nor does what is relative to it."""
+    """Where an app has paths that begin with two slashes, or what a browser takes for them, what a
+    submission says as its `Location` leads nobody to another host, nor does what is relative to
+    it."""
     links = answers.Links(a_job(path=path), root_path, "/jobs")
     assert links.poll[:-33] == location
-    assert _resolved("done", root_path + path, "") == location[:-1] + "done"
+    at = quote(root_path + path, IN_PATH)
+    assert _resolved("done", at, "") == location[:-1] + "done"

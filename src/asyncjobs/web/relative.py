@@ -19,14 +19,20 @@ IN_PATH = "/:@!$&'()*+,;=~"
 _IN_QUERY = f"{IN_PATH}?%"
 # A scheme, a host or a path from the root: browsers take a backslash for a slash.
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]", re.IGNORECASE)
+# What browsers do not read (URL Standard, section 4.4): who leaves it where it is lets them see two
+# slashes, a scheme or the end of a path where we saw none.
+_UNREAD = re.compile(r"\A[\0- ]+|[\t\r\n]+")
+# Where browsers see segments of a path that others do not.
+_AMBIGUOUS = re.compile(r"\\|%2e", re.IGNORECASE)
 # A link's target and its anchor. What else is quoted is passed over.
 _IN_LINK = re.compile(
     r"""(<)([^>]*)> | (;[ \t]*anchor[ \t]*=[ \t]*")([^"\\]*)" | "(?:[^"\\]|\\.)*" """,
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-# Seconds, and then where to go, if not here again (HTML, section 4.2.4.3).
+# Seconds, and then where to go, if not here again; a blank is separation enough (HTML, section
+# 4.2.5.3).
 _IN_REFRESH = re.compile(
-    r"""([0-9.]+[ \t]*[;,][ \t]*+(?:url[ \t]*=[ \t]*)?+["']?)([^"']+)""", re.IGNORECASE
+    r"""([0-9.]+(?>[ \t]*[;,]|[ \t])[ \t]*+(?:url[ \t]*=[ \t]*)?+["']?)([^"']+)""", re.IGNORECASE
 )
 _PARTS = re.compile(r"([^?#]*)(.*)", re.DOTALL)
 
@@ -57,9 +63,10 @@ def without_authority(path: str) -> str:
 
 def _resolved(reference: str, path: str, query: str) -> str:
     # urljoin takes `//` for `/`, loses an empty query, and knows hosts in what we take for paths.
-    if _ABSOLUTE.match(reference):
+    read = _UNREAD.sub("", reference)
+    if _ABSOLUTE.match(read):
         return reference
-    own, rest = _PARTS.fullmatch(reference).groups()  # type: ignore[union-attr] # matches anything
+    own, rest = _PARTS.fullmatch(read).groups()  # type: ignore[union-attr] # matches anything
     if own:
         return without_authority(_merged(path, own)) + rest
     if query and not rest.startswith("?"):
@@ -69,7 +76,10 @@ def _resolved(reference: str, path: str, query: str) -> str:
 
 def _merged(path: str, relative: str) -> str:
     """As RFC 3986 has it in sections 5.2.3 and 5.2.4."""
-    *folders, last = f"{path.rpartition('/')[0]}/{relative}".split("/")[1:]
+    merged = f"{path.rpartition('/')[0]}/{relative}"
+    if _AMBIGUOUS.search(relative):
+        return merged  # for each client to take apart as it would have at once
+    *folders, last = merged.split("/")[1:]
     kept: list[str] = []
     for segment in [*folders, last]:
         if segment == "..":
