@@ -68,11 +68,13 @@ def test_what_it_says_on_several_lines() -> None:
         ("surrogate-control", False),
         ("edge-control", False),
         ("x-accel-expires", False),
+        ("x-litespeed-cache-control", False),
         ("expires", True),
         ("vary", True),
         ("pragma", True),
         ("age", True),
         ("surrogate-key", True),
+        ("x-litespeed-tag", True),
         ("x-accel-buffering", True),
     ],
 )

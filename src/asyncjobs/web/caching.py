@@ -17,9 +17,10 @@ Headers = list[tuple[str, str]]
 _DIRECTIVE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(=([^\s",;]+|"([^"\\]|\\.)*"))?')
 # With an argument ``private`` means some headers only.
 _FOR_SHARED_CACHES = frozenset({"public", "s-maxage", "private"})
-# What shared caches alone listen to, and then not to Cache-Control: RFC 9213, its like, and nginx.
+# What shared caches alone listen to, and then not to Cache-Control: RFC 9213, its like, nginx, and
+# LiteSpeed.
 _TO_SHARED_CACHES = re.compile(
-    r".*cdn-cache-control|surrogate-control|edge-control|x-accel-expires"
+    r".*cdn-cache-control|surrogate-control|edge-control|x-accel-expires|x-litespeed-cache-control"
 )
 
 
