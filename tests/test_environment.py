@@ -71,6 +71,8 @@ async def test_every_setting_comes_from_the_environment(
     assert any(rule.rule.startswith(f"{settings.prefix}/") for rule in app.url_map.iter_rules())
 
 
+TTL = Settings().ttl
+
 #: What code, QUART_JOBS_TTL and JOBS_TTL say of the same; what holds, and whether that is worth a
 #: word at start.
 ORDER = [
@@ -78,6 +80,11 @@ ORDER = [
     (None, 30, None, 30, False),
     (None, 30, 60, 30, True),
     (None, 30, 30, 30, False),
+    # What is as by default, somebody may have said as well.
+    (None, TTL, 60, TTL, True),
+    (None, TTL, None, TTL, False),
+    (None, 30, TTL, 30, True),
+    (TTL, None, 60, TTL, False),
     (5, None, 60, 5, False),
     (5, 30, None, 5, False),
 ]

@@ -167,7 +167,16 @@ async def test_a_variable_that_nobody_reads(
 
 
 @pytest.mark.parametrize(
-    "how", ["by Quart", "by Quart, in full", "in code", "as an option", "as by default"]
+    "how",
+    [
+        "by Quart",
+        "by Quart, in full",
+        "in code",
+        "in code, as by default",
+        "as an option",
+        "as an option, as by default",
+        "as by default",
+    ],
 )
 async def test_a_variable_that_somebody_reads(
     how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -178,11 +187,12 @@ async def test_a_variable_that_somebody_reads(
     monkeypatch.setenv(variable, "86400" if how == "as by default" else "5")
     monkeypatch.setenv("QUART_JOB", "x")
     app = Quart(__name__)
-    QuartJobs(app, store="memory:", **({"ttl": 60.0} if how == "as an option" else {}))
+    ttl = 86400.0 if how.endswith("default") else 60.0
+    QuartJobs(app, store="memory:", **({"ttl": ttl} if how.startswith("as an option") else {}))
     if how.startswith("by Quart"):
         app.config.from_prefixed_env()
-    elif how == "in code":
-        app.config["QUART_JOBS_TTL"] = 5
+    elif how.startswith("in code"):
+        app.config["QUART_JOBS_TTL"] = ttl
     async with app.test_app():
         pass
     assert "QUART_JOB" not in caplog.text

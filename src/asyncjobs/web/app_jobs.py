@@ -66,8 +66,6 @@ class AppJobs:
         self._jobs: Jobs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[Jobs] | None = None
-        for setting in fields(Settings):
-            app.config.setdefault(key_of(setting.name), setting.default)
         self._configured()
         self.views = Views(app, self.started, owner, principal)
         self.views.install()
@@ -176,7 +174,7 @@ class AppJobs:
     async def _open(self) -> Jobs:
         self._complete_routes()
         options = self._configured()
-        for warning in unread(os.environ, self._app.config, options):
+        for warning in unread(os.environ, self._app.config, self._options):
             logger.warning("%s", warning)
         if options["store"] is None:
             options["store"] = SqliteStore(_instance_folder(self._app) / "jobs.db")

@@ -53,21 +53,20 @@ def key_of(name: str) -> str:
 def configured(config: Mapping[str, Any]) -> Iterator[Configured]:
     """What the configuration says of each setting; its default, where that says nothing."""
     for name, default in _DEFAULTS.items():
-        key, from_environment = key_of(name), key_of(name).removeprefix(_TAKEN_OFF)
-        said = Configured(name, key, config.get(key, default))
-        if said.value == default and from_environment in config:
-            said = Configured(name, from_environment, config[from_environment])
-        yield said
+        full = key_of(name)
+        key = next((key for key in (full, full.removeprefix(_TAKEN_OFF)) if key in config), full)
+        yield Configured(name, key, config.get(key, default))
 
 
 def unread(
-    environ: Mapping[str, str], config: Mapping[str, Any], settings: Mapping[str, Any]
+    environ: Mapping[str, str], config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Iterator[str]:
     """What to say of each variable that is meant for us, it seems, and that nobody heeds.
 
     Args:
-        settings: as they are.
+        options: what is said in code.
     """
+    heeded = {said.name for said in configured(config) if said.key in config} | options.keys()
     for variable in sorted(environ):
         prefix = next((prefix for prefix in _VARIABLES if variable.startswith(prefix)), None)
         if prefix is None:
@@ -77,8 +76,7 @@ def unread(
             near = get_close_matches(name, _DEFAULTS, n=1)
             hint = f"if it is meant to be {near[0]!r}, name it {key_of(near[0])}" if near else _ALL
             yield f"{variable} in the environment is no setting: {hint}"
-        # What is not as by default, somebody has set, in whatever way.
-        elif settings.get(name) == _DEFAULTS[name] != _value(environ[variable]):
+        elif name not in heeded and _value(environ[variable]) != _DEFAULTS[name]:
             yield (
                 f"nobody reads {variable} in the environment: call app.config.from_prefixed_env() "
                 "before the app starts"
