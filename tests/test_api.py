@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -77,6 +79,41 @@ def test_what_is_for_the_library_alone_is_there() -> None:
 
 def load_testing(name: str) -> Any:
     return getattr(importlib.import_module("asyncjobs.testing"), name)
+
+
+def texts() -> Iterator[tuple[str, bool]]:
+    """Each text in the library, and whether it is a docstring."""
+    for path in Path(asyncjobs.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        docstrings = {
+            node.body[0].value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value, node in docstrings
+
+
+def test_a_message_names_what_is_public() -> None:
+    """Whoever does what an error says finds it on the page."""
+    public = {
+        f"{name}.{member}"
+        for name in ("Jobs", "QuartJobs")
+        for member, _ in api.members_of(name, getattr(asyncjobs, name))
+    }
+    messages = [text for text, is_docstring in texts() if not is_docstring]
+    named = {name for text in messages for name in re.findall(r"`((?:Quart)?Jobs\.\w+)`", text)}
+    assert named
+    assert named <= public
+
+
+def test_docstrings_are_read_as_they_are() -> None:
+    """`help` shows no link to a page that is not there."""
+    docstrings = [text for text, is_docstring in texts() if is_docstring]
+    assert len(docstrings) > 100
+    assert [text for text in docstrings if re.search(r"\]\(\S+\)", text)] == []
 
 
 def example_of(thing: object) -> str:

@@ -95,7 +95,7 @@ class Callee:
         except Exception as error:
             raise JobUnreadable(
                 f"what {self.name!r} has returned cannot be read as {written(self._returns)}, as "
-                f"its annotation says now ({type(error).__name__}): `Jobs.response` has it as JSON"
+                f"its annotation says now ({type(error).__name__}): `Jobs.poll` has it as JSON"
             ) from error
 
     def name_of(self, key: int | str) -> str:

@@ -3,10 +3,11 @@
 ::
 
     AsyncJobsError
-    ├── SetupError                   the program is wired wrongly: raised at import or at start
+    ├── SetupError                   the program is wired wrongly: raised at import, at start, or
+    │   │                                by the call that shows it
     │   ├── ConfigurationError           a setting is unknown, or has the wrong type or value
-    │   ├── Unstorable                   an argument that no job can be given; also a TypeError and
-    │   │                                    a ValueError
+    │   ├── Unstorable                   an argument that no job can be given: raised by `submit`
+    │   │                                    and in requests; also a TypeError and a ValueError
     │   └── StoreError                   the store cannot be opened, and why
     │       ├── StorePathError               a directory, a network file system…
     │       ├── StoreExposed                 other users own its files, or can write them
@@ -62,7 +63,12 @@ class AsyncJobsError(Exception):
 
 
 class SetupError(AsyncJobsError):
-    """The program is put together wrongly; the message says what to change."""
+    """The program is put together wrongly; the message says what to change.
+
+    It is raised at import or at start, as far as it can be told by then. What can be told of one
+    call only, such as its arguments (`Unstorable`) or a function that is not registered, is raised
+    there.
+    """
 
 
 class ConfigurationError(SetupError):
@@ -72,7 +78,9 @@ class ConfigurationError(SetupError):
 class Unstorable(SetupError, TypeError, ValueError):
     """What a function or a view was called with cannot be stored; the message says what else to do.
 
-    It is a TypeError and a ValueError as well: a call with the wrong arguments is one.
+    It is raised by `Jobs.submit`, and in a request to a view, also for what ``principal=`` has
+    returned: that is the app's own 500. There is no job. It is a TypeError and a ValueError as
+    well: a call with the wrong arguments is one.
     """
 
 

@@ -112,8 +112,8 @@ class Request:
         method: in upper case; a call of a function is a POST.
         path: percent-decoded and without `root_path`.
         query: behind the question mark, as it came.
-        headers: pairs of lower-case names and values, as bytes, without [what is not
-            stored](http.md#what-is-stored).
+        headers: pairs of lower-case names and values, as bytes, without credentials, and what else
+            is not stored by what docs/http.md says.
         body: the whole body.
         client: host and port of the peer, if it has them.
         server: host and port that it came to, or the path of a Unix socket and None.
