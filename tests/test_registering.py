@@ -722,6 +722,21 @@ async def test_without_a_poll_route_nothing_collides(
         assert await (await client.get(f"/docs/{ID}")).get_json() == {"doc_id": ID}
 
 
+async def test_polls_below_a_variable(app: Quart, route: Callable[..., None]) -> None:
+    """Where a marked rule begins with a variable, no collision is found with one that has text in
+    its place: the app's own view answers the polls there, and the result is beside the status."""
+    route("/users/<uid>", "/<kind>")
+
+    async with app.test_app() as running:
+        client = running.test_client()
+        assert await result(client, "/docs", "POST") == {"kind": "docs"}
+        poll = (await client.post("/users")).headers["Location"]
+        job_id = poll.removeprefix("/users/")
+        assert await (await client.get(poll)).get_json() == {"uid": job_id}
+        answer = await client.get(f"/jobs/{job_id}/result", headers={"Prefer": "wait=30"})
+        assert await answer.get_json() == {"kind": "users"}
+
+
 async def test_a_websocket_is_in_nobodys_place(app: Quart, jobs: QuartJobs) -> None:
     """A websocket below a marked route does not collide with its poll route."""
     app.add_url_rule("/docs", "docs", jobs.background(plain))
