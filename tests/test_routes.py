@@ -868,24 +868,51 @@ async def test_a_poll_by_hand_shows_nobody_elses_job(app: Quart) -> None:
         assert (await poll(client, location)).status_code == 404
 
 
-async def test_a_decorator_that_hides_the_mark(
-    app: Quart, jobs: QuartJobs, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A decorator above ours that does not use functools.wraps is found out at the first request,
-    and the log says what to do."""
+@pytest.mark.parametrize("kind", ["function", "object"])
+async def test_a_decorator_that_hides_the_mark(app: Quart, jobs: QuartJobs, kind: str) -> None:
+    """A decorator above ours that does not use functools.wraps is found at start, and the error
+    says what to do."""
     jobs.init_app(app)
+
+    class Wrapper:
+        def __init__(self, view: Any) -> None:
+            self.view = view
+
+        async def __call__(self) -> Any:
+            return await self.view()
 
     def careless(view: Any) -> Any:
         async def wrapper() -> Any:
             return await view()
 
-        return wrapper
+        return wrapper if kind == "function" else Wrapper(view)
 
-    @app.route("/foo")
     @careless
     @jobs.background
     async def foo() -> str:
         return "foo"
+
+    app.add_url_rule("/foo", "foo", foo)
+    with pytest.raises(SetupError, match=r"the view of '/foo' .* use functools\.wraps"):
+        await app.startup()
+
+
+async def test_a_mark_that_cannot_be_found(
+    app: Quart, jobs: QuartJobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where that cannot be seen at start, the log says it at each request."""
+    jobs.init_app(app)
+
+    @jobs.background
+    async def foo() -> str:
+        return "foo"
+
+    hidden = {"foo": foo}
+
+    async def find() -> Any:
+        return await hidden["foo"]()
+
+    app.add_url_rule("/foo", "foo", find)
 
     async with serving(app) as client:
         assert (await client.get("/foo")).status_code == 500

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -109,6 +110,24 @@ def no_websocket(rule: Rule, view: View) -> str:
         f"the websocket {rule.rule!r} cannot be a background job: those are requests. Take "
         f"@jobs.background off {name_of(view)!r}"
     )
+
+
+def hidden_mark(rule: Rule, view: View) -> str:
+    """What to say of a rule whose view calls a marked one, and does not show it."""
+    return (
+        f"the view of {rule.rule!r} does not show that it is the background job {name_of(view)!r}: "
+        "use functools.wraps in each decorator that stands above @jobs.background"
+    )
+
+
+def closed_over(function: Any) -> Iterator[Any]:
+    """What a function has from the one that it was made in, as the wrapper of a decorator has the
+    function that it wraps, or what an object has in its place."""
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # one that is empty still
+            yield cell.cell_contents
+    if not inspect.isroutine(function):
+        yield from getattr(function, "__dict__", {}).values()
 
 
 def layers(function: Any) -> Iterator[Any]:

@@ -13,7 +13,15 @@ from werkzeug.routing import BaseConverter, Map, Rule
 from ..errors import SetupError
 from .collisions import ID, collisions
 from .marks import Background, View, background_of, poll_endpoint, polled_at
-from .refusals import check_class, check_rule, layers, name_of, no_websocket
+from .refusals import (
+    check_class,
+    check_rule,
+    closed_over,
+    hidden_mark,
+    layers,
+    name_of,
+    no_websocket,
+)
 
 #: The host and the subdomain that a rule is for.
 Domain = tuple[str | None, str | None]
@@ -181,6 +189,8 @@ class PollRoutes:
             for rule, view in plain:
                 if view in inside:
                     raise SetupError(wrong_order(rule, background.view))
+                if any(background_of(inner) is background for inner in closed_over(view)):
+                    raise SetupError(hidden_mark(rule, background.view))
 
     def _check_collisions(self) -> None:
         url_map: Map = self._app.url_map
