@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from asyncjobs.torture.http import Plan, torture
-from asyncjobs.torture.http_asks import Answer, Known, mark_of
+from asyncjobs.torture.http_asks import Answer, Known
 from asyncjobs.torture.http_attacks import KINDS
 from asyncjobs.torture.http_bugs import HTTP_BUGS
 from asyncjobs.torture.http_promises import (
@@ -26,10 +26,12 @@ from asyncjobs.torture.http_promises import (
     nothing_is_held,
     other_sites_change_nothing,
     results_are_private,
+    retries_are_soon,
     server_lives,
     tracebacks,
     well_formed_is_answered,
 )
+from asyncjobs.torture.http_results import result_of
 from asyncjobs.torture.promises import sentence
 
 #: One of these is found broken of each bug.
@@ -51,6 +53,10 @@ FOUND = {
     "half-a-body": {bodies_are_whole},
     "wait-for-nobody": {nothing_is_held},
     "forgets-jobs": {well_formed_is_answered},
+    "results-are-cut": {well_formed_is_answered, accepted_jobs_end},
+    "location-unresolved": {well_formed_is_answered, accepted_jobs_end},
+    "state-of-the-handlers": {well_formed_is_answered, accepted_jobs_end},
+    "retry-in-an-hour": {retries_are_soon},
 }
 
 
@@ -71,17 +77,29 @@ async def test_the_harness_finds_a_planted_bug(bug: str, tmp_path: Path) -> None
     assert {broken.promise for broken in report.broken} & set(map(sentence, FOUND[bug]))
 
 
-JOB = Known("0" * 32, "ann", "/upload")
+JOB = Known("0" * 32, "ann", "POST", "/upload", b"body")
+FAILING = JOB._replace(path="/fails")
 
 
-def answered(state: str, body: str = "") -> Answer:
-    return Answer(200, (("job-state", state),), body.encode())
+LINK = ("link", f'</jobs/{JOB.id}>; rel="status"')
 
 
-def end(answer: Answer | None = None, *, cancelled: frozenset[str] = frozenset()) -> End:
+def answered(state: str, status: int = 200, body: bytes = b"", *headers: tuple[str, str]) -> Answer:
+    return Answer(status, (("job-state", state), LINK, *headers), body)
+
+
+def result(job: Known = JOB) -> Answer:
+    """That which `job` must have."""
+    status, body, said = result_of(job) or (0, b"", {})
+    return answered("succeeded", status, body, *said.items())
+
+
+def end(
+    answer: Answer | None = None, *, job: Known = JOB, cancelled: frozenset[str] = frozenset()
+) -> End:
     """That of a run with one job, of which its owner was told `answer` last."""
     return End(
-        results=[(JOB, answer)],
+        results=[(job, answer)],
         cancelled=cancelled,
         unended=[],
         stored=[],
@@ -94,18 +112,29 @@ def end(answer: Answer | None = None, *, cancelled: frozenset[str] = frozenset()
 
 @pytest.mark.parametrize(
     "answer",
-    [None, answered("running"), Answer(404, (), b""), answered("succeeded", mark_of("ben"))],
+    [
+        None,
+        answered("running"),
+        Answer(404, (), b""),
+        result(JOB._replace(owner="ben")),
+        result(JOB._replace(path="/missing")),
+        result()._replace(body=result().body[:-1]),
+        result()._replace(headers=(*result().headers, ("job-state", "running"))),
+        result()._replace(headers=(*result().headers, ("location", "made"))),
+        answered("failed", 500),
+    ],
     ids=str,
 )
 def test_a_job_without_its_result_is_a_breach(answer: Answer | None) -> None:
-    """A job that does not end, that its owner cannot find, or with a result that is not his."""
+    """A job that does not end, that its owner cannot find, with a result that is not his, that is
+    not what the handler has answered, or with none although its handler does not fail."""
     assert list(accepted_jobs_end(end(answer)))
 
 
 def test_a_result_is_no_breach() -> None:
     """A job that has ended with its owner's result, or with none as it has failed."""
-    assert not list(accepted_jobs_end(end(answered("succeeded", mark_of("ann")))))
-    assert not list(accepted_jobs_end(end(answered("failed"))))
+    assert not list(accepted_jobs_end(end(result())))
+    assert not list(accepted_jobs_end(end(answered("failed", 500), job=FAILING)))
 
 
 def test_a_job_that_its_owner_has_not_cancelled_is_a_breach() -> None:

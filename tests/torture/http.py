@@ -194,7 +194,8 @@ def _told_of(exchange: Exchange) -> Known | None:
     document, path = answer.json(), answer.header("location")
     if path is None or not isinstance(document, dict) or "TaskId" not in document:
         return None
-    return Known(document["TaskId"], ask.owner, path.rpartition("/")[0])
+    body = ask.body if ask.expect is Expect.ACCEPTED else None
+    return Known(document["TaskId"], ask.owner, ask.method, path.rpartition("/")[0], body)
 
 
 def _may_cancel(exchange: Exchange) -> str | None:

@@ -117,8 +117,8 @@ def add_jobs(app: Quart, jobs: QuartJobs, folder: Path) -> None:
 
     @app.post("/missing")
     @jobs.background
-    async def missing() -> tuple[str, int]:
-        return mark(), 404
+    async def missing() -> tuple[str, int, dict[str, str]]:
+        return mark(), 404, {MARK: mark(), "Job-State": "running"}
 
     @app.get("/moved")
     @jobs.background

@@ -56,11 +56,18 @@ def mark_of(owner: str | None) -> str:
 
 
 class Known(NamedTuple):
-    """A job that somebody was told of."""
+    """A job that somebody was told of.
+
+    Attributes:
+        body: that its request had; None if nobody can tell what the handler makes of the request,
+            as that was not what it should have been.
+    """
 
     id: str
     owner: str | None
+    method: str
     path: str
+    body: bytes | None
 
     @property
     def is_guarded(self) -> bool:
@@ -126,6 +133,18 @@ class Ask:
         return (*(header for header in own if header[0].lower() not in given), *self.headers)
 
 
+def result_ask(job: Known) -> Ask:
+    """Its owner asks for a job's result, and waits for it."""
+    return Ask(
+        method="GET",
+        path=f"{job.path}/{job.id}",
+        owner=job.owner,
+        headers=(("Prefer", "wait=5"),),
+        job=job,
+        expect=Expect.OWN,
+    )
+
+
 class Ending(enum.Enum):
     """What a client does when it has sent what it sends."""
 
@@ -189,6 +208,10 @@ class Answer(NamedTuple):
     def text(self) -> str:
         """All of it, to be searched."""
         return f"{self.headers} {self.body.decode('latin-1')}"
+
+    def all(self, name: str) -> list[str]:
+        """All of this name."""
+        return [value for each, value in self.headers if each == name]
 
     def json(self) -> Any:
         """What its body says; None if it is no JSON."""

@@ -62,14 +62,19 @@ class Attacks:
         self.random = random
         self.jobs: list[Known] = []
         self.endless: list[Known] = []
+        self._first = len(ROUTES)
         self._kinds = Deck(
             random, [kind for kind, (_, times) in KINDS.items() for _ in range(times)]
         )
         self._decks: dict[int, Deck[Item]] = {}
 
     def next(self) -> tuple[Sending, Sending]:
-        """What one client sends, and what another one sends after it, which must be answered."""
-        kind = self._kinds.draw()
+        """What one client sends, and what another one sends after it, which must be answered.
+
+        The first ones make a job of each route: there is to be something to ask for.
+        """
+        kind = "submissions" if self._first > 0 else self._kinds.draw()
+        self._first -= 1
         return replace(KINDS[kind][0](self), kind=kind), fine(self)
 
     def draw(self, items: Sequence[T]) -> T:

@@ -21,7 +21,7 @@ from ..job import Job
 from ..job import Response as StoredResponse
 from ..jobs import Jobs
 from ..store import ANYONE, Owner
-from .http_asks import ENDLESS
+from .http_asks import ENDLESS, mark_of
 
 _ID = re.compile("[0-9a-f]{32}")
 
@@ -167,6 +167,57 @@ def results_for_all_caches(app: Quart) -> None:
         return response
 
 
+def tells_otherwise(
+    condition: Callable[[Response], bool], change: Callable[[Response], Awaitable[None]]
+) -> Callable[[Quart], None]:
+    """A bug: an answer about a job is another one than it should be where `condition` holds."""
+
+    def plant(app: Quart) -> None:
+        @app.after_request
+        async def tell(response: Response) -> Response:
+            if "Job-State" in response.headers and condition(response):
+                await change(response)
+            return response
+
+    return plant
+
+
+def _is_of_one_in_four(response: Response) -> bool:
+    found = _ID.search(request.path)
+    is_result = response.headers["Job-State"] == "succeeded" and not _is_status()
+    return is_result and found is not None and found.group() < "4"
+
+
+async def _cut(response: Response) -> None:
+    """As many bytes of the body as a mark has."""
+    body = await response.get_data(as_text=False)
+    response.set_data(body[: len(mark_of(None))])
+
+
+def _leads_on(response: Response) -> bool:
+    return response.status_code == 302
+
+
+async def _leave_relative(response: Response) -> None:
+    response.headers["Location"] = response.headers["Location"].rpartition("/")[2]
+
+
+def _has_own_state(response: Response) -> bool:
+    return response.status_code == 404
+
+
+async def _let_state_through(response: Response) -> None:
+    response.headers["Job-State"] = "running"
+
+
+def _is_to_be_retried(response: Response) -> bool:
+    return "Retry-After" in response.headers
+
+
+async def _retry_later(response: Response) -> None:
+    response.headers["Retry-After"] = "3000"
+
+
 def guard_one_url(app: Quart) -> None:
     """Guards do not see who asks at /jobs/<id>."""
 
@@ -256,4 +307,8 @@ HTTP_BUGS: Mapping[str, Callable[[Quart], None]] = {
     "half-a-body": on_disconnect(_is_the_end),
     "wait-for-nobody": on_disconnect(_is_not_heard),
     "forgets-jobs": forget_jobs,
+    "results-are-cut": tells_otherwise(_is_of_one_in_four, _cut),
+    "location-unresolved": tells_otherwise(_leads_on, _leave_relative),
+    "state-of-the-handlers": tells_otherwise(_has_own_state, _let_state_through),
+    "retry-in-an-hour": tells_otherwise(_is_to_be_retried, _retry_later),
 }

@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..job import State
 from ..store import Query
 from ..stores import SqliteStore
 from .app import STORE
-from .http_asks import ENDLESS, HELD, Answer, Ask, Expect, Known, Sending
-from .http_promises import NOT_YET, End
+from .http_asks import ENDLESS, HELD, Answer, Ask, Expect, Known, Sending, result_ask
+from .http_promises import End
 from .http_server import ForkedServer
 from .http_wire import send
 from .hypercorn_command import HypercornCommand
@@ -51,7 +52,10 @@ async def end_of(
     if not death.done():
         held = await _held(server)
         await asyncio.gather(
-            *(_ask(server.port, job, f"/jobs/{job.id}", "DELETE") for job in endless)
+            *(
+                _ask(server.port, replace(result_ask(job), method="DELETE", path=f"/jobs/{job.id}"))
+                for job in endless
+            )
         )
         results = await _results(server.port, jobs)
     unended, stored = await _stored(folder, SETTLE_TIME if not death.done() else 0.0)
@@ -100,24 +104,15 @@ async def _results(port: int, jobs: Sequence[Known]) -> list[tuple[Known, Answer
     async def result(job: Known) -> Answer | None:
         async with turn:
             while True:
-                answer = await _ask(port, job, f"{job.path}/{job.id}", "GET")
-                is_final = answer is not None and answer.header("job-state") not in NOT_YET
-                if is_final or time.monotonic() > deadline:
+                answer = await _ask(port, result_ask(job))
+                if (answer is not None and answer.status != 202) or time.monotonic() > deadline:
                     return answer
 
     answers = await asyncio.gather(*map(result, jobs))
     return list(zip(jobs, answers, strict=True))
 
 
-async def _ask(port: int, job: Known, path: str, method: str) -> Answer | None:
-    ask = Ask(
-        method=method,
-        path=path,
-        owner=job.owner,
-        headers=(("Prefer", "wait=5"),),
-        job=job,
-        expect=Expect.OWN,
-    )
+async def _ask(port: int, ask: Ask) -> Answer | None:
     (answer,) = await send(port, Sending(kind="", asks=(ask,))) or [None]
     return answer
 

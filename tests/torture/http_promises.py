@@ -22,12 +22,15 @@ from .http_asks import (
     Expect,
     Known,
     mark_of,
+    result_ask,
 )
+from .http_results import NOT_YET, wrong_in_own, wrong_in_submission
 from .promises import Breach, Broken, sentence
 
 #: Statuses of a server that does not speak what it was told to: of the protocol, not of the app.
 NOT_SPOKEN = frozenset({501, 505})
-NOT_YET = ("queued", "running")
+#: Seconds: who is told to come again later than that waits for what is there already.
+LATEST_RETRY = 30
 PROBLEM = "urn:asyncjobs:problem:"
 _TRACEBACK = "Traceback (most recent call last)"
 _AND_THEN = ("During handling of", "The above exception was")
@@ -141,12 +144,13 @@ def other_sites_change_nothing(exchange: Exchange) -> Iterator[Breach]:
 def well_formed_is_answered(exchange: Exchange) -> Iterator[Breach]:
     """What is asked rightly is answered rightly, whatever others have sent before or meanwhile."""
     ask, answer = exchange.ask, exchange.answer
-    if ask is None or ask.expect not in _RIGHT:
+    if ask is None or ask.expect not in _WRONG:
         return
     if answer is None:
         yield _id(exchange), "no answer"
-    elif not _RIGHT[ask.expect](ask, answer):
-        yield _id(exchange), f"that is not {ask.expect.name}"
+    else:
+        for wrong in _WRONG[ask.expect](ask, answer):
+            yield _id(exchange), wrong
 
 
 def results_are_private(exchange: Exchange) -> Iterator[Breach]:
@@ -159,6 +163,14 @@ def results_are_private(exchange: Exchange) -> Iterator[Breach]:
             yield _id(exchange), said
 
 
+def retries_are_soon(exchange: Exchange) -> Iterator[Breach]:
+    """Nobody is told to ask again later than in half a minute."""
+    for answer in _answers(exchange):
+        for said in answer.all("retry-after"):
+            if not (said.isascii() and said.isdigit() and 1 <= int(said) <= LATEST_RETRY):
+                yield _id(exchange), said
+
+
 # Of the end.
 
 
@@ -167,8 +179,11 @@ def accepted_jobs_end(end: End) -> Iterator[Breach]:
     for job, answer in end.results:
         if answer is None or answer.header("job-state") in (None, *NOT_YET):
             yield job.id, f"its owner is answered {answer}"
-        elif answer.header("job-state") == "succeeded" and mark_of(job.owner) not in answer.text:
+            continue
+        if answer.header("job-state") == "succeeded" and mark_of(job.owner) not in answer.text:
             yield job.id, f"that is no result of its owner's: {answer}"
+        for wrong in wrong_in_own(result_ask(job), job, answer):
+            yield job.id, f"{wrong}: {answer}"
     for job_id in end.unended:
         yield job_id, "it is not at its end"
 
@@ -219,6 +234,7 @@ OF_ANSWERS = (
     other_sites_change_nothing,
     well_formed_is_answered,
     results_are_private,
+    retries_are_soon,
 )
 OF_THE_END = (
     accepted_jobs_end,
@@ -293,29 +309,24 @@ def _nameless(answer: Answer, ask: Ask | None) -> Answer:
     return own
 
 
-def _is_fine(ask: Ask, answer: Answer) -> bool:
-    return (answer.status, answer.body) == (200, FINE.encode())
+def _wrong_in_fine(ask: Ask, answer: Answer) -> Iterator[str]:
+    if (answer.status, answer.body) != (200, FINE.encode()):
+        yield f"that is not {FINE}"
 
 
-def _is_accepted(ask: Ask, answer: Answer) -> bool:
-    document = answer.json()
-    return (
-        answer.status == 202
-        and isinstance(document, dict)
-        and (answer.header("location") or "").endswith(f"/{document.get('TaskId')}")
-    )
+def _wrong_in_own(ask: Ask, answer: Answer) -> Iterator[str]:
+    assert ask.job is not None
+    if (ask.method, problem_of(answer)) == ("DELETE", "invalid-transition"):
+        if answer.status != 409:
+            yield "that is no conflict"
+    else:
+        yield from wrong_in_own(ask, ask.job, answer)
 
 
-def _is_own(ask: Ask, answer: Answer) -> bool:
-    if ask.method == "DELETE" and problem_of(answer) == "invalid-transition":
-        return answer.status == 409
-    return answer.header("job-state") is not None
-
-
-_RIGHT: dict[Expect, Callable[[Ask, Answer], bool]] = {
-    Expect.FINE: _is_fine,
-    Expect.ACCEPTED: _is_accepted,
-    Expect.OWN: _is_own,
+_WRONG: dict[Expect, Callable[[Ask, Answer], Iterator[str]]] = {
+    Expect.FINE: _wrong_in_fine,
+    Expect.ACCEPTED: wrong_in_submission,
+    Expect.OWN: _wrong_in_own,
 }
 
 

@@ -1,0 +1,126 @@
+"""What is known of a job before it is asked for: what its handler answers, and how that is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from werkzeug.utils import redirect
+
+from ..job import State
+from ..problem import CONTENT_TYPE
+from .http_asks import ENDLESS, MARK, Answer, Ask, Known, mark_of
+
+NOT_YET = ("queued", "running")
+
+
+class Result(NamedTuple):
+    """What a handler answers.
+
+    Attributes:
+        said: the values of those of its headers that are the handler's own to say.
+    """
+
+    status: int
+    body: bytes
+    said: dict[str, str]
+
+
+def result_of(job: Known) -> Result | None:
+    """What the handler of `job` answers; None if it doesn't, or if nobody can tell."""
+    if job.body is None or job.fails or job.path == ENDLESS:
+        return None
+    mark = mark_of(job.owner)
+    said = {MARK.lower(): mark}
+    match job.path.split("/")[1:]:
+        case ["things", name]:
+            private = ", private" if job.owner is not None else ""
+            said |= {"etag": '"own"', "cache-control": f"max-age=60{private}", "x-name": name}
+            return Result(200, f"{mark} b''".encode(), said)
+        case ["slow"] | [_, "rooms", _]:
+            return Result(200, f"{mark} 0 1 2 3 4".encode(), said)
+        case ["missing"]:
+            return Result(404, mark.encode(), said)
+        case ["moved"]:
+            return Result(302, redirect("done").get_data(), {**said, "location": "/done"})
+        case ["file"]:
+            return Result(200, mark.encode(), {})
+        case [*folders, _]:
+            document = json.dumps({"mark": mark, "size": len(job.body)}, separators=(",", ":"))
+            made = "/".join(["", *folders, "made"])
+            return Result(201, f"{document}\n".encode(), {**said, "location": made})
+    return None
+
+
+def wrong_in_submission(ask: Ask, answer: Answer) -> Iterator[str]:
+    """What is wrong with the answer to a request that is to be a job."""
+    document = answer.json()
+    job_id = document.get("TaskId") if isinstance(document, dict) else None
+    if answer.status != 202 or job_id is None:
+        yield "it tells of no job"
+    if answer.header("location") != f"{ask.path}/{job_id}":
+        yield f"its result is not at {ask.path}/{job_id}"
+    yield from _wrong_in_headers(f"/jobs/{job_id}", answer)
+
+
+def wrong_in_own(ask: Ask, job: Known, answer: Answer) -> Iterator[str]:
+    """What is wrong with what the owner of a job is told of it."""
+    status = f"/jobs/{job.id}"
+    yield from _wrong_in_headers(status, answer)
+    state = answer.header("job-state")
+    if ask.method == "DELETE" or ask.path == status:
+        if ask.method != "HEAD" and not _is_status(answer, job):
+            yield "that is not its status"
+    elif state in NOT_YET or answer.status == 202:
+        if not _is_pending(ask, job, answer):
+            yield "that does not tell that it is not at its end"
+    elif state == State.SUCCEEDED:
+        yield from _wrong_in_result(ask, job, answer)
+    elif state == State.FAILED:
+        if answer.status != 500 or not (job.fails or job.body is None):
+            yield "its handler has not failed"
+    elif answer.header("content-type") != CONTENT_TYPE:
+        yield f"that is no problem, but the job is {state}"
+
+
+def _is_status(answer: Answer, job: Known) -> bool:
+    document = answer.json()
+    links = {"self": f"/jobs/{job.id}", "result": f"/jobs/{job.id}/result"}
+    told = {"id": job.id, "state": answer.header("job-state"), "links": links}
+    return (
+        answer.status == 200
+        and isinstance(document, dict)
+        and {name: document.get(name) for name in told} == told
+    )
+
+
+def _is_pending(ask: Ask, job: Known, answer: Answer) -> bool:
+    has_body = ask.method == "HEAD" or answer.json() == {"TaskID": job.id}
+    is_so = answer.status == 202 and answer.header("job-state") in NOT_YET
+    return is_so and has_body and answer.header("location") is None
+
+
+def _wrong_in_headers(status: str, answer: Answer) -> Iterator[str]:
+    if f'<{status}>; rel="status"' not in answer.all("link"):
+        yield f"its status is not told at {status}"
+    if len(states := answer.all("job-state")) != 1 or states[0] not in [*State]:
+        yield f"its state is {states}"
+    if answer.status == 202 and answer.header("retry-after") is None:
+        yield "nothing tells when to ask again"
+
+
+def _wrong_in_result(ask: Ask, job: Known, answer: Answer) -> Iterator[str]:
+    result = result_of(job)
+    if result is None:
+        return
+    if answer.status != result.status:
+        yield f"its status is not {result.status}"
+    if ask.method != "HEAD" and answer.body != result.body:
+        yield f"its body is not {result.body!r}"
+    if answer.header("content-length") not in (None, str(len(result.body))):
+        yield f"it does not have {len(result.body)} bytes"
+    for name in {"location", "retry-after", *result.said}:
+        wanted = [result.said[name]] if name in result.said else []
+        if answer.all(name) != wanted:
+            yield f"its {name} is not {wanted}"
