@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from quart import Blueprint, Quart, Response, redirect, request, send_file
+from quart import Blueprint, Quart, Response, g, redirect, request, send_file
 
 from ..jobs import Jobs
 from ..stores import SqliteStore
@@ -19,12 +19,13 @@ from .app import STORE
 from .history import HistoryStore
 from .http_asks import (
     BY_HAND,
+    DOOR,
     FINE,
     GUARDED,
     HELD,
-    KEY,
     MARK,
     MAX_BODY,
+    OPEN,
     OWNER,
     PLAIN,
     SHUT,
@@ -61,7 +62,7 @@ def make_app(folder: Path, bug: str | None = None) -> Quart:
         max_wait=MAX_WAIT,
     )
     add_jobs(app, jobs, folder)
-    app.register_blueprint(guarded(jobs))
+    add_guarded_routes(app, jobs)
     requests: dict[object, str] = {}
     add_plain_routes(app, jobs, requests)
     if bug is not None:
@@ -148,20 +149,104 @@ def add_jobs(app: Quart, jobs: QuartJobs, folder: Path) -> None:
         return mark()
 
 
+def add_guarded_routes(app: Quart, jobs: QuartJobs) -> None:
+    """Those behind a door, each of another kind; `http_asks.GUARDED_ROUTES` lists them."""
+    for blueprint in (guarded(jobs), reports(jobs), files(jobs), orgs(jobs), teams(jobs)):
+        app.register_blueprint(blueprint)
+
+    @app.url_value_preprocessor
+    def take_team(endpoint: str | None, values: dict[str, Any] | None) -> None:
+        g.team = (values or {}).pop("team", None)
+
+
+def refusal(key: str | None) -> tuple[str, int] | None:
+    """What a guard answers to who does not send `key`."""
+    return None if key is None or request.headers.get(DOOR) == key else (SHUT, 403)
+
+
 def guarded(jobs: QuartJobs) -> Blueprint:
-    """Routes behind a door."""
+    """All are behind one door."""
     blueprint = Blueprint("guarded", "torture_http", url_prefix=GUARDED)
     blueprint.post("/upload", endpoint="upload")(jobs.background(answer_to_body))
 
     @blueprint.before_request
-    async def door() -> tuple[str, int] | None:
-        name, key = KEY
-        return None if request.headers.get(name) == key else (SHUT, 403)
+    async def door() -> Any:
+        return refusal(OPEN)
 
     @blueprint.get("/rooms/<int:number>")
     @jobs.background
     async def room(number: int) -> Any:
         return parts(), {MARK: mark()}
+
+    return blueprint
+
+
+def reports(jobs: QuartJobs) -> Blueprint:
+    """One path with two endpoints, of which one is behind a door."""
+    blueprint = Blueprint("reports", "torture_http")
+    blueprint.get("/reports", endpoint="read")(jobs.background(answer_to_body))
+
+    @blueprint.post("/reports", endpoint="write")
+    @jobs.background
+    async def write() -> Any:
+        return await answer_to_body()
+
+    @blueprint.before_request
+    async def door() -> Any:
+        return refusal(OPEN if (request.endpoint or "").startswith("reports.write") else None)
+
+    return blueprint
+
+
+def files(jobs: QuartJobs) -> Blueprint:
+    """One endpoint with two paths, of which one is behind a door: they differ by a default."""
+    blueprint = Blueprint("files", "torture_http")
+
+    @blueprint.post("/files", defaults={"secret": False})
+    @blueprint.post("/secrets", defaults={"secret": True})
+    @jobs.background
+    async def file(secret: bool) -> Any:
+        return await answer_to_body()
+
+    @blueprint.before_request
+    async def door() -> Any:
+        return refusal(OPEN if (request.view_args or {}).get("secret") else None)
+
+    return blueprint
+
+
+def orgs(jobs: QuartJobs) -> Blueprint:
+    """Each has a door of its own."""
+    blueprint = Blueprint("orgs", "torture_http", url_prefix="/org/<org>")
+
+    @blueprint.post("/upload")
+    @jobs.background
+    async def upload(org: str) -> Any:
+        return await answer_to_body()
+
+    @blueprint.get("/tasks/<job_id>")
+    async def task(org: str, job_id: str) -> Any:
+        return await jobs.poll(job_id)
+
+    @blueprint.before_request
+    async def door() -> Any:
+        return refusal((request.view_args or {}).get("org"))
+
+    return blueprint
+
+
+def teams(jobs: QuartJobs) -> Blueprint:
+    """The same, where the views do not see which it is."""
+    blueprint = Blueprint("teams", "torture_http", url_prefix="/team/<team>")
+    blueprint.post("/upload", endpoint="upload")(jobs.background(answer_to_body))
+
+    @blueprint.get("/tasks/<job_id>")
+    async def task(job_id: str) -> Any:
+        return await jobs.poll(job_id)
+
+    @blueprint.before_request
+    async def door() -> Any:
+        return refusal(g.team)
 
     return blueprint
 

@@ -7,12 +7,16 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 #: What says who asks. It looks like no credential, so that handlers have it, too.
 OWNER = "X-Owner"
-#: Without it the guard of `GUARDED` lets nobody in.
-KEY = ("X-Door", "open")
+#: What the guards look at: each lets in who sends the key to what it takes the request for.
+DOOR = "X-Door"
+OPEN = "open"
+#: Of organisations, and of teams, each of which has a door of its own.
+NAMES = ("north", "south")
 GUARDED = "/guarded"
 SHUT = "the door is shut"
 #: Below it each job is found by a poll route that the app has written by hand.
@@ -26,7 +30,15 @@ MAX_BODY = 20_000
 
 #: Nobody is one as well.
 OWNERS = ("ann", "ben", "cho", None)
-#: Every one that makes a job which comes to its end: method and path.
+#: Those behind a guard: method and path.
+GUARDED_ROUTES = (
+    ("POST", f"{GUARDED}/upload"),
+    ("GET", f"{GUARDED}/rooms/7"),
+    ("POST", "/reports"),
+    ("POST", "/secrets"),
+    *(("POST", f"/{kind}/{name}/upload") for kind, name in product(["org", "team"], NAMES)),
+)
+#: Every one that makes a job which comes to its end.
 ROUTES = (
     ("POST", "/upload"),
     ("PUT", "/things/one"),
@@ -37,8 +49,9 @@ ROUTES = (
     ("GET", "/file"),
     ("GET", "/fails"),
     ("POST", "/fails"),
-    ("POST", f"{GUARDED}/upload"),
-    ("GET", f"{GUARDED}/rooms/7"),
+    ("GET", "/reports"),
+    ("POST", "/files"),
+    *GUARDED_ROUTES,
 )
 ENDLESS = "/endless"
 
@@ -55,6 +68,16 @@ def mark_of(owner: str | None) -> str:
     return f"mark-{hashlib.sha256(repr(owner).encode()).hexdigest()[:20]}"
 
 
+def key_of(path: str) -> str | None:
+    """What opens the door before a route, if there is one."""
+    match path.split("/")[1:]:
+        case ["org" | "team", name, *_]:
+            return name
+        case [("guarded" | "reports" | "secrets"), *_]:
+            return OPEN
+    return None
+
+
 class Known(NamedTuple):
     """A job that somebody was told of.
 
@@ -68,10 +91,6 @@ class Known(NamedTuple):
     method: str
     path: str
     body: bytes | None
-
-    @property
-    def is_guarded(self) -> bool:
-        return self.path.startswith(GUARDED)
 
     @property
     def fails(self) -> bool:
@@ -92,6 +111,8 @@ class Expect(enum.Enum):
     UNKNOWN = enum.auto()
     #: The guard's.
     SHUT = enum.auto()
+    #: The guard's, or the same as that to its `twin`: no guard is asked, and nothing is told.
+    NOTHING = enum.auto()
     #: A refusal, as the request comes from another site.
     CROSS_SITE = enum.auto()
 
@@ -101,6 +122,7 @@ class Ask:
     """One request that is one, whatever is in its headers.
 
     Attributes:
+        key: sent to the guards.
         headers: besides `Host`, the length of the body, and what says who asks.
         job: what it is about.
         twin: asks the same about an id that no job has.
@@ -109,7 +131,7 @@ class Ask:
     method: str
     path: str
     owner: str | None = None
-    has_key: bool = True
+    key: str | None = None
     headers: Pairs = ()
     body: bytes = b""
     expect: Expect = Expect.ANYTHING
@@ -128,8 +150,8 @@ class Ask:
             own.append(("Content-Length", str(len(self.body))))
         if self.owner is not None:
             own.append((OWNER, self.owner))
-        if self.has_key:
-            own.append(KEY)
+        if self.key is not None:
+            own.append((DOOR, self.key))
         return (*(header for header in own if header[0].lower() not in given), *self.headers)
 
 
@@ -139,6 +161,7 @@ def result_ask(job: Known) -> Ask:
         method="GET",
         path=f"{job.path}/{job.id}",
         owner=job.owner,
+        key=key_of(job.path),
         headers=(("Prefer", "wait=5"),),
         job=job,
         expect=Expect.OWN,

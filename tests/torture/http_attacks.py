@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from random import Random
 from typing import Any, Generic, TypeVar
 
@@ -12,8 +13,10 @@ from . import http_junk as junk
 from .http_asks import (
     BY_HAND,
     ENDLESS,
-    GUARDED,
+    GUARDED_ROUTES,
     MAX_BODY,
+    NAMES,
+    OPEN,
     OWNERS,
     PLAIN,
     ROUTES,
@@ -23,6 +26,7 @@ from .http_asks import (
     Known,
     Pairs,
     Sending,
+    key_of,
 )
 
 T = TypeVar("T")
@@ -33,6 +37,10 @@ REMEMBERED = 300
 ENDINGS = tuple(Ending)
 #: Of who does not wait for an answer.
 GOING = (Ending.CLOSE, Ending.RESET)
+#: Ways to ask for a job of somebody else's: a method, and which of its URLs.
+FOREIGN = tuple(product(("GET", "GET", "HEAD", "DELETE"), range(5)))
+#: Ways to ask for a job without its key: a method, and whether there is a `Prefer`.
+KEYLESS = tuple(product(("GET", "HEAD", "DELETE", "OPTIONS"), (False, True)))
 _ID = 32
 
 
@@ -90,9 +98,9 @@ class Attacks:
         else:
             self.jobs = [*self.jobs[-REMEMBERED:], job]
 
-    def job(self, *, guarded: bool | None = None) -> Known | None:
-        """One that is known, if there is any of this sort."""
-        jobs = [job for job in self.jobs if guarded is None or job.is_guarded == guarded]
+    def job(self, route: tuple[str, str] | None = None) -> Known | None:
+        """One that is known, if there is any of this route."""
+        jobs = [job for job in self.jobs if route in (None, (job.method, job.path))]
         return self.random.choice(jobs) if jobs else None
 
     def an_id(self) -> str:
@@ -113,27 +121,59 @@ def submission(attacks: Attacks) -> Ask:
     method, path = attacks.draw(ROUTES)
     body = b"" if method == "GET" else attacks.a_body()
     owner = attacks.draw(OWNERS)
-    return Ask(method=method, path=path, owner=owner, body=body, expect=Expect.ACCEPTED)
+    return Ask(
+        method=method,
+        path=path,
+        owner=owner,
+        key=key_of(path),
+        body=body,
+        expect=Expect.ACCEPTED,
+    )
 
 
 def urls(job: Known) -> list[tuple[str, str]]:
     """All that a job can be asked for at: what stands before its id, and what behind."""
-    return [(f"{job.path}/", ""), ("/jobs/", ""), ("/jobs/", "/result"), (f"{BY_HAND}/", "")]
+    everywhere = [(f"{job.path}/", ""), ("/jobs/", ""), ("/jobs/", "/result"), (f"{BY_HAND}/", "")]
+    return [*everywhere, *((tasks, "") for tasks in task_lists(job)[:1])]
 
 
-def question(attacks: Attacks, job: Known, *, method: str | None = None) -> Ask:
-    """The owner asks for the job, or has it cancelled."""
-    method = method or attacks.random.choices(["GET", "DELETE"], [9, 1])[0]
+def task_lists(job: Known) -> list[str]:
+    """Where the jobs of an organisation or of a team are found, and then those of the others."""
+    kind, *_ = job.path.split("/")[1:]
+    if kind not in ("org", "team"):
+        return []
+    names = sorted(NAMES, key=lambda name: name != key_of(job.path))
+    return [f"/{kind}/{name}/tasks/" for name in names]
+
+
+def question(
+    attacks: Attacks, job: Known, *, method: str | None = None, place: int | None = None
+) -> Ask:
+    """The owner asks for the job, or has it cancelled.
+
+    Args:
+        place: which of its URLs, where it can be asked for so.
+    """
+    method = method or attacks.random.choices(["GET", "HEAD", "DELETE"], [16, 2, 2])[0]
     places = urls(job)[:3] if method == "DELETE" else urls(job)
-    before, behind = attacks.random.choice(places)
-    path = f"{before}{job.id}{behind}"
-    return Ask(method=method, path=path, owner=job.owner, job=job, expect=Expect.OWN)
+    if place is None:
+        place = attacks.random.randrange(len(places))
+    before, behind = places[place % len(places)]
+    return Ask(
+        method=method,
+        path=f"{before}{job.id}{behind}",
+        owner=job.owner,
+        key=key_of(job.path),
+        job=job,
+        expect=Expect.OWN,
+    )
 
 
 def foreign_question(attacks: Attacks, job: Known) -> Ask:
     """Somebody else asks for it, or asks the owner's question in the wrong place; and the same for
     an id that never was."""
-    ask = question(attacks, job, method=attacks.random.choice(["GET", "GET", "DELETE", "HEAD"]))
+    method, place = attacks.draw(FOREIGN)
+    ask = question(attacks, job, method=method, place=place)
     before, _, behind = ask.path.partition(job.id)
     owner = attacks.other(job.owner)
     if attacks.random.random() < 0.1:
@@ -145,15 +185,54 @@ def foreign_question(attacks: Attacks, job: Known) -> Ask:
         headers = (("Prefer", attacks.draw(junk.PREFERENCES)),)
     if attacks.random.random() < 0.2:
         headers = (*headers, attacks.draw(junk.SPECIAL))
-    has_key = attacks.random.random() < 0.5
-    ask = replace(ask, owner=owner, headers=well_formed(headers), has_key=has_key)
+    key = attacks.random.choice([ask.key, key_of(before), None])
+    ask = replace(ask, owner=owner, headers=well_formed(headers), key=key)
 
     def about(job_id: str) -> str:
         return f"{before}{junk.spelled(spelling, job_id)}{behind}"
 
     unknown = job._replace(id=attacks.an_id())
-    twin = replace(ask, path=about(unknown.id), job=unknown, expect=Expect.UNKNOWN)
+    twin = replace(ask, path=about(unknown.id), job=unknown)
     return replace(ask, path=about(job.id), expect=Expect.UNKNOWN, twin=twin)
+
+
+def keyless_submission(attacks: Attacks, method: str, path: str) -> Ask:
+    """To a guarded route, with the key to another one or with none."""
+    if path != "/reports":  # whose other endpoint answers to OPTIONS
+        method = attacks.random.choice([method, "OPTIONS"])
+    headers: Pairs = (("Prefer", "respond-async"),) if attacks.random.random() < 0.5 else ()
+    key = wrong_key(attacks, path)
+    return Ask(method=method, path=path, key=key, headers=headers, expect=Expect.SHUT)
+
+
+def keyless_question(attacks: Attacks, job: Known, before: str, behind: str) -> Ask:
+    """The owner asks for a guarded job there, with the key to another one or with none."""
+    method, prefers = attacks.draw(KEYLESS)
+    if method == "DELETE" and (before, behind) not in urls(job)[:3]:
+        method = "GET"
+    headers: Pairs = (("Prefer", attacks.draw(junk.PREFERENCES)),) if prefers else ()
+    ask = Ask(
+        method=method,
+        path=f"{before}{job.id}{behind}",
+        owner=job.owner,
+        key=wrong_key(attacks, job.path),
+        headers=well_formed(headers),
+        job=job,
+        expect=Expect.SHUT,
+    )
+    if before in task_lists(job) and key_of(before) != key_of(job.path):
+        ask = replace(ask, key=key_of(before))
+    if method != "OPTIONS":
+        return ask
+    unknown = job._replace(id=attacks.an_id())
+    twin = replace(ask, path=f"{before}{unknown.id}{behind}", job=unknown)
+    return replace(ask, expect=Expect.NOTHING, twin=twin)
+
+
+def wrong_key(attacks: Attacks, path: str) -> str | None:
+    """One that does not open the door before `path`."""
+    keys = [None, OPEN, *NAMES]
+    return attacks.random.choice([key for key in keys if key != key_of(path)])
 
 
 def well_formed(headers: Pairs) -> Pairs:
@@ -215,27 +294,28 @@ def foreign(attacks: Attacks) -> Sending:
 
 
 def at_the_door(attacks: Attacks) -> Sending:
-    """Somebody without the key submits to a guarded route, or asks for a job of his behind it."""
-    job = attacks.job(guarded=True)
-    if job is None or attacks.random.random() < 0.2:
-        ask = replace(submission(attacks), method="POST", path=f"{GUARDED}/upload")
-    else:
-        ask = question(attacks, job)
-    ask = replace(ask, has_key=False, expect=Expect.SHUT)
-    return Sending(kind="", asks=(ask,), version=attacks.random.choice([1, 2]))
+    """Somebody without the key submits to a guarded route, and asks for a job of his behind it,
+    wherever that can be asked for."""
+    if not attacks.jobs:
+        return submit(attacks)
+    method, path = attacks.draw(GUARDED_ROUTES)
+    asks = [keyless_submission(attacks, method, path)]
+    job = attacks.job((method, path))
+    if job is not None:
+        places = dict.fromkeys([*urls(job), *((tasks, "") for tasks in task_lists(job))])
+        asks += [keyless_question(attacks, job, *place) for place in places]
+    return Sending(kind="", asks=tuple(asks), version=attacks.random.choice([1, 2]))
 
 
 def cross_site(attacks: Attacks) -> Sending:
-    """A page of another site has a job of its user's cancelled."""
+    """Pages of other sites have a job of their user's cancelled."""
     job = attacks.job()
     if job is None:
         return submit(attacks)
-    if attacks.random.random() < 0.7:
-        headers = (("Origin", attacks.draw(junk.ORIGINS)),)
-    else:
-        headers = (("Sec-Fetch-Site", attacks.draw(junk.SITES)),)
-    ask = replace(question(attacks, job, method="DELETE"), headers=headers)
-    return Sending(kind="", asks=(replace(ask, expect=Expect.CROSS_SITE),))
+    origins = [("Origin", attacks.draw(junk.ORIGINS)) for _ in range(3)]
+    headers = [*origins, ("Sec-Fetch-Site", attacks.draw(junk.SITES))]
+    ask = replace(question(attacks, job, method="DELETE"), expect=Expect.CROSS_SITE)
+    return Sending(kind="", asks=tuple(replace(ask, headers=(each,)) for each in headers))
 
 
 def junk_headers(attacks: Attacks) -> Sending:
@@ -266,7 +346,8 @@ def junk_path(attacks: Attacks) -> Sending:
     method = attacks.draw(junk.METHODS)
     body = attacks.a_body() if method in ("POST", "PUT") else b""
     owner = job.owner if job is not None else None
-    ask = Ask(method=method, path=path, owner=owner, body=body, job=job)
+    key = key_of(job.path) if job is not None else None
+    ask = Ask(method=method, path=path, owner=owner, key=key, body=body, job=job)
     return Sending(
         kind="", asks=(ask,), bodies=(body,), version=attacks.random.choices([1, 2], [2, 1])[0]
     )
@@ -466,7 +547,7 @@ KINDS: Mapping[str, tuple[Callable[[Attacks], Sending], int]] = {
     "submissions": (submit, 8),
     "polls": (poll, 8),
     "foreign jobs": (foreign, 10),
-    "guarded jobs": (at_the_door, 4),
+    "guarded jobs": (at_the_door, 8),
     "other sites": (cross_site, 5),
     "junk in headers": (junk_headers, 12),
     "junk in paths": (junk_path, 8),

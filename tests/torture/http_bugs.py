@@ -11,10 +11,12 @@ import os
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from quart import Quart, Response, has_request_context, request
+from quart import Quart, Response, g, has_request_context, request
 
 from ..errors import JobNotFound
 from ..job import Job
@@ -22,6 +24,8 @@ from ..job import Response as StoredResponse
 from ..jobs import Jobs
 from ..store import ANYONE, Owner
 from .http_asks import ENDLESS, mark_of
+
+Guard = Callable[[], Awaitable[Any]]
 
 _ID = re.compile("[0-9a-f]{32}")
 
@@ -218,17 +222,94 @@ async def _retry_later(response: Response) -> None:
     response.headers["Retry-After"] = "3000"
 
 
-def guard_one_url(app: Quart) -> None:
-    """Guards do not see who asks at /jobs/<id>."""
+def unguarded(condition: Callable[[], bool]) -> Callable[[Quart], None]:
+    """A bug: no guard is asked where `condition` holds of the request."""
 
-    def except_there(guard: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
-        async def see() -> Any:
-            return None if request.path.startswith("/jobs/") else await guard()
+    async def careless(guard: Guard) -> Any:
+        return None if condition() else await guard()
 
-        return see
+    return guarded_by(careless)
 
-    guards = app.before_request_funcs["guarded"]
-    guards[:] = [except_there(guard) for guard in guards]  # type: ignore[arg-type]
+
+def _is_result_below_prefix() -> bool:
+    return request.path.startswith("/jobs/") and not _is_status()
+
+
+def _has_preference() -> bool:
+    return "Prefer" in request.headers
+
+
+def _is_head() -> bool:
+    return request.method == "HEAD"
+
+
+def _is_options() -> bool:
+    return request.method == "OPTIONS"
+
+
+def _was_asked() -> bool:
+    """Whoever has seen the request, as one to the URL that it came to, has seen enough."""
+    was_asked: bool = g.get("was_asked", False)
+    g.was_asked = True
+    return was_asked
+
+
+def see_as_it_came(*names: str) -> Callable[[Quart], None]:
+    """A bug: guards see a request to the URL that it came to, and not one for the job.
+
+    Args:
+        names: of attributes of `request`, and of `g`.
+    """
+
+    def values() -> dict[str, Any]:
+        return {name: copy(getattr(_holder(name), name)) for name in names}
+
+    def see(values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(_holder(name), name, value)
+
+    async def remember() -> None:
+        g.as_it_came = values()
+
+    async def deceived(guard: Guard) -> Any:
+        rightly = values()
+        see(g.as_it_came)
+        try:
+            return await guard()
+        finally:
+            see(rightly)
+
+    def plant(app: Quart) -> None:
+        app.before_request(remember)
+        guarded_by(deceived)(app)
+
+    return plant
+
+
+def _holder(name: str) -> Any:
+    return g if name == "team" else request
+
+
+async def _forget_defaults(guard: Guard) -> Any:
+    """The arguments that guards see are those that are written in the URL."""
+    values = request.view_args or {}
+    secret = values.pop("secret", None)
+    try:
+        return await guard()
+    finally:
+        if secret is not None:
+            values["secret"] = secret
+
+
+def guarded_by(ask: Callable[[Guard], Awaitable[Any]]) -> Callable[[Quart], None]:
+    """A bug in how the guards of blueprints are asked: `ask` is given each of them."""
+
+    def plant(app: Quart) -> None:
+        for name in app.blueprints:
+            guards = app.before_request_funcs[name]
+            guards[:] = [partial(ask, guard) for guard in guards]  # type: ignore[arg-type]
+
+    return plant
 
 
 def forget_jobs(app: Quart) -> None:
@@ -295,7 +376,17 @@ HTTP_BUGS: Mapping[str, Callable[[Quart], None]] = {
     "cancel-for-anyone": lets_in(_is_cancel),
     "foreign-has-own-body": answers_otherwise(_body),
     "foreign-has-own-header": answers_otherwise(_header),
-    "unguarded-status": guard_one_url,
+    "unguarded-status": unguarded(_is_status),
+    "unguarded-result": unguarded(_is_result_below_prefix),
+    "unguarded-if-preferred": unguarded(_has_preference),
+    "unguarded-head": unguarded(_is_head),
+    "unguarded-cancel": unguarded(_is_cancel),
+    "unguarded-options": unguarded(_is_options),
+    "guards-are-asked-once": unguarded(_was_asked),
+    "guards-see-matched-endpoint": see_as_it_came("url_rule"),
+    "guards-see-matched-arguments": see_as_it_came("view_args"),
+    "guards-see-matched-team": see_as_it_came("team"),
+    "guards-see-no-defaults": guarded_by(_forget_defaults),
     "shared-results": share_results,
     "results-for-all-caches": results_for_all_caches,
     "other-sites-cancel": trust_other_sites,

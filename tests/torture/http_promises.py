@@ -34,9 +34,10 @@ LATEST_RETRY = 30
 PROBLEM = "urn:asyncjobs:problem:"
 _TRACEBACK = "Traceback (most recent call last)"
 _AND_THEN = ("During handling of", "The above exception was")
-# What Quart does before an app is asked: with a target that is no path, and in HTTP/2 with a query
-# that is no text.
-_QUARTS_OWN = ("_from_scope\n", "request.query_string.decode()")
+# What Quart does before an app is asked: with a target that is no path, in HTTP/2 with a query that
+# is no text, and with a WebSocket where a preprocessor wants the values of its URL.
+_QUARTS_OWN = ("_from_scope\n", "request.query_string.decode()", "in preprocess_websocket\n")
+_WEBSOCKET = re.compile(rb"upgrade:\s*websocket", re.IGNORECASE)
 # What asyncio says of an exception that nobody was told of, wherever it happens.
 _UNHEARD = ("was never retrieved", "was never awaited", "was destroyed but it is pending")
 
@@ -125,10 +126,14 @@ def foreign_is_unknown(exchange: Exchange) -> Iterator[Breach]:
 
 def guards_guard(exchange: Exchange) -> Iterator[Breach]:
     """Whom a guard refuses a route it refuses all URLs of the route's jobs."""
-    ask, answer = exchange.ask, exchange.answer
-    if ask is None or ask.expect is not Expect.SHUT:
+    ask, answer, twin = exchange.ask, exchange.answer, exchange.twin
+    if ask is None or ask.expect not in (Expect.SHUT, Expect.NOTHING):
         return
-    if answer is None or (answer.status, answer.body) != (403, SHUT.encode()):
+    body = b"" if ask.method == "HEAD" else SHUT.encode()
+    if answer is not None and (answer.status, answer.body) == (403, body):
+        return
+    is_alike = answer and twin and _nameless(answer, ask) == _nameless(twin, ask.twin)
+    if ask.expect is Expect.SHUT or not is_alike:
         yield _id(exchange), "the guard has not refused it"
 
 
@@ -291,9 +296,11 @@ def _is_not_ours(traceback: str) -> bool:
 
 def _is_the_servers(exchange: Exchange, answer: Answer) -> bool:
     """Whether the app was not asked: a server does not speak so, or Quart made no request of it."""
+    ask = exchange.ask
+    if answer.status == 500 and ask is None and _WEBSOCKET.search(exchange.sending.wire):
+        return True
     if answer.body or answer.header("content-type") is not None:
         return False
-    ask = exchange.ask
     is_odd = ask is None or not ask.path.startswith("/") or not ask.path.isascii()
     return answer.status in NOT_SPOKEN or (answer.status == 500 and is_odd)
 
