@@ -356,6 +356,152 @@ def test_a_field_that_is_made_anew_is_not() -> None:
     assert (back.number, back.twice) == (0, 0)
 
 
+class Asked:
+    """Counts what is asked of the values that have been made, and lets none pass a second time."""
+
+    times = 0
+
+
+def ask(*_: Any) -> None:
+    Asked.times += 1
+    if Asked.times > 1:
+        raise ValueError("it is later now")
+
+
+def asked(value: T) -> T:
+    ask()
+    return value
+
+
+@dataclass
+class AsksItself:
+    id: UUID
+    made: Decimal = field(init=False)
+
+    def __post_init__(self) -> None:
+        ask()
+        self.made = Decimal(Asked.times)
+        self.tags = ["made"]
+
+
+class AskingStruct(msgspec.Struct, frozen=True, kw_only=True, tag=True, rename="camel"):
+    the_id: UUID
+    rest: str | msgspec.UnsetType = "rest"
+
+    def __post_init__(self) -> None:
+        ask()
+
+
+class AskingDictStruct(msgspec.Struct, dict=True):
+    the_id: UUID
+
+    def __post_init__(self) -> None:
+        ask()
+        self.more = 5
+
+
+@attrs.frozen(cache_hash=True)
+class AskingAttrs:
+    id: UUID = attrs.field(converter=asked)
+
+
+@attrs.define
+class ValidatingAttrs:
+    id: UUID = attrs.field(validator=ask)
+
+
+@pydantic.dataclasses.dataclass
+class AskingPydanticDataclass:
+    id: Annotated[UUID, pydantic.AfterValidator(asked)]
+
+
+class AskingModel(pydantic.BaseModel):
+    id: UUID
+    _seen: set[UUID] = pydantic.PrivateAttr(default_factory=set)
+
+    @pydantic.field_validator("id")
+    @classmethod
+    def is_there(cls, value: UUID) -> UUID:
+        return asked(value)
+
+
+class LateModel(pydantic.BaseModel):
+    id: UUID
+    made: Decimal | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        ask()
+        self.made = Decimal(Asked.times)
+
+
+class WholeModel(pydantic.RootModel[list[UUID]]):
+    @pydantic.model_validator(mode="after")
+    def is_there(self) -> WholeModel:
+        return asked(self)
+
+
+ASKING: list[tuple[Callable[[], Any], Any]] = [
+    (lambda: AsksItself(AN_ID), AsksItself),
+    (lambda: AskingStruct(the_id=AN_ID, rest=msgspec.UNSET), AskingStruct),
+    (lambda: AskingDictStruct(AN_ID), AskingDictStruct),
+    (lambda: AskingAttrs(AN_ID), AskingAttrs),
+    (lambda: ValidatingAttrs(AN_ID), ValidatingAttrs),
+    (lambda: AskingPydanticDataclass(AN_ID), AskingPydanticDataclass),
+    (lambda: AskingModel(id=AN_ID), AskingModel),
+    (lambda: LateModel(id=AN_ID), LateModel),
+    (lambda: WholeModel([AN_ID]), WholeModel),
+    (lambda: [AskingModel(id=AN_ID)], list[AskingModel] | AsksItself),
+    (lambda: {"a": {AN_ID: AsksItself(AN_ID)}}, dict[str, dict[UUID, AsksItself | None]]),
+    (lambda: asked(AN_ID), Annotated[UUID, pydantic.AfterValidator(asked)]),
+    (lambda: asked({AN_ID}), set[Annotated[UUID, pydantic.AfterValidator(asked)]]),
+]
+
+
+@pytest.mark.parametrize(("make", "hint"), ASKING, ids=map(str, range(len(ASKING))))
+def test_nothing_is_validated_a_second_time(make: Callable[[], Any], hint: Any) -> None:
+    """What was validated, converted or counted once is not again, neither when it is stored nor
+    when it is read: a validator may look at a clock or a database."""
+    Asked.times = 0
+    value = make()
+    assert Asked.times == 1
+    back = come_back(value, hint)
+    assert Asked.times == 1
+    assert same(back, value)
+    assert back == value
+
+
+def test_the_hash_of_what_has_come_back() -> None:
+    """An object of attrs that remembers its hash has one again, which is that of this process."""
+    Asked.times = 0
+    value = AskingAttrs(AN_ID)
+    assert hash(value) == hash(come_back(value, AskingAttrs))
+    data, _ = to_data(value, AskingAttrs)
+    assert str(hash(value)) not in json.dumps(data)
+
+
+class Timed(pydantic.BaseModel):
+    """What a clock says of these was true only once."""
+
+    future: pydantic.FutureDatetime
+    past: pydantic.PastDate
+    aware: list[pydantic.AwareDatetime] = []
+    path: pydantic.FilePath | None = None
+
+
+def test_what_was_true_of_a_time_or_a_file_when_it_came(tmp_path: Path) -> None:
+    """A time that was in the future comes back after it, and a file's path without the file."""
+    file = tmp_path / "file"
+    file.touch()
+    there = Timed(future=datetime(9999, 1, 1), past=date(2020, 1, 1), path=file)
+    file.unlink()
+    then = datetime(2020, 1, 1, tzinfo=UTC)
+    gone = Timed.model_construct(future=then, past=date(9999, 1, 1), aware=[then])
+    for value in (there, gone):
+        assert same(come_back(value, Timed), value)
+    assert same(come_back(then, pydantic.FutureDatetime), then)
+    assert same(come_back([date(9999, 1, 1)], list[pydantic.PastDate]), [date(9999, 1, 1)])
+
+
 def test_the_zone_of_a_time() -> None:
     """A time keeps its zone, not only what that was ahead on the day, and which of two equal hours
     it was."""

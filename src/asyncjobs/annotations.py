@@ -6,6 +6,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from functools import lru_cache, partial
 from types import SimpleNamespace, UnionType
 from typing import (
@@ -22,6 +23,11 @@ from typing import (
 
 #: What a field is, and not of which type.
 _QUALIFIERS = (Required, NotRequired, Final, getattr(typing, "ReadOnly", Final))
+#: What pydantic's own names of types say of a time, and not which type it is.
+_TIMES = {
+    **dict.fromkeys(("PastDate", "FutureDate"), date),
+    **dict.fromkeys(("PastDatetime", "FutureDatetime", "AwareDatetime", "NaiveDatetime"), datetime),
+}
 
 
 @lru_cache(maxsize=1024)
@@ -50,6 +56,8 @@ def bare(hint: Any) -> Any:
             hint = get_args(hint)[0]
         elif isinstance(hint, NewType):
             hint = hint.__supertype__
+        elif getattr(hint, "__module__", "") == "pydantic.types" and hint.__name__ in _TIMES:
+            hint = _TIMES[hint.__name__]
         elif type(hint).__name__ == "TypeAliasType":  # Python 3.12
             hint = hint.__value__
         elif type(origin).__name__ == "TypeAliasType":

@@ -4,13 +4,17 @@ What comes back equals what was given, and has the same types all the way down: 
 before anything is stored. So next to the data stands its *form*, which says how to read it:
 
 * None: it is plain JSON, and the value itself
-* ``"typed"``, ``"pydantic"``: that library makes the value of it, by the annotation
+* ``"typed"``, ``"pydantic"``: that library makes the value of it, by the type alone, without
+  what is said of it
+* ``"annotated"``: pydantic does, by the whole annotation
 * ``{"parts": {name: form}}``: it has the parts of the value, each with a form of its own; under
   ``"*"`` is that of all which have none
 * ``{"arm": 1, "form": form}``: it has been read by the second type of a union
 
-The libraries come first. What they make anything else of is taken apart: say, a dataclass with text
-in a field that is annotated ``UUID``, as a library has put it there. The text is plain then.
+The libraries make only what has no parts, and containers of that. All objects are taken apart, for
+a library that makes one runs ``__post_init__`` and validators: a time that was in the future when
+the job came is not any more when it runs. Nor would it leave text in a field that is annotated
+``UUID``, where another library has put it.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import msgspec
 
 from .annotations import arms_of, bare
 from .given import is_storable
-from .shapes import Shape, same, shape_of
+from .shapes import Shape, is_of_scalars, same, shape_of
 
 Form = str | dict[str, Any] | None
 
@@ -56,17 +60,10 @@ def to_data(value: Any, hint: Any) -> tuple[Any, Form]:
         Unlike: that is not possible.
         RecursionError: it is nested too deep, or in a circle.
     """
-    if is_plain(value):
-        return value, None
-    if bare(hint) is Any or bare(hint) is object:
-        raise _stranger(value, "")
-    for form in ("typed", "pydantic") if "pydantic" in sys.modules else ("typed",):
-        with suppress(Exception):  # then it is for the next one, or for nobody
-            data = _through_json(_taken(value, form, hint))
-            if same(from_data(data, form, hint), value):
-                return data, form
-    arms = arms_of(hint)
-    return _by_parts(value, arms[0]) if len(arms) == 1 else _by_arms(value, arms, hint)
+    data, form = _taken_apart(value, hint)
+    if isinstance(form, dict) and not _comes_back(value, data, form, hint):
+        raise Unlike("", value, hint)
+    return data, form
 
 
 def from_data(data: Any, form: Form, hint: Any) -> Any:
@@ -79,9 +76,10 @@ def from_data(data: Any, form: Form, hint: Any) -> Any:
     if form is None:
         return data
     if form == "typed":
-        return msgspec.convert(data, hint, str_keys=True)
-    if form == "pydantic":
-        return _adapter(hint).validate_json(json.dumps(data))
+        return msgspec.convert(data, bare(hint), str_keys=True)
+    if form in ("pydantic", "annotated"):
+        adapter = _adapter(bare(hint) if form == "pydantic" else hint)
+        return adapter.validate_json(json.dumps(data))
     if not isinstance(form, dict):
         raise ValueError(f"there is no form {form!r}")
     arms = arms_of(hint)
@@ -141,12 +139,46 @@ def _has_digits(value: int) -> bool:
         return False
 
 
-def _taken(value: Any, form: str, hint: Any) -> Any:
+def _taken_apart(value: Any, hint: Any) -> tuple[Any, Form]:
+    """As `to_data`, but it was not tried out what comes of the parts."""
+    if is_plain(value):
+        return value, None
+    if bare(hint) is Any or bare(hint) is object:
+        raise _stranger(value, "")
+    for form in _library_forms(hint):
+        with suppress(Exception):  # then it is for the next one, or for nobody
+            data = _through_json(_by_library(value, form, hint))
+            if _comes_back(value, data, form, hint):
+                return data, form
+    arms = arms_of(hint)
+    return _by_parts(value, arms[0]) if len(arms) == 1 else _by_arms(value, arms, hint)
+
+
+def _library_forms(hint: Any) -> tuple[str, ...]:
+    """The libraries that may make what has this type: none of it is asked for its opinion."""
+    if is_of_scalars(hint):
+        return ("typed",)
+    arms = arms_of(hint)
+    if len(arms) > 1 or shape_of(arms[0]) is not None:
+        return ()
+    return ("typed", "pydantic", "annotated") if "pydantic" in sys.modules else ("typed",)
+
+
+def _by_library(value: Any, form: str, hint: Any) -> Any:
     if form == "typed":
         return msgspec.to_builtins(value, str_keys=True)
-    return _adapter(hint).dump_python(
+    return _adapter(bare(hint) if form == "pydantic" else hint).dump_python(
         value, mode="json", by_alias=True, round_trip=True, warnings=False
     )
+
+
+def _comes_back(value: Any, data: Any, form: Form, hint: Any) -> bool:
+    try:
+        return same(from_data(_through_json(data), form, hint), value)
+    except RecursionError:
+        raise
+    except Exception:
+        return False
 
 
 @lru_cache(maxsize=1024)
@@ -164,7 +196,7 @@ def _by_arms(value: Any, arms: list[Any], hint: Any) -> tuple[Any, Form]:
     deepest = Unlike("", value, hint)
     for number, arm in enumerate(arms):
         try:
-            data, form = to_data(value, arm)
+            data, form = _taken_apart(value, arm)
         except Unlike as error:
             deepest = max(deepest, error, key=lambda error: len(error.path))
         else:
@@ -177,14 +209,6 @@ def _by_parts(value: Any, hint: Any) -> tuple[Any, Form]:
     if shape is None or shape.cls is not type(value):
         raise Unlike("", value, hint)
     data, forms = _parts_to_data(shape.take(value), shape)
-    try:
-        is_same = same(shape.make(_parts_from_data(_through_json(data), forms, shape)), value)
-    except RecursionError:
-        raise
-    except Exception:
-        is_same = False
-    if not is_same:
-        raise Unlike("", value, hint)
     return data, {"parts": forms}
 
 
@@ -194,7 +218,7 @@ def _parts_to_data(parts: Any, shape: Shape) -> tuple[Any, dict[str, Form]]:
     data: Any = {} if named else [None] * len(parts)
     for key, part in parts.items() if named else enumerate(parts):
         try:
-            data[key], form = to_data(part, shape.hint(key))
+            data[key], form = _taken_apart(part, shape.hint(key))
         except Unlike as error:
             step = f".{key}" if named else f"[{key}]"
             raise Unlike(step + error.path, error.part, error.hint) from None

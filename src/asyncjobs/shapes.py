@@ -12,16 +12,17 @@ import sys
 from collections import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta, timezone, tzinfo
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from types import GenericAlias
-from typing import Any, get_args, get_origin, is_typeddict
+from types import GenericAlias, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, is_typeddict
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from .annotations import fields_of
+from .annotations import bare, fields_of
 
 Parts = dict[str, Any] | list[Any]
 
@@ -33,6 +34,9 @@ _CONTAINERS: dict[Any, Any] = {
     **dict.fromkeys((set, abc.Set, abc.MutableSet), set),
     frozenset: frozenset,
 }
+_CLASS: Any = vars(object)["__class__"]
+_ATTRS_HASH = "_attrs_cached_hash"
+_SCALARS = (str, int, float, bool, NoneType, bytes, UUID, Decimal, datetime, date, time, timedelta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,18 @@ def shape_of(hint: Any) -> Shape | None:
         return _shape_of(hint)
     except TypeError:  # an annotation that cannot be hashed
         return _shape_of.__wrapped__(hint)
+
+
+def is_of_scalars(hint: Any) -> bool:
+    """Whether this type is a scalar of Python's own, or a container or union of nothing else: what
+    makes such a value runs no code of anybody else."""
+    hint = bare(hint)
+    args = [arg for arg in get_args(hint) if arg is not ...]
+    if get_origin(hint) is Literal or hint in _SCALARS:
+        return True
+    if get_origin(hint) in (Union, UnionType, dict, tuple, *_CONTAINERS):
+        return all(map(is_of_scalars, args))
+    return isinstance(hint, type) and issubclass(hint, enum.Enum)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -171,11 +187,29 @@ def _struct(cls: Any, hint: Any) -> Shape | None:
     if not issubclass(cls, msgspec.Struct):
         return None
 
+    names = cls.__struct_fields__
+    silent = _without_post_init(cls)
+
     def take(value: Any) -> Parts:
-        parts = {name: getattr(value, name) for name in cls.__struct_fields__}
+        parts = {name: getattr(value, name) for name in names} | _lasting(value)
         return {name: part for name, part in parts.items() if part is not msgspec.UNSET}
 
-    return Shape(cls, take, lambda parts: cls(**parts), fields_of(hint))
+    def make(parts: dict[str, Any]) -> Any:
+        made = silent(**{name: parts.get(name, msgspec.UNSET) for name in names})
+        if silent is not cls:
+            _CLASS.__set__(made, cls)
+        if len(own := parts.keys() - set(names)):
+            made.__dict__.update({name: parts[name] for name in own})
+        return made
+
+    return Shape(cls, take, make, fields_of(hint))
+
+
+def _without_post_init(cls: Any) -> Any:
+    """A struct can be made by its class alone, which always calls that."""
+    if not hasattr(cls, "__post_init__"):
+        return cls
+    return type(cls)(cls.__name__, (cls,), {"__post_init__": lambda _: None})
 
 
 def _model(cls: Any, hint: Any) -> Shape | None:
@@ -183,20 +217,24 @@ def _model(cls: Any, hint: Any) -> Shape | None:
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not issubclass(cls, pydantic.BaseModel):
         return None
-    own = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+    public = ("__pydantic_fields_set__", "__pydantic_extra__")
+    private = "__pydantic_private__"
 
     def take(value: Any) -> Parts:
-        return {**_lasting(value), **{name: getattr(value, name) for name in own}}
+        parts = {**_lasting(value), **(getattr(value, private) or {})}
+        return parts | {name: getattr(value, name) for name in public}
 
     def make(parts: dict[str, Any]) -> Any:
-        fields = {name: part for name, part in parts.items() if name not in own}
+        fields = dict(parts)
+        state: dict[str, Any] = {name: fields.pop(name) for name in public}
+        hidden = {n: fields.pop(n) for n in cls.__private_attributes__ if n in fields}
+        state[private] = hidden if cls.__private_attributes__ else None
         made = cls.__new__(cls)
-        made.__setstate__({"__dict__": fields, **{name: parts[name] for name in own}})
+        made.__setstate__({**state, "__dict__": fields})
         return made
 
     fields = {name: field.rebuild_annotation() for name, field in cls.model_fields.items()}
-    extra = fields_of(cls).get(own[1], Any)
-    return Shape(cls, take, make, {**fields, own[0]: set[str], own[1]: extra})
+    return Shape(cls, take, make, {**fields_of(cls), **fields, public[0]: set[str]})
 
 
 def _fields(cls: Any, hint: Any) -> Shape | None:
@@ -210,7 +248,9 @@ def _fields(cls: Any, hint: Any) -> Shape | None:
 
     def take(value: Any) -> Parts:
         fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
-        return fields | _lasting(value)
+        # Of attrs: not the hash, which another process would have another one of.
+        unknown = dict.fromkeys({_ATTRS_HASH} if hasattr(value, _ATTRS_HASH) else ())
+        return fields | _lasting(value) | unknown
 
     def make(parts: dict[str, Any]) -> Any:
         made = object.__new__(cls)
