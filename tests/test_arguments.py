@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 import threading
-from collections import namedtuple
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -38,6 +38,7 @@ import attrs
 import msgspec
 import pydantic
 import pydantic.dataclasses
+import pydantic_core
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,6 +173,15 @@ class PydanticDataclass:
     many: Annotated[int, pydantic.Field(gt=0)] = 1
 
 
+class Rows(list[Any]):
+    """A container that says itself how it is made, but not what is in it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        schema = pydantic_core.core_schema
+        return schema.no_info_after_validator_function(cls, schema.list_schema())
+
+
 class Typed(TypedDict):
     id: UUID
     when: NotRequired[date]
@@ -232,6 +242,15 @@ TYPES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (dict[tuple[int, int], bool], st.dictionaries(st.tuples(st.integers(), st.integers()),
                                                   st.booleans())),
     (Mapping[date, bytes], st.dictionaries(st.dates(), st.binary())),
+    (deque[UUID], st.builds(deque, st.lists(st.uuids() | st.text()), st.none() | st.just(9))),
+    (deque[float], st.builds(deque, st.lists(st.integers() | st.booleans() | st.floats(0, 1)))),
+    (deque, st.builds(deque, st.lists(st.text()))),
+    (OrderedDict[str, float], st.builds(OrderedDict, st.dictionaries(st.text(), st.integers()))),
+    (OrderedDict[UUID, datetime], st.builds(OrderedDict, st.dictionaries(st.uuids(), MOMENTS))),
+    (Counter[date], st.builds(Counter, st.dictionaries(st.dates(), st.integers()))),
+    (Counter, st.builds(Counter, st.text())),
+    (defaultdict[str, list[UUID]], st.builds(defaultdict, st.sampled_from([list, None]),
+                                             st.dictionaries(st.text(), st.lists(st.uuids())))),
     (Optional[UUID], st.none() | st.uuids()),  # noqa: UP045 - it is another type than `|` makes
     (UUID | str | date, st.uuids() | st.text() | st.dates()),
     (Union[Owner, Struct, None], OWNERS | st.builds(Struct, st.uuids())),  # noqa: UP007
@@ -529,6 +548,13 @@ def test_the_zone_of_a_time() -> None:
         (object(), object),
         (SimpleNamespace(a=1), SimpleNamespace),
         (math.nan, float),
+        (Rows([1]), Rows),
+        (deque([Sub(AN_ID)]), deque[Owner]),
+        (deque([1]), Sequence[int]),
+        (OrderedDict(a=1), dict[str, int]),
+        (Counter("a"), dict[str, int]),
+        (defaultdict(int), dict[str, int]),
+        (defaultdict(lambda: 5), defaultdict[str, int]),
         (Unequal(math.inf, datetime(2020, 1, 1)), Unequal),  # type: ignore[arg-type]
     ],
 )
@@ -548,6 +574,15 @@ def test_equality_is_strict() -> None:
         (0.0, -0.0),
         (Decimal(1), Decimal("1.0")),
         ({1}, {True}),
+        (deque([1]), deque([True])),
+        (deque([1]), deque([1], maxlen=3)),
+        (OrderedDict(a=1), OrderedDict(a=1.0)),
+        (Counter(a=1), Counter(a=True)),
+        (defaultdict(int, a=1), defaultdict(int, a=1.0)),
+        (defaultdict(int), defaultdict(float)),
+        (complex(0.0, 1), complex(-0.0, 1)),
+        (Rows([1]), Rows([1.0])),
+        (ChainMap({"a": 1}), ChainMap({"a": 1.0})),
     ]:
         assert one == other
         assert not same(one, other)

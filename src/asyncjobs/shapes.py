@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import sys
-from collections import abc
+from collections import Counter, OrderedDict, abc, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
@@ -34,6 +34,13 @@ _CONTAINERS: dict[Any, Any] = {
     **dict.fromkeys((set, abc.Set, abc.MutableSet), set),
     frozenset: frozenset,
 }
+#: Those of a `defaultdict` that it is made with again, by name.
+_FACTORIES: dict[Any, str | None] = {
+    None: None,
+    **{made: made.__name__ for made in (list, dict, set, tuple, str, int, float, bool)},
+}
+#: What has nothing in it but its own characters or numbers.
+_FLAT = (str, bytes, bytearray, range)
 _CLASS: Any = vars(object)["__class__"]
 _ATTRS_HASH = "_attrs_cached_hash"
 _SCALARS = (str, int, float, bool, NoneType, bytes, UUID, Decimal, datetime, date, time, timedelta)
@@ -107,8 +114,10 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, float):
+    if isinstance(one, (float, complex)):
         return repr(one) == repr(other)  # -0.0 is 0.0 otherwise
+    if isinstance(one, abc.Collection) and not isinstance(one, _FLAT):
+        return False  # by what it says of equality, 1 in it is 1.0
     if isinstance(one, Decimal):
         one, other = one.as_tuple(), other.as_tuple()  # and 1.0 is 1.00
     return bool(one == other)
@@ -121,7 +130,16 @@ def _shape_of(hint: Any) -> Shape | None:
         return Shape(dict, dict, dict, fields_of(hint))
     if not isinstance(cls, type):
         return None
-    for find in (_container, _named_tuple, _moment, _member, _struct, _model, _fields):
+    for find in (
+        _container,
+        _of_collections,
+        _named_tuple,
+        _moment,
+        _member,
+        _struct,
+        _model,
+        _fields,
+    ):
         if (shape := find(cls, hint)) is not None:
             return shape
     return None
@@ -138,6 +156,37 @@ def _container(cls: Any, hint: Any) -> Shape | None:
         return Shape(tuple, list, tuple, dict(enumerate(args)))
     made = _CONTAINERS.get(cls)
     return None if made is None else Shape(made, list, made, each=args[0])
+
+
+def _of_collections(cls: Any, hint: Any) -> Shape | None:
+    args = get_args(hint) or (Any, Any)
+    if cls is OrderedDict:
+        return Shape(cls, lambda value: list(value.items()), cls, each=GenericAlias(tuple, args))
+    if cls is Counter:
+        each = GenericAlias(tuple, (args[0], int))
+        return Shape(
+            cls, lambda value: list(value.items()), lambda items: cls(dict(items)), each=each
+        )
+    if cls is deque:
+        return Shape(
+            cls,
+            lambda value: {"items": list(value), "maxlen": value.maxlen},
+            lambda parts: cls(parts["items"], parts["maxlen"]),
+            {"items": GenericAlias(list, args[:1])},
+        )
+    if cls is defaultdict:
+
+        def take(value: Any) -> Parts:
+            own = value.default_factory
+            factory = next((name for made, name in _FACTORIES.items() if made is own), own)
+            return {"factory": factory, "items": dict(value)}
+
+        def make(parts: dict[str, Any]) -> Any:
+            factory = next(made for made, name in _FACTORIES.items() if name == parts["factory"])
+            return cls(factory, parts["items"])
+
+        return Shape(cls, take, make, {"items": GenericAlias(dict, args)})
+    return None
 
 
 def _named_tuple(cls: Any, hint: Any) -> Shape | None:
