@@ -10,7 +10,8 @@ import sys
 import threading
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property, partial, wraps
@@ -42,8 +43,9 @@ import pydantic_core
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quart import Quart
 
-from asyncjobs import Jobs, State
+from asyncjobs import Jobs, QuartJobs, State
 from asyncjobs.arguments import Callee
 from asyncjobs.errors import HandlerFailed, JobUnreadable, SetupError, Unstorable
 from asyncjobs.forms import Unlike, from_data, is_plain, to_data
@@ -634,6 +636,12 @@ class Callable_:  # noqa: N801
     def method(self, day: date, *days: date, **more: date) -> date:
         return day
 
+    def sync_stream(self) -> Any:
+        yield 5
+
+    async def stream(self) -> Any:
+        yield 5
+
 
 def options(day: date, *days: date, **more: Unpack[Options]) -> date:
     return day
@@ -849,3 +857,86 @@ def test_pydantic_is_not_imported() -> None:
         "assert not {'pydantic', 'attr', 'attrs'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# Classes as functions.
+
+
+@dataclass
+class Stretched:
+    owner: Owner
+    until: date = field(init=False)
+    extra: InitVar[timedelta] = timedelta(0)
+
+    def __post_init__(self, extra: timedelta) -> None:
+        self.until = self.owner.since + extra
+
+
+class Plain:
+    def __init__(self, day: date) -> None:
+        self.day = day
+
+
+class SlotsOf(NamedTuple):
+    day: date
+
+
+@pytest.mark.parametrize(
+    ("made", "kwargs"),
+    [
+        (Stretched, {"owner": Owner(AN_ID), "extra": timedelta(1)}),
+        (Struct, {"id": AN_ID, "owner": Owner(AN_ID)}),
+        (Attrs, {"id": AN_ID, "owner": Owner(AN_ID)}),
+        (Model, {"id": AN_ID, "at": datetime(2020, 1, 1)}),
+        (PydanticDataclass, {"id": AN_ID}),
+        (SlotsOf, {"day": date(2020, 1, 1)}),
+        (dict, {"a": 1}),
+        (date, {"year": 2020, "month": 1, "day": 1}),
+    ],
+)
+async def test_a_class_as_a_function(made: Any, kwargs: Any) -> None:
+    """A class is a function whose parameters are typed as its fields are, and whose result is an
+    instance of it."""
+    jobs = Jobs(store="memory:")
+    jobs.function(made)
+    jobs.function(name="partial")(partial(made, **kwargs))
+    async with jobs:
+        job = await jobs.submit(made, **kwargs)
+        assert same(await jobs.result(job.id, DEADLINE), made(**kwargs))
+        job = await jobs.submit("partial")
+        assert same(await jobs.result(job.id, DEADLINE), made(**kwargs))
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (Plain, "makes a Plain, which cannot be stored"),
+        (partial(Plain, 1), "makes a Plain, which cannot be stored"),
+        (contextmanager(lambda: (yield)), "is a context manager"),
+        (asynccontextmanager(Callable_.stream), "is a context manager"),
+        (partial(contextmanager(Callable_.sync_stream), 1), "is a context manager"),
+    ],
+)
+def test_functions_that_never_have_a_result(function: Any, why: str) -> None:
+    """A class whose instances cannot be stored is refused when it is registered, and so is a
+    function that gives a context manager: no job of theirs could end well."""
+    for jobs in (Jobs(store="memory:"), QuartJobs(Quart(__name__), store="memory:")):
+        with pytest.raises(SetupError, match=why):
+            jobs.function(name="Plain")(function)
+
+
+async def test_a_decorator_that_collects_what_is_yielded() -> None:
+    """What only wraps a generator may return a list of what it yields."""
+
+    def collected(function: Callable[[], Any]) -> Callable[[], Any]:
+        return wraps(function)(lambda: list(function()))
+
+    jobs = Jobs(store="memory:")
+
+    @jobs.function(name="f")
+    @collected
+    def f() -> Any:
+        yield 5
+
+    async with jobs:
+        assert await jobs.result((await jobs.submit("f")).id, DEADLINE) == [5]

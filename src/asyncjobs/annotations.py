@@ -6,6 +6,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import InitVar
 from datetime import date, datetime
 from functools import lru_cache, partial
 from types import SimpleNamespace, UnionType
@@ -39,13 +40,21 @@ def hints_of(annotated: Callable[..., Any]) -> Mapping[str, Any]:
         return _one_by_one(annotated)
 
 
-def function_of(called: Callable[..., Any]) -> Callable[..., Any]:
-    """What has the annotations of something that can be called."""
+def hints_of_call(called: Callable[..., Any]) -> Mapping[str, Any]:
+    """The annotations of something that can be called. Calling a class makes an instance of it, and
+    its parameters are its fields, or those of ``__init__``."""
+    called = without_partials(called)
+    if inspect.isclass(called):
+        made: Any = called
+        return {**hints_of(made.__init__), **hints_of(made), "return": made}
+    return hints_of(called if inspect.isroutine(called) else type(called).__call__)
+
+
+def without_partials(called: Callable[..., Any]) -> Callable[..., Any]:
+    """What is called in the end."""
     while isinstance(called, partial):
         called = called.func
-    if inspect.isclass(called):
-        return called.__init__
-    return called if inspect.isroutine(called) else type(called).__call__
+    return called
 
 
 def bare(hint: Any) -> Any:
@@ -54,6 +63,8 @@ def bare(hint: Any) -> Any:
         origin = get_origin(hint)
         if origin is Annotated or origin in _QUALIFIERS:
             hint = get_args(hint)[0]
+        elif isinstance(hint, InitVar):
+            hint = hint.type
         elif isinstance(hint, NewType):
             hint = hint.__supertype__
         elif getattr(hint, "__module__", "") == "pydantic.types" and hint.__name__ in _TIMES:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Unpack, get_args, get_origin
 
-from .annotations import fields_of, function_of, hints_of
+from .annotations import fields_of, hints_of_call
 from .errors import JobUnreadable, Unstorable
 from .forms import Form, Unlike, from_data, is_plain, to_data, written
 
@@ -162,7 +162,7 @@ class Callee:
 
     @cached_property
     def _hints(self) -> Mapping[str, Any]:
-        return hints_of(function_of(self.function))
+        return hints_of_call(self.function)
 
     @property
     def _returns(self) -> Any:

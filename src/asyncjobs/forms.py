@@ -27,6 +27,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.inspect import CustomType, type_info
 
 from .annotations import arms_of, bare
 from .given import is_storable
@@ -111,6 +112,15 @@ def is_plain(value: Any) -> bool:
             is_plain(key) and is_plain(item) for key, item in value.items()
         )
     return value is None or cls is bool
+
+
+def may_have_form(cls: type) -> bool:
+    """Whether instances of this class may be something that is no plain JSON and can be stored."""
+    if shape_of(cls) is not None or not isinstance(type_info(cls), CustomType):
+        return True
+    with suppress(Exception):
+        return "pydantic" in sys.modules and _adapter(cls) is not None
+    return False
 
 
 def written(hint: Any) -> str:

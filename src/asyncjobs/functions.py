@@ -6,14 +6,16 @@ response. Stores and engines cannot tell them from those of a view.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .annotations import without_partials
 from .arguments import Callee, to_json, why
 from .errors import ConfigurationError, JobFailure, SetupError
-from .forms import Unlike
+from .forms import Unlike, may_have_form
 from .given import shown, text
 from .job import Request, Response
 from .problem import CONTENT_TYPE, problem_type
@@ -124,7 +126,22 @@ def name_of_function(function: Any, name: str | None) -> str:
         raise SetupError(
             f"{route!r} is a generator, which is no JSON: return a list of what it yields"
         )
+    _check_result(route, without_partials(function))
     return route
+
+
+def _check_result(route: str, called: Any) -> None:
+    if getattr(called, "__globals__", None) is vars(contextlib) and is_kind_of(
+        inspect.unwrap(called), inspect.isgeneratorfunction, inspect.isasyncgenfunction
+    ):
+        raise SetupError(
+            f"{route!r} is a context manager, which is no JSON: register a function that enters it"
+        )
+    if inspect.isclass(called) and called.__new__ is object.__new__ and not may_have_form(called):
+        raise SetupError(
+            f"{route!r} makes a {called.__qualname__}, which cannot be stored: register a function "
+            "that returns what JSON has a form for, or make the class a dataclass"
+        )
 
 
 def check_name(name: str) -> None:
