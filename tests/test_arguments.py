@@ -940,3 +940,25 @@ async def test_a_decorator_that_collects_what_is_yielded() -> None:
 
     async with jobs:
         assert await jobs.result((await jobs.submit("f")).id, DEADLINE) == [5]
+
+
+async def test_the_result_of_a_function_is_the_json_of_its_model(store: str) -> None:
+    """Who reads it as JSON finds the fields of the model and nothing of its library's."""
+    jobs = Jobs(store=store)
+
+    class Found(pydantic.BaseModel):
+        number: int
+        name: str = "nobody"
+
+    def find() -> Found:
+        return Found(number=7)
+
+    find.__annotations__["return"] = Found
+    jobs.function(name="find")(find)
+    async with jobs:
+        job = await jobs.submit("find")
+        found = await jobs.result(job.id, DEADLINE)
+        assert (found, found.model_fields_set) == (Found(number=7), {"number"})
+        _, response = await jobs.poll(job.id)
+        assert response is not None
+        assert json.loads(response.body) == {"number": 7, "name": "nobody"}

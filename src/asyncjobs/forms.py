@@ -8,7 +8,7 @@ before anything is stored. So next to the data stands its *form*, which says how
   what is said of it
 * ``"annotated"``: pydantic does, by the whole annotation
 * ``{"parts": {name: form}}``: it has the parts of the value, each with a form of its own; under
-  ``"*"`` is that of all which have none
+  ``"*"`` is that of all which have none. Parts that nobody else should see are under ``"hidden"``
 * ``{"arm": 1, "form": form}``: it has been read by the second type of a union
 
 The libraries make only what has no parts, and containers of that. All objects are taken apart, for
@@ -89,6 +89,8 @@ def from_data(data: Any, form: Form, hint: Any) -> Any:
     shape = shape_of(arms[0])
     if shape is None:
         raise TypeError(f"{written(hint)} has no parts")
+    if "hidden" in form:
+        data = {**data, **form["hidden"]}
     return shape.make(_parts_from_data(data, form["parts"], shape))
 
 
@@ -219,7 +221,9 @@ def _by_parts(value: Any, hint: Any) -> tuple[Any, Form]:
     if shape is None or shape.cls is not type(value):
         raise Unlike("", value, hint)
     data, forms = _parts_to_data(shape.take(value), shape)
-    return data, {"parts": forms}
+    if not shape.hidden:
+        return data, {"parts": forms}
+    return data, {"parts": forms, "hidden": {name: data.pop(name) for name in shape.hidden}}
 
 
 def _parts_to_data(parts: Any, shape: Shape) -> tuple[Any, dict[str, Form]]:

@@ -56,6 +56,8 @@ class Shape:
         make: a value of these parts.
         hints: the types of the parts, by name.
         each: the type of those that `hints` has not.
+        hidden: the names of parts that are nothing of the value's own, for whoever reads it as
+            JSON.
     """
 
     cls: type
@@ -63,6 +65,7 @@ class Shape:
     make: Callable[[Any], Any]
     hints: Mapping[Any, Any] = dataclasses.field(default_factory=dict)
     each: Any = Any
+    hidden: tuple[str, ...] = ()
 
     def hint(self, key: str | int) -> Any:
         """The type of one part."""
@@ -283,7 +286,8 @@ def _model(cls: Any, hint: Any) -> Shape | None:
         return made
 
     fields = {name: field.rebuild_annotation() for name, field in cls.model_fields.items()}
-    return Shape(cls, take, make, {**fields_of(cls), **fields, public[0]: set[str]})
+    hints = {**fields_of(cls), **fields, public[0]: set[str]}
+    return Shape(cls, take, make, hints, hidden=public)
 
 
 def _fields(cls: Any, hint: Any) -> Shape | None:

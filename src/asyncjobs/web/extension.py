@@ -122,7 +122,7 @@ class QuartJobs:
 
         It stands below ``@app.route``. What stands above it, and every hook, runs when the request
         arrives; what stands below it runs in the background. What a decorator above it adds to the
-        call is stored with the request: see [what is stored](http.md#what-is-stored).
+        call is stored with the request: see "What is stored" in docs/http.md.
 
         ::
 
