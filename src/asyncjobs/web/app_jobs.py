@@ -180,7 +180,6 @@ class AppJobs:
             options["store"] = SqliteStore(_instance_folder(self._app) / "jobs.db")
         if options["name"] is None:
             options["name"] = program_of(self._app.import_name)
-        self._check_configured(options)
         jobs = Jobs(**options)
         check_names(jobs.settings)
         for endpoint, background in self._backgrounds.items():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Generator
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 from quart import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..errors import BodyTimeout, BodyTooLarge
-from .compat import is_complete
+from .compat import is_complete, scope_of
 
 _KEY = "asyncjobs.body"
 
@@ -37,7 +37,7 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> None:
         raise BodyTimeout(
             f"the request body did not arrive within {timeout:g} s; no job was made"
         ) from None
-    _scope(request)[_KEY] = body
+    scope_of(request)[_KEY] = body
     keep_body(request, body)
 
 
@@ -103,7 +103,7 @@ class LimitedBytes:
 
 def body_of(request: Request) -> bytes:
     """What `read_body` has read."""
-    body: bytes = _scope(request)[_KEY]
+    body: bytes = scope_of(request)[_KEY]
     return body
 
 
@@ -113,11 +113,6 @@ async def _read(request: Request, limit: int) -> bytes:
     async for chunk in request.body:
         read.add(chunk)
     return read.joined()
-
-
-def _scope(request: Request) -> dict[str, Any]:
-    """The scope as the plain dict that it is: the place for what belongs to one request."""
-    return cast("dict[str, Any]", request.scope)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

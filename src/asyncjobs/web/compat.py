@@ -28,6 +28,13 @@ def current_request() -> Request:
     return request
 
 
+def scope_of(request: Request) -> dict[str, Any]:
+    """The ASGI scope of a request, where what we know of it is kept."""
+    scope: Any = request.scope
+    plain: dict[str, Any] = scope
+    return plain
+
+
 def current_context() -> Any:
     """The context of the request that is being handled."""
     if _TAKES_CONTEXT:

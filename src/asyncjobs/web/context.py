@@ -37,8 +37,8 @@ _NOTHING = Context()
 
 
 def context_to_json(context: Context) -> bytes:
-    """As `Request.context`: empty if there is nothing to say."""
-    return b"" if context == _NOTHING else msgspec.json.encode(context)
+    """As `Request.context`."""
+    return msgspec.json.encode(context)
 
 
 def context_from_json(stored: bytes) -> Context:

@@ -15,8 +15,8 @@ from ..job import Job
 from ..job import Request as StoredRequest
 from ..jobs import Jobs
 from .context import Context, context_from_json
-from .marks import background_at, poll_endpoint
-from .matching import known_of, rule_of, rules_of, values_for
+from .marks import background_at, poll_endpoint, poll_rule
+from .matching import known_of, preprocess, rule_of, rules_of, values_for
 
 
 async def answer_of_guards(app: Quart, jobs: Jobs, job: Job, request: Request) -> Any:
@@ -109,16 +109,13 @@ def _become_poll(app: Quart, request: Request, job: Job, known: Context) -> None
 
 
 def _poll_rule_of(app: Quart, job: Job, rule: QuartRule) -> QuartRule:
-    endpoint = poll_endpoint(job.route)
-    path = f"{rule.rule.rstrip('/')}/<asyncjobs_id:asyncjobs_id>"
+    endpoint, path = poll_endpoint(job.route), poll_rule(rule.rule)
     polls = rules_of(app, endpoint)
     return next((poll for poll in polls if poll.rule == path), QuartRule(path, endpoint=endpoint))
 
 
 async def _ask(app: Quart, request: Request, names: list[str]) -> Any:
-    for name in (None, *names):
-        for preprocess in app.url_value_preprocessors[name]:
-            preprocess(request.endpoint, request.view_args)
+    preprocess(app, request, names)
     for name in names:
         for function in app.before_request_funcs[name]:
             answer = await app.ensure_async(function)()

@@ -52,6 +52,11 @@ def poll_endpoint(endpoint: str) -> str:
     return f"{endpoint}{_POLL_SUFFIX}"
 
 
+def poll_rule(rule: str) -> str:
+    """The rule of the poll route below a view's rule."""
+    return f"{rule.rstrip('/')}/<asyncjobs_id:asyncjobs_id>"
+
+
 def polled_at(endpoint: str) -> str:
     """The endpoint of the view whose poll routes have `endpoint`; empty if it is none of those."""
     return endpoint.removesuffix(_POLL_SUFFIX) if endpoint.endswith(_POLL_SUFFIX) else ""

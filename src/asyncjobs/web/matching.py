@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
@@ -38,6 +38,14 @@ def known_of(app: Quart, rule: QuartRule, values: Mapping[str, Any]) -> Context:
         view_args=_written(rule, values),
         defaults={name: value for name, value in (rule.defaults or {}).items() if is_plain(value)},
     )
+
+
+def preprocess(app: Quart, request: Request, blueprints: Iterable[str]) -> None:
+    """Call what looks at the arguments of the URL before any hook, and may take some away: the
+    app's, and that of these blueprints."""
+    for name in (None, *blueprints):
+        for function in app.url_value_preprocessors[name]:
+            function(request.endpoint, request.view_args)
 
 
 def lead_to(app: Quart, endpoint: str, request: Request, known: Context) -> None:

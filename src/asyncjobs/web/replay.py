@@ -36,7 +36,7 @@ from .headers import (
     storable_response_headers,
     title_of,
 )
-from .matching import lead_to
+from .matching import lead_to, preprocess
 from .relative import resolved
 from .sentry import describe_to_sentry
 from .session import replace_session
@@ -200,9 +200,7 @@ class Replay:
 
     async def _call_view(self, request: quart.Request, added: Added) -> Any:
         # Not a hook, but a part of matching the URL: it takes arguments away and fills `g`.
-        for name in (None, *reversed(request.blueprints)):
-            for preprocess in self.app.url_value_preprocessors[name]:
-                preprocess(request.endpoint, request.view_args)
+        preprocess(self.app, request, reversed(request.blueprints))
         for function in self.before_run:
             await self.app.ensure_async(function)()
         take_for_granted(self.app)

@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter, Map, Rule
 
 from ..errors import SetupError
 from .collisions import ID, collisions
-from .marks import Background, View, background_of, poll_endpoint, polled_at
+from .marks import Background, View, background_of, poll_endpoint, poll_rule, polled_at
 from .refusals import (
     check_class,
     check_rule,
@@ -148,8 +148,7 @@ class PollRoutes:
         if background.poll_route:
             endpoint = poll_endpoint(rule.endpoint)
             self._poll_endpoints.add(endpoint)
-            path = f"{rule.rule.rstrip('/')}/<asyncjobs_id:asyncjobs_id>"
-            self._add_ours(path, endpoint, self._poll, ("GET", "DELETE"), domain)
+            self._add_ours(poll_rule(rule.rule), endpoint, self._poll, ("GET", "DELETE"), domain)
 
     def _add_own(self, prefix: str, domain: Domain) -> None:
         if (prefix, domain) in self._prefixed:

@@ -20,6 +20,7 @@ from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
 from ..job import Job
+from .compat import scope_of
 
 Wait = Callable[[], Awaitable[object]]
 
@@ -74,7 +75,7 @@ def left_to_connection(request: Request, job: Job, wait: Wait) -> bool:
     sent, and where to dispatch it again could do something twice. That is a request that has made
     the job itself, one whose method is not safe, or one with a body, which may have been read.
     """
-    visit: Visit | None = _scope(request).get(_KEY)
+    visit: Visit | None = scope_of(request).get(_KEY)
     if visit is None or visit.task is not asyncio.current_task():
         return False
     if job.created >= visit.arrived or visit.has_body or request.method not in ("GET", "HEAD"):
@@ -105,7 +106,7 @@ def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
                 await super().handle_request(request, send)
 
         async def _visit_and_wait(self, request: Request, send: Any) -> None:
-            scope, visit = _scope(request), self._visit
+            scope, visit = scope_of(request), self._visit
             scope[_KEY], visit.task = visit, asyncio.current_task()
             # What a hook puts into a context variable must not be there when it is called again.
             context = copy_context()
@@ -141,9 +142,3 @@ def _check_cancelled() -> None:
 
 class _Withheld(Exception):
     """An answer is not sent, as the request is to wait first."""
-
-
-def _scope(request: Request) -> dict[str, Any]:
-    scope: Any = request.scope
-    plain: dict[str, Any] = scope
-    return plain
