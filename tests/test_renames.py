@@ -55,8 +55,11 @@ def make_app(
 
 async def queue(store: Path, rule: str, url: str, method: str = "GET") -> str:
     """The id of a job that a release with this rule has accepted, and has not started."""
-    app = make_app(store, rule, [])
-    app.config["QUART_JOBS_DRAIN_TIME"] = 0
+    return await queue_again(store, make_app(store, rule, []), url, method)
+
+
+async def queue_again(store: Path, app: Quart, url: str, method: str = "GET") -> str:
+    """The same for any app, which has run another job of the same request."""
     async with serving(app) as client:
         location = await submit(client, url, method)
         await poll(client, location)
@@ -152,14 +155,7 @@ async def test_defaults_of_a_rule_go_with_the_job(store: Path) -> None:
         return app
 
     seen: list[Any] = []
-    old = both("", seen)
-    async with serving(old) as client:
-        location = await submit(client, "/private/7")
-        await poll(client, location)
-        async with old.app_context():
-            request = await old.extensions["QUART_JOBS"].jobs.request(location.rpartition("/")[2])
-    async with SqliteStore(store) as opened:
-        await opened.add(Job(ID, "report", request.path, created=1e9, due=1e9), request)
+    await queue_again(store, both("", seen), "/private/7")
     async with serving(both("/v2", seen)) as client:
         assert (await poll(client, f"/jobs/{ID}/result")).status_code == 200
     assert seen == [{"n": 7, "visible": "private"}] * 2
@@ -191,14 +187,7 @@ async def test_preprocessors_that_take_variables_away(store: Path) -> None:
 
     taken: list[str] = []
     seen: list[Any] = []
-    old = make_app(store, "/<lang>/old/<int:n>", seen, prepare)
-    async with serving(old) as client:
-        location = await submit(client, "/fr/old/7")
-        await poll(client, location)
-        async with old.app_context():
-            request = await old.extensions["QUART_JOBS"].jobs.request(location.rpartition("/")[2])
-    async with SqliteStore(store) as opened:
-        await opened.add(Job(ID, "report", request.path, created=1e9, due=1e9), request)
+    await queue_again(store, make_app(store, "/<lang>/old/<int:n>", seen, prepare), "/fr/old/7")
     taken.clear()
     seen.clear()
     async with serving(make_app(store, "/new/<lang>/<int:n>", seen, prepare)) as client:

@@ -436,9 +436,7 @@ def torn_wait(attacks: Attacks) -> Sending:
 
 def torn_answer(attacks: Attacks) -> Sending:
     """A client is gone when it has asked, before it is answered or while it is."""
-    job = attacks.job()
-    dice = attacks.random.random()
-    ask = question(attacks, job) if job is not None and dice < 0.4 else submission(attacks)
+    ask = question_or_submission(attacks, 0.4)
     return Sending(
         kind="",
         asks=(replace(ask, expect=Expect.ANYTHING),),
@@ -470,11 +468,16 @@ def together(attacks: Attacks) -> Sending:
     )
 
 
-def half_closed(attacks: Attacks) -> Sending:
-    """A client that says nothing more listens on."""
+def question_or_submission(attacks: Attacks, questions: float) -> Ask:
+    """What owners may ask; the share of `questions` once there are jobs to ask for."""
     job = attacks.job()
     dice = attacks.random.random()
-    ask = question(attacks, job) if job is not None and dice < 0.6 else submission(attacks)
+    return question(attacks, job) if job is not None and dice < questions else submission(attacks)
+
+
+def half_closed(attacks: Attacks) -> Sending:
+    """A client that says nothing more listens on."""
+    ask = question_or_submission(attacks, 0.6)
     return Sending(
         kind="",
         asks=(replace(ask, expect=Expect.ANYTHING),),

@@ -13,7 +13,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from .http_app import make_app
-from .servers import LOG
+from .servers import LOG, end_of
 
 _FORKS = multiprocessing.get_context("forkserver")
 
@@ -50,13 +50,7 @@ class ForkedServer:
     async def end(self) -> None:
         """Wait until it has ended."""
         assert self._process is not None
-        gone = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._process.sentinel, gone.set)
-        try:
-            await gone.wait()
-        finally:
-            loop.remove_reader(self._process.sentinel)
+        await end_of(self._process)
 
     async def stop(self) -> None:
         """Have it end."""

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from hypercorn.asyncio import serve
@@ -68,13 +69,9 @@ class Server:
         Raises:
             ServerFailed: it did not die of a kill, nor of a job.
         """
-        gone = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._process.sentinel, gone.set)
         try:
-            await gone.wait()
+            await end_of(self._process)
         finally:
-            loop.remove_reader(self._process.sentinel)
             self.works = False
         self._process.join()
         if self._process.exitcode not in EXIT_CODES:
@@ -96,6 +93,17 @@ class Server:
 
 
 LOG = "server.log"
+
+
+async def end_of(process: BaseProcess) -> None:
+    """Wait until a process has ended."""
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(process.sentinel, gone.set)
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(process.sentinel)
 
 
 def _serve(
