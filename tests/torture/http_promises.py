@@ -330,10 +330,16 @@ def _wrong_in_own(ask: Ask, answer: Answer) -> Iterator[str]:
         yield from wrong_in_own(ask, ask.job, answer)
 
 
+def _wrong_across_sites(ask: Ask, answer: Answer) -> Iterator[str]:
+    if answer.status == 404:  # whoever's page it is, the job is its owner's
+        yield "a job of the owner's own is unknown"
+
+
 _WRONG: dict[Expect, Callable[[Ask, Answer], Iterator[str]]] = {
     Expect.FINE: _wrong_in_fine,
     Expect.ACCEPTED: wrong_in_submission,
     Expect.OWN: _wrong_in_own,
+    Expect.CROSS_SITE: _wrong_across_sites,
 }
 
 
