@@ -21,9 +21,9 @@ from asyncjobs.engines.slots import Slot, Slots
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Request, State
 from asyncjobs.outcome import Outcome
+from asyncjobs.running.threads import Threads
 from asyncjobs.store import Query
 from asyncjobs.stores import MemoryStore
-from asyncjobs.threads import Threads
 from asyncjobs.verdict import is_due, orphaned
 
 ROUTE = "work"

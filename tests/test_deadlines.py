@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from asyncjobs.deadlines import Deadlines
+from asyncjobs.running.deadlines import Deadlines
 
 
 async def test_deadlines_pass_in_their_order() -> None:

@@ -14,7 +14,7 @@ import threading
 import pytest
 
 from apps.signals import Signals
-from asyncjobs.exits import Call, Running, waited_for
+from asyncjobs.running.exits import Call, Running, waited_for
 from conftest import Serve
 from server import until
 

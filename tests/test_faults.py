@@ -12,10 +12,10 @@ from typing import TypeVar
 import pytest
 
 from asyncjobs import Jobs, Query, State, current_job, runner, sweeper
-from asyncjobs.doubts import Doubts
 from asyncjobs.engines import local
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
+from asyncjobs.running.doubts import Doubts
 from asyncjobs.store import Store
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, a_job

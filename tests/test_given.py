@@ -18,8 +18,8 @@ from quart.wrappers import Request
 from werkzeug.datastructures import Headers
 
 from asyncjobs import given as checks
-from asyncjobs.current import MESSAGE_LIMIT, RunningJob
 from asyncjobs.job import Progress
+from asyncjobs.running.current import MESSAGE_LIMIT, RunningJob
 from asyncjobs.testing import NOW, a_job
 from asyncjobs.web.answers import retry_after
 from asyncjobs.web.preferences import MAX_DELTA_SECONDS, wait_preference

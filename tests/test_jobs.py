@@ -31,9 +31,9 @@ from asyncjobs.errors import (
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.jobs import Health
+from asyncjobs.running.threads import ThreadsInUse
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
-from asyncjobs.threads import ThreadsInUse
 from luck import LongWait, NoWait
 
 DEADLINE = 20

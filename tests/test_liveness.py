@@ -201,7 +201,7 @@ async def test_a_burial_in_vain_keeps_nobody_from_being_rescued(
 _SHORT = """
 import asyncio, logging, os, random, resource, sys, threading, time
 from asyncjobs import Jobs, sweeper
-from asyncjobs.runner import Runner
+from asyncjobs.running.runner import Runner
 from asyncjobs.stores import SqliteStore
 
 log = []

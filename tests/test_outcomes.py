@@ -14,7 +14,7 @@ from asyncjobs import Job, Jobs, Request, Response, State, current_job
 from asyncjobs.handler import Handler
 from asyncjobs.job import Progress
 from asyncjobs.outcome import Outcome, Raised
-from asyncjobs.runner import PROGRESS_INTERVAL
+from asyncjobs.running.runner import PROGRESS_INTERVAL
 
 DEADLINE = 20
 

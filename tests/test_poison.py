@@ -23,9 +23,9 @@ from asyncjobs.engines import local
 from asyncjobs.engines.awaited import Awaited
 from asyncjobs.engines.slots import Slots
 from asyncjobs.job import Job, Request
+from asyncjobs.running.threads import Threads
 from asyncjobs.store import Store
 from asyncjobs.stores import MemoryStore, SqliteStore
-from asyncjobs.threads import Threads
 from asyncjobs.verdict import MAX_CRASHES
 from crash_model import HANDLER, ROUTE, Plan, live
 

@@ -20,7 +20,9 @@ from asyncjobs.engines.local import START_CHUNK, LocalEngine
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.program import ProgramStore
-from asyncjobs.runner import Runner
+from asyncjobs.running.runner import Runner
+from asyncjobs.running.sweeper import unknown_to
+from asyncjobs.running.threads import Threads
 from asyncjobs.store import Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.stores.sqlite import database
@@ -30,9 +32,7 @@ from asyncjobs.stores.sqlite.rows import (
     job_to_row,
     request_to_row,
 )
-from asyncjobs.sweeper import unknown_to
 from asyncjobs.testing import NOW, a_job
-from asyncjobs.threads import Threads
 
 DEADLINE = 60
 CALL = Request("POST", "/work", body=b'{"args": [], "kwargs": {}}')

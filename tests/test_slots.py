@@ -15,8 +15,8 @@ from asyncjobs.engines.slots import Slot, Slots
 from asyncjobs.handler import Handler
 from asyncjobs.job import Request
 from asyncjobs.outcome import Outcome
+from asyncjobs.running.threads import Threads
 from asyncjobs.stores import MemoryStore
-from asyncjobs.threads import Threads
 
 LIMIT = 2
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from asyncjobs import Jobs, watchdog
+from asyncjobs.running.watchdog import Watchdog
 from asyncjobs.testing import FakeClock
-from asyncjobs.watchdog import Watchdog
 
 
 async def test_a_handler_that_blocks_the_loop(

@@ -1,6 +1,5 @@
 """Turn any Quart endpoint into a durable background job with one decorator."""
 
-from .current import RunningJob, current_job
 from .errors import (
     AsyncJobsError,
     BodyTimeout,
@@ -36,10 +35,11 @@ from .errors import (
 from .handler import RouteSettings
 from .job import Job, Progress, Request, Response, State
 from .jobs import Health, Jobs
+from .running.current import RunningJob, current_job
+from .running.threads import ThreadsInUse
 from .settings import Settings
 from .store import ANYONE, Liveness, Orphan, Presence, Query, Store
 from .stores import MemoryStore, SqliteStore
-from .threads import ThreadsInUse
 from .web import QuartJobs
 
 __all__ = [

@@ -19,7 +19,7 @@ from .forms import Unlike, may_have_form
 from .given import shown, text
 from .job import Request, Response
 from .problem import CONTENT_TYPE, problem_type
-from .threads import is_kind_of
+from .running.threads import is_kind_of
 
 _IS_JSON = (b"content-type", b"application/json")
 #: The header of a result that is no plain JSON: its form, see `forms`.

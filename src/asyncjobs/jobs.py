@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from .arguments import Callee
-from .current import running_job
 from .engines.local import LocalEngine
 from .errors import (
     Conflict,
@@ -33,23 +32,24 @@ from .errors import (
     ShuttingDown,
     StoreUnavailable,
 )
-from .exits import watch_exit
 from .functions import Functions, check_name, name_of_function, response_of
 from .given import number, text
 from .handler import Handler, RouteOptions, RouteSettings
 from .job import Job, Request, Response, State
 from .outcome import Outcome, Unusable
 from .program import ProgramStore, introduce, program_of
-from .runner import Runner
+from .running.current import running_job
+from .running.exits import watch_exit
+from .running.runner import Runner
+from .running.sweeper import Sweeper, unknown_to
+from .running.threads import Threads, ThreadsInUse, is_threaded
+from .running.watchdog import Watchdog
 from .settings import Options, make, make_settings
 from .store import ANYONE, Liveness, Owner, Presence, Query, Store
 from .stores import open_url
-from .sweeper import Sweeper, unknown_to
 from .tasks import to_the_end
-from .threads import Threads, ThreadsInUse, is_threaded
 from .verdict import cancelled
 from .watch import Watch
-from .watchdog import Watchdog
 
 F = TypeVar("F", bound=Callable[..., Any])
 

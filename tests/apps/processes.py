@@ -21,7 +21,7 @@ from .signals import Signals
 # What looks now and then makes up for hints that were lost. Here every hint has to arrive.
 FOR_EVER = 3600
 asyncjobs.watch.REREAD_INTERVAL = FOR_EVER
-asyncjobs.sweeper.SWEEP_INTERVAL = FOR_EVER
+asyncjobs.running.sweeper.SWEEP_INTERVAL = FOR_EVER
 local.LOOK_INTERVAL = FOR_EVER
 neighbours.NET_INTERVAL = FOR_EVER
 

@@ -28,7 +28,7 @@ RELEASE = app.config["RELEASE"]
 if app.config["HINTS_ONLY"]:  # what looks now and then makes up for hints that are not understood
     asyncjobs.jobs.REREAD_INTERVAL = 3600  # of the older one
     asyncjobs.watch.REREAD_INTERVAL = 3600
-    asyncjobs.sweeper.SWEEP_INTERVAL = 3600
+    asyncjobs.running.sweeper.SWEEP_INTERVAL = 3600
     asyncjobs.stores.sqlite.neighbours.NET_INTERVAL = 3600
 
 

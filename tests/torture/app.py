@@ -13,7 +13,7 @@ from typing import Any
 
 from quart import Quart
 
-from ..current import current_job
+from ..running.current import current_job
 from ..store import Store
 from ..stores import SqliteStore
 from ..web import QuartJobs

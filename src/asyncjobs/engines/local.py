@@ -17,9 +17,9 @@ from ..engine import Engine
 from ..errors import JobInterrupted, StoreUnavailable
 from ..handler import Handler
 from ..job import Job, Request, State
-from ..runner import STOP_GRACE, Runner
+from ..running.runner import STOP_GRACE, Runner
+from ..running.threads import Threads
 from ..store import ANSWER_DEADLINE, Query, Store
-from ..threads import Threads
 from ..verdict import is_due
 from .awaited import Awaited
 from .slots import Slot, Slots

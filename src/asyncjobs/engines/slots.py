@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 from ..handler import Handler
-from ..threads import Threads, in_our_thread
+from ..running.threads import Threads, in_our_thread
 from .awaited import Awaited
 
 

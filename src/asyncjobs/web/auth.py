@@ -20,8 +20,8 @@ import msgspec
 from quart import current_app
 from quart_auth import QuartAuth, current_user
 
-from ..current import current_job
 from ..errors import SetupError
+from ..running.current import current_job
 from .context import context_from_json
 
 

@@ -19,9 +19,9 @@ import quart
 from quart.typing import ResponseTypes
 from quart.wrappers.response import DataBody, IterableBody, ResponseBody
 
-from ..current import current_job
-from ..runner import STOP_GRACE
-from ..threads import Threads
+from ..running.current import current_job
+from ..running.runner import STOP_GRACE
+from ..running.threads import Threads
 from .body import LimitedBytes, OverLimit
 from .compat import sync_iterator_of
 

@@ -18,12 +18,12 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from ..arguments import Callee
-from ..current import current_job, log_retry
 from ..errors import HandlerGone, JobUnreadable, ResponseTooLarge
 from ..job import Request, Response
 from ..outcome import Outcome, Raised, Unusable
+from ..running.current import current_job, log_retry
+from ..running.threads import Threads
 from ..settings import Settings
-from ..threads import Threads
 from .added import Added, added_to_call, callee_of
 from .body import OverLimit, keep_body
 from .compat import current_request, handle_user_exception, log_exception

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from .apart import Apart
-from .errors import JobNotFound
-from .job import Job
-from .store import Store
-from .verdict import never_started
+from ..apart import Apart
+from ..errors import JobNotFound
+from ..job import Job
+from ..store import Store
+from ..verdict import never_started
 
 logger = logging.getLogger("asyncjobs")
 

@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import Self
 
-from .daemons import start_daemon
-from .errors import SetupError
+from ..daemons import start_daemon
+from ..errors import SetupError
 
 logger = logging.getLogger("asyncjobs")
 

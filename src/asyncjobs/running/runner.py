@@ -14,11 +14,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Self
 
-from .apart import Apart
-from .current import Place, Program, RunningJob, log_retry, running_job
-from .deadlines import Deadlines
-from .doubts import Doubts
-from .errors import (
+from ..apart import Apart
+from ..errors import (
     Conflict,
     HandlerFailed,
     InvalidTransition,
@@ -30,13 +27,16 @@ from .errors import (
     JobWasCancelled,
     StoreUnavailable,
 )
-from .handler import Handler
-from .job import Job, Progress, Request, State
-from .outcome import Outcome, Raised, Stopped, Unusable
-from .problem import problem
-from .store import Orphan, Query, Store
-from .tasks import all_to_the_end, to_the_end
-from .verdict import Verdict, concluded, is_tried_again, orphaned
+from ..handler import Handler
+from ..job import Job, Progress, Request, State
+from ..outcome import Outcome, Raised, Stopped, Unusable
+from ..problem import problem
+from ..store import Orphan, Query, Store
+from ..tasks import all_to_the_end, to_the_end
+from ..verdict import Verdict, concluded, is_tried_again, orphaned
+from .current import Place, Program, RunningJob, log_retry, running_job
+from .deadlines import Deadlines
+from .doubts import Doubts
 
 logger = logging.getLogger("asyncjobs")
 

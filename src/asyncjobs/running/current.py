@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from werkzeug.local import LocalProxy
 
-from .errors import JobCancelled
-from .given import is_storable, number, shown
-from .job import Job, Progress, Request
+from ..errors import JobCancelled
+from ..given import is_storable, number, shown
+from ..job import Job, Progress, Request
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NamedTuple
 
-from .daemons import start_daemon
-from .errors import SetupError
+from ..daemons import start_daemon
+from ..errors import SetupError
 
 logger = logging.getLogger("asyncjobs")
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Self
 
-from .apart import Apart
-from .errors import StoreUnavailable
-from .handler import Handler
-from .job import Job, State
+from ..apart import Apart
+from ..errors import StoreUnavailable
+from ..handler import Handler
+from ..job import Job, State
+from ..store import ANSWER_DEADLINE, OVERRULED, QUEUED, Query, Store
+from ..verdict import gone
+from ..watch import Watch
 from .runner import Runner
-from .store import ANSWER_DEADLINE, OVERRULED, QUEUED, Query, Store
-from .verdict import gone
-from .watch import Watch
 
 logger = logging.getLogger("asyncjobs")
 

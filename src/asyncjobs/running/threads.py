@@ -19,8 +19,8 @@ from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
+from ..daemons import THREAD_LIMIT
 from .current import RunningJob, running_job
-from .daemons import THREAD_LIMIT
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Performs jobs in this process: claims, attempts, and what they need."""
