@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import click
 
 from asyncjobs import Jobs
-from asyncjobs.stores.sqlite.datagrams import Mailbox
+from asyncjobs.stores.sqlite.neighbours.datagrams import Mailbox
 
 
 @click.command()

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from asyncjobs import Jobs
-from asyncjobs.stores.sqlite.datagrams import Mailbox
+from asyncjobs.stores.sqlite.neighbours.datagrams import Mailbox
 
 #: Ids in one datagram of the flood, which are all that fit.
 FLOOD_IDS = 50

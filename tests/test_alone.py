@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asyncjobs.stores.sqlite.locks import FileLock, _ThreadLock
+from asyncjobs.stores.sqlite.processes.locks import FileLock, _ThreadLock
 from server import DEADLINE, until
 
 _PROGRAM = """

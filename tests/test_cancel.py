@@ -12,7 +12,7 @@ from asyncjobs import Jobs, QuartJobs, State, current_job
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.store import Liveness
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite.peers import Peers
+from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.testing import NOW, REQUEST, a_job
 
 DEADLINE = 20

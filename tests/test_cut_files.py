@@ -22,7 +22,7 @@ from apps.signals import Signals
 from asyncjobs.errors import StoreCorrupt, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import checkpoints, flusher
+from asyncjobs.stores.sqlite.writing import checkpoints, flusher
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job, purge_all
 from server import Server, result, submit, until
 

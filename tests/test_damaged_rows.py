@@ -30,7 +30,7 @@ from asyncjobs.job import Job, Progress, Request, Response, State
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.rows import job_to_row
-from asyncjobs.stores.sqlite.transactions import Write, transact
+from asyncjobs.stores.sqlite.writing.transactions import Write, transact
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 
 DEADLINE = 30

@@ -19,9 +19,9 @@ from asyncjobs.errors import Conflict, StoreUnavailable
 from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import checkpoints, commits, reserve
-from asyncjobs.stores.sqlite.locks import FileLock
-from asyncjobs.stores.sqlite.reserve import Reserve
+from asyncjobs.stores.sqlite.processes.locks import FileLock
+from asyncjobs.stores.sqlite.writing import checkpoints, commits, reserve
+from asyncjobs.stores.sqlite.writing.reserve import Reserve
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job, purge_all
 
 DEADLINE = 30.0

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 import pytest
 
-from asyncjobs import Jobs, Query, State, current_job, runner, sweeper
+from asyncjobs import Jobs, Query, State, current_job
 from asyncjobs.engines import local
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
+from asyncjobs.running import runner, sweeper
 from asyncjobs.running.doubts import Doubts
 from asyncjobs.store import Store
 from asyncjobs.stores import SqliteStore

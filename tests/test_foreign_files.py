@@ -31,7 +31,7 @@ from asyncjobs.store import STRANGER, Liveness, Orphan, Presence
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import database as opening
 from asyncjobs.stores.sqlite.custody import make_folder
-from asyncjobs.stores.sqlite.reserve import SIZE, SLICE, Reserve
+from asyncjobs.stores.sqlite.writing.reserve import SIZE, SLICE, Reserve
 from asyncjobs.testing import NOW, REQUEST, a_job
 from children import told_by_child
 from conftest import Serve

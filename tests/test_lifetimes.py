@@ -17,13 +17,14 @@ import pytest
 from quart import Quart
 
 from apps.signals import Signals
-from asyncjobs import Jobs, QuartJobs, Query, State, Store, current_job, engines, sweeper
+from asyncjobs import Jobs, QuartJobs, Query, State, Store, current_job, engines
 from asyncjobs.errors import SetupError, StoreError
 from asyncjobs.job import Job, Request, Response
+from asyncjobs.running import sweeper
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
-from asyncjobs.stores.sqlite import flusher
 from asyncjobs.stores.sqlite import store as sqlite_store
+from asyncjobs.stores.sqlite.writing import flusher
 from asyncjobs.testing import a_job
 from conftest import Serve
 from server import result, submit, until

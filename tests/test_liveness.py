@@ -25,8 +25,10 @@ from asyncjobs.errors import JobInterrupted, StoreUnavailable
 from asyncjobs.job import Job, Request, State
 from asyncjobs.store import STRANGER, Liveness, Orphan, Presence, Query, this_process
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import commits, identity, peers
-from asyncjobs.stores.sqlite.peers import Peers
+from asyncjobs.stores.sqlite import identity
+from asyncjobs.stores.sqlite.processes import peers
+from asyncjobs.stores.sqlite.processes.peers import Peers
+from asyncjobs.stores.sqlite.writing import commits
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 from children import told_by_child
 from server import DEADLINE
@@ -200,7 +202,8 @@ async def test_a_burial_in_vain_keeps_nobody_from_being_rescued(
 
 _SHORT = """
 import asyncio, logging, os, random, resource, sys, threading, time
-from asyncjobs import Jobs, sweeper
+from asyncjobs import Jobs
+from asyncjobs.running import sweeper
 from asyncjobs.running.runner import Runner
 from asyncjobs.stores import SqliteStore
 

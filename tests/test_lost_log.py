@@ -29,8 +29,8 @@ from asyncjobs.errors import StoreCorrupt, StorePathError
 from asyncjobs.job import State
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import checkpoints, flusher
-from asyncjobs.stores.sqlite.log_frames import MOST, damaged_frame
+from asyncjobs.stores.sqlite.writing import checkpoints, flusher
+from asyncjobs.stores.sqlite.writing.log_frames import MOST, damaged_frame
 from asyncjobs.testing import REQUEST, RESPONSE, a_job
 from schemas import make_store
 from server import DEADLINE, Server, result, submit
@@ -46,7 +46,7 @@ import asyncio, os, signal, sys
 from contextlib import suppress
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import checkpoints, generation
+from asyncjobs.stores.sqlite.writing import checkpoints, generation
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 
 path, jobs, how, *step = sys.argv[1:]

@@ -20,12 +20,18 @@ from hypothesis import strategies as st
 from asyncjobs.hints import Hints
 from asyncjobs.store import OVERRULED, QUEUED, SOMETHING
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import datagrams, neighbours, outbox
-from asyncjobs.stores.sqlite.bell import Bell
-from asyncjobs.stores.sqlite.datagrams import MAX_SIZE, Mailbox, socket_of
-from asyncjobs.stores.sqlite.interest import EVERYBODY, Asked, Wanted, whom_to_ask, whom_to_tell
-from asyncjobs.stores.sqlite.messages import PER_DATAGRAM, Ask, Tell, decode, encode
-from asyncjobs.stores.sqlite.outbox import Outbox
+from asyncjobs.stores.sqlite.neighbours import datagrams, neighbours, outbox
+from asyncjobs.stores.sqlite.neighbours.bell import Bell
+from asyncjobs.stores.sqlite.neighbours.datagrams import MAX_SIZE, Mailbox, socket_of
+from asyncjobs.stores.sqlite.neighbours.interest import (
+    EVERYBODY,
+    Asked,
+    Wanted,
+    whom_to_ask,
+    whom_to_tell,
+)
+from asyncjobs.stores.sqlite.neighbours.messages import PER_DATAGRAM, Ask, Tell, decode, encode
+from asyncjobs.stores.sqlite.neighbours.outbox import Outbox
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 
 DEADLINE = 20

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from asyncjobs import Jobs, runner, slices, sweeper
+from asyncjobs import Jobs, slices
 from asyncjobs.job import Job, State
+from asyncjobs.running import runner, sweeper
 from asyncjobs.slices import in_a_slice
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import SqliteStore

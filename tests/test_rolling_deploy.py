@@ -54,7 +54,7 @@ from server import DEADLINE, SOURCE, TESTS, Server, result, submit, until
 #: The commit that is deployed: the newest whose schema may be found in use, so that a process of it
 #: may be there when the next release starts. When this tree is landed, put its commit here, and the
 #: tables of its schema into `schemas.py` if they have changed.
-LANDED = "d4050b11692c25dcd93c0cdc88a99d11bd1c81da"
+LANDED = "5b3bc19d8d9c3c1084ea7530a70a7826d51b62eb"
 
 #: A poll that is held for longer than anything here may take.
 LONG = {"Prefer": "wait=60"}

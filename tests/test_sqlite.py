@@ -22,10 +22,10 @@ from asyncjobs.errors import (
 from asyncjobs.job import Request, State
 from asyncjobs.store import QUEUED, Liveness, Orphan, Query
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite.checkpoints import TRUNCATE_ABOVE
-from asyncjobs.stores.sqlite.peers import Peers
+from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.stores.sqlite.queries import select_heads, select_routes, select_workers
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
+from asyncjobs.stores.sqlite.writing.checkpoints import TRUNCATE_ABOVE
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 from schemas import JOB_ID, SCHEMAS, make_store
 

@@ -21,8 +21,10 @@ from asyncjobs import Jobs
 from asyncjobs.errors import SetupError, StoreError, StoreLocked, StoreUnavailable
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite import checkpoints, commits, file, holders, store
-from asyncjobs.stores.sqlite.locks import FileLock
+from asyncjobs.stores.sqlite import file, store
+from asyncjobs.stores.sqlite.processes import holders
+from asyncjobs.stores.sqlite.processes.locks import FileLock
+from asyncjobs.stores.sqlite.writing import checkpoints, commits
 from asyncjobs.testing import REQUEST, a_job
 from server import DEADLINE, Server, result, submit, until
 
@@ -41,7 +43,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 _SHELL = """
 import sqlite3, sys
 from pathlib import Path
-from asyncjobs.stores.sqlite.locks import FileLock
+from asyncjobs.stores.sqlite.processes.locks import FileLock
 
 path, *statements = sys.argv[1:]
 if statements:

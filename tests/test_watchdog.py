@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from asyncjobs import Jobs, watchdog
+from asyncjobs import Jobs
+from asyncjobs.running import watchdog
 from asyncjobs.running.watchdog import Watchdog
 from asyncjobs.testing import FakeClock
 

@@ -13,7 +13,7 @@ from asyncjobs import QuartJobs, current_job
 from asyncjobs.engines import local
 from asyncjobs.job import State
 from asyncjobs.store import Query
-from asyncjobs.stores.sqlite import neighbours
+from asyncjobs.stores.sqlite.neighbours import neighbours
 
 from . import configuration
 from .signals import Signals

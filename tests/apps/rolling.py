@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from typing import Any
 
 from quart import Quart
@@ -25,11 +26,18 @@ jobs = QuartJobs(app)
 signals = Signals(app.config["SIGNALS"])
 RELEASE = app.config["RELEASE"]
 
-if app.config["HINTS_ONLY"]:  # what looks now and then makes up for hints that are not understood
-    asyncjobs.jobs.REREAD_INTERVAL = 3600  # of the older one
-    asyncjobs.watch.REREAD_INTERVAL = 3600
-    asyncjobs.running.sweeper.SWEEP_INTERVAL = 3600
-    asyncjobs.stores.sqlite.neighbours.NET_INTERVAL = 3600
+# What looks now and then makes up for hints that are not understood. Each release has its names.
+INTERVALS = {
+    "asyncjobs.watch": "REREAD_INTERVAL",
+    "asyncjobs.sweeper": "SWEEP_INTERVAL",
+    "asyncjobs.running.sweeper": "SWEEP_INTERVAL",
+    "asyncjobs.stores.sqlite.neighbours": "NET_INTERVAL",
+    "asyncjobs.stores.sqlite.neighbours.neighbours": "NET_INTERVAL",
+}
+if app.config["HINTS_ONLY"]:
+    for module, interval in INTERVALS.items():
+        if hasattr(sys.modules.get(module), interval):
+            setattr(sys.modules[module], interval, 3600)
 
 
 @app.get("/source")

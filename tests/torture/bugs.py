@@ -28,8 +28,9 @@ from typing import Any, Self
 
 from ..job import Job, Request, Response, State
 from ..store import ANYONE, Orphan, Query, Store, StoreWrapper
-from ..stores.sqlite import SqliteStore, checkpoints, database, file, flusher
+from ..stores.sqlite import SqliteStore, database, file
 from ..stores.sqlite.schema import connect
+from ..stores.sqlite.writing import checkpoints, flusher
 
 # --- power ---
 

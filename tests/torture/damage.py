@@ -24,7 +24,7 @@ import click
 
 from ..errors import StoreError
 from ..stores import SqliteStore
-from ..stores.sqlite.locks import FileLock
+from ..stores.sqlite.processes.locks import FileLock
 from .acks import Promises
 from .command import COUNT, conclude, folder_option, seed_option
 from .damages import DAMAGES, LOCK, LOG, Outcome, When

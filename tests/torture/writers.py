@@ -15,7 +15,8 @@ from random import Random
 
 from ..errors import Conflict
 from ..job import Job, Progress, State
-from ..stores.sqlite import SqliteStore, checkpoints
+from ..stores.sqlite import SqliteStore
+from ..stores.sqlite.writing import checkpoints
 from .acks import AckFile
 from .bugs import POWER_BUGS
 from .contents import request_of, response_of

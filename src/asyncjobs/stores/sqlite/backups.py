@@ -17,7 +17,7 @@ from pathlib import Path
 from ...daemons import start_daemon
 from ...errors import SetupError, StorePathError, StoreUnavailable
 from .custody import make_private
-from .locks import sync_folder
+from .processes.locks import sync_folder
 
 
 async def back_up(path: Path, target: Path, check: Callable[[], None]) -> None:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StoreCorrupt, StoreUnavailable
-from .condition import Condition, is_damage
 from .custody import open_own
-from .generation import Generation, Mark
-from .lengths import Lengths
-from .locks import sync_folder
-from .log_loss import find_loss, has_log
-from .reserve import Reserve
+from .processes.locks import sync_folder
 from .rows import text_or_bytes
 from .schema import connect, connect_guard, create_or_check
+from .writing.condition import Condition, is_damage
+from .writing.generation import Generation, Mark
+from .writing.lengths import Lengths
+from .writing.log_loss import find_loss, has_log
+from .writing.reserve import Reserve
 
 #: So many free pages are kept, as the next jobs would only have the file grow again; or, if that is
 #: more, one in so many of the database.

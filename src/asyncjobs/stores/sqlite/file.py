@@ -11,20 +11,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ...errors import StoreUnavailable
-from .alone import alone
 from .backups import back_up
-from .checkpoints import Checkpointer
-from .commits import GroupCommit
 from .custody import secure, warn_of_folder
 from .database import Database
-from .flusher import Flusher
-from .holders import kept_locked
 from .identity import Identity
-from .locks import LOCK_TIMEOUT, FileLock
-from .log_loss import refuse_log_without_database
-from .peers import Peers
+from .processes.alone import alone
+from .processes.holders import kept_locked
+from .processes.locks import LOCK_TIMEOUT, FileLock
+from .processes.peers import Peers
 from .schema import check_place, check_sqlite, connect, make_file
 from .start_errors import explained, locked
+from .writing.checkpoints import Checkpointer
+from .writing.commits import GroupCommit
+from .writing.flusher import Flusher
+from .writing.log_loss import refuse_log_without_database
 
 logger = logging.getLogger("asyncjobs.store")
 

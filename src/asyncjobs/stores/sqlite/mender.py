@@ -21,7 +21,7 @@ from .rows import (
     response_to_row,
 )
 from .salvage import Mended, mended
-from .transactions import Operation
+from .writing.transactions import Operation
 
 logger = logging.getLogger("asyncjobs.store")
 

@@ -19,7 +19,7 @@ from ...errors import (
     StoreReadOnly,
 )
 from .custody import name_of, quoted
-from .holders import kept_locked
+from .processes.holders import kept_locked
 
 #: What to do where the folder cannot be used, as is normal for that of the program's own files.
 ELSEWHERE = (

@@ -42,9 +42,9 @@ from ...store import (
 )
 from .database import Database
 from .file import OpenFile
-from .locks import LOCK_TIMEOUT
 from .mender import Mender
-from .neighbours import Neighbours
+from .neighbours.neighbours import Neighbours
+from .processes.locks import LOCK_TIMEOUT
 from .queries import (
     select,
     select_heads,
@@ -70,7 +70,7 @@ from .rows import (
     response_from_row,
     response_to_row,
 )
-from .transactions import Operation
+from .writing.transactions import Operation
 
 T = TypeVar("T")
 

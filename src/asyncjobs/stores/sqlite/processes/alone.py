@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ...errors import StoreInUse
+from ....errors import StoreInUse
 from .locks import HAS_FLOCK
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from ...store import OVERRULED, QUEUED
+from ....store import OVERRULED, QUEUED
 
 #: So many things fit into one datagram: an id and a version take up to 53 bytes and a blank.
 PER_DATAGRAM = 35

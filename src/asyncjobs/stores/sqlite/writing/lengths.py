@@ -16,8 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..identity import inode
 from .condition import Condition
-from .identity import inode
 from .log_frames import FRAME_HEAD_SIZE, HEADER_SIZE, salts_of, word_order
 
 # Version, page size, frames, pages of the database, salts. It is there twice, and the two differ

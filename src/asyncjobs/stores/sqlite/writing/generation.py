@@ -17,9 +17,9 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+from ..custody import open_own
+from ..processes.locks import sync_data
 from .condition import is_damage, is_locked, wants_room
-from .custody import open_own
-from .locks import sync_data
 
 # As text of one length, so that no number leaves a digit of another; 2^63 has 19 digits.
 _DIGITS = 18

@@ -14,8 +14,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...errors import StoreUnavailable
-from .holders import kept_locked
+from ....errors import StoreUnavailable
+from ..processes.holders import kept_locked
 
 logger = logging.getLogger("asyncjobs.store")
 

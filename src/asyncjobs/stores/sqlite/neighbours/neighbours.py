@@ -13,10 +13,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from ...errors import StoreUnavailable
-from ...hints import Hints
-from ...job import Job
-from ...store import QUEUED, SOMETHING
+from ....errors import StoreUnavailable
+from ....hints import Hints
+from ....job import Job
+from ....store import QUEUED, SOMETHING
 from .bell import Bell
 from .datagrams import Mailbox
 from .interest import EVERYBODY, Asked, Wanted, whom_to_ask, whom_to_tell

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
 
-from ...errors import Conflict, StoreUnavailable
+from ....errors import Conflict, StoreUnavailable
 
 #: Runs statements in the open transaction. It may raise `Conflict` if it has changed nothing.
 Operation = Callable[[Callable[..., sqlite3.Cursor]], None]

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from .forks import left_in_forked_child
+from ..processes.forks import left_in_forked_child
 
 #: Bytes of the largest datagram. macOS takes no more than 2,048 (net.local.dgram.maxdgram).
 MAX_SIZE = 2000

@@ -16,13 +16,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ...errors import StoreUnavailable
-from ...store import SOMETHING
+from ....errors import StoreUnavailable
+from ....store import SOMETHING
+from ..identity import Identity
+from ..processes.locks import LOCK_TIMEOUT, FileLock
 from .condition import CANNOT_LOOK, LOCKED, NO_ROOM, Condition, is_locked, reason_of, wants_room
 from .flusher import Flusher
-from .identity import Identity
 from .lengths import Lengths
-from .locks import LOCK_TIMEOUT, FileLock
 from .reserve import Reserve
 from .transactions import Operation, Write, refuse, transact, write_nothing
 

@@ -15,11 +15,11 @@ import secrets
 from contextlib import closing
 from pathlib import Path
 
-from ...store import STRANGER, Liveness, Presence
-from .custody import make_folder
-from .datagrams import socket_of
+from ....store import STRANGER, Liveness, Presence
+from ..custody import make_folder
+from ..identity import Identity
+from ..neighbours.datagrams import socket_of
 from .forks import left_in_forked_child
-from .identity import Identity
 from .locks import FileLock
 from .presences import presence_files, read_presence, write_presence
 

@@ -6,9 +6,9 @@ import asyncio
 import queue
 from collections.abc import Callable
 
-from ...daemons import start_daemon
-from ...errors import StoreError
-from .locks import sync_data
+from ....daemons import start_daemon
+from ....errors import StoreError
+from ..processes.locks import sync_data
 
 
 class Flusher:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
-from ...job import Job, State
-from ...store import OVERRULED, QUEUED
+from ....job import Job, State
+from ....store import OVERRULED, QUEUED
 
 #: Stands for all peers in the place of a name.
 EVERYBODY: Final = ""

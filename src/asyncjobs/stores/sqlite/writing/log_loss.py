@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ...errors import StoreCorrupt
-from .custody import open_own
+from ....errors import StoreCorrupt
+from ..custody import open_own
+from ..start_errors import in_shell
 from .generation import Generation
 from .lengths import committed_frames
 from .log_frames import damaged_frame
-from .start_errors import in_shell
 
 logger = logging.getLogger("asyncjobs.store")
 

@@ -8,12 +8,12 @@ import queue
 import sqlite3
 from pathlib import Path
 
-from ...daemons import start_daemon
-from ...errors import StoreError
+from ....daemons import start_daemon
+from ....errors import StoreError
+from ..processes.locks import LOCK_TIMEOUT, FileLock, sync_data
 from .condition import LOCKED, Condition, is_damage
 from .generation import Generation
 from .lengths import Lengths
-from .locks import LOCK_TIMEOUT, FileLock, sync_data
 
 logger = logging.getLogger("asyncjobs.store")
 

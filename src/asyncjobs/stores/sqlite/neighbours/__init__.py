@@ -1,0 +1,1 @@
+"""How the processes of a store tell each other what has changed."""

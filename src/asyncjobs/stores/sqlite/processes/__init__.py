@@ -1,0 +1,1 @@
+"""Which processes use a store, and how they keep out of each other's way."""
