@@ -71,7 +71,11 @@ CREATE TABLE generation (
 """
 )
 
-SCHEMAS = {1: _JOBS_1, 2: _JOBS_2, 3: _JOBS_3}
+_JOBS_4 = _JOBS_3.replace(
+    "    server TEXT\n", "    server TEXT,\n    context BLOB NOT NULL DEFAULT x''\n"
+)
+
+SCHEMAS = {1: _JOBS_1, 2: _JOBS_2, 3: _JOBS_3, 4: _JOBS_4}
 
 #: The id of the one job that `make_store` adds: it is queued.
 JOB_ID = "0123456789abcdef" * 2
@@ -102,6 +106,6 @@ def make_store(path: Path, version: int) -> None:
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", (*columns.values(),))
         connection.execute(
-            "INSERT INTO requests VALUES (1, 'GET', '/report', x'', x'', x'626f6479',"
-            " 'http', '', '1.1', NULL, NULL)"
+            "INSERT INTO requests (seq, method, path, query, headers, body, scheme, root_path,"
+            " http_version) VALUES (1, 'GET', '/report', x'', x'', x'626f6479', 'http', '', '1.1')"
         )

@@ -23,7 +23,7 @@ logger = logging.getLogger("asyncjobs.store")
 OLDEST_SQLITE = (3, 37)
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x414A6F62
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # Of the jobs that are still to be done only, so that their size does not grow with the results.
 # They have the state in front, or SQLite would not look there for the smallest route or worker.
@@ -33,6 +33,13 @@ CREATE INDEX jobs_queued ON jobs (state, route, program, (crashes >= {SUSPECT_CR
     WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (state, worker, program) WHERE state = 'running';
 CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
+"""
+
+# The jobs newest first, all of them or one owner's: behind these columns an index has `seq`, so that
+# a page goes on where the last one ended. Neither changes with a job; most jobs have no owner.
+_LISTINGS = """
+CREATE INDEX jobs_created ON jobs (created);
+CREATE INDEX jobs_owner_created ON jobs (owner, created) WHERE owner IS NOT NULL;
 """
 
 # Of the write-ahead log: see `generation`. One row, or none.
@@ -67,10 +74,12 @@ CREATE TABLE jobs (
     due REAL NOT NULL,
     started REAL,
     finished REAL,
-    expires REAL
+    expires REAL,
+    reason TEXT,
+    status INTEGER
 ) STRICT;
 CREATE INDEX jobs_to_do ON jobs (state, route, due) WHERE state = 'queued' OR state = 'running';
-{_INDEXES}
+{_INDEXES}{_LISTINGS}
 CREATE INDEX jobs_expiry ON jobs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE requests (
     seq INTEGER PRIMARY KEY,
@@ -108,6 +117,10 @@ ALTER TABLE jobs ADD COLUMN ttl REAL NOT NULL DEFAULT {DEFAULT_TTL};
 ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
 {_INDEXES}{_GENERATION}""",
     3: "ALTER TABLE requests ADD COLUMN context BLOB NOT NULL DEFAULT x''",
+    4: f"""
+ALTER TABLE jobs ADD COLUMN reason TEXT;
+ALTER TABLE jobs ADD COLUMN status INTEGER;
+{_LISTINGS}""",
 }
 
 # Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5
