@@ -180,7 +180,7 @@ def _errors() -> Iterator[str]:
 
 def comment_above(name: str) -> str:
     """What the comment says above a name that is neither a class nor a function."""
-    for path in sorted(Path(asyncjobs.__file__).parent.glob("*.py")):
+    for path in sorted(Path(asyncjobs.__file__).parent.rglob("*.py")):
         found = re.search(rf"^((?:#: .*\n)+){name}\b", path.read_text(), re.MULTILINE)
         if found:
             return found[1].replace("#: ", "").strip()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
+from asyncjobs import transitions
 from asyncjobs.engines import local
 from asyncjobs.engines.awaited import Awaited
 from asyncjobs.engines.slots import Slot, Slots
@@ -159,7 +160,7 @@ class _World:
     def _end(self, process: Process, started: Job) -> None:
         """A handler comes to its end, if its process still runs it."""
         if self._runs(process, started):
-            self.jobs[started.id] = self.jobs[started.id].finish(200, self.now)
+            self.jobs[started.id] = transitions.finish(self.jobs[started.id], 200, self.now)
             process.running.pop(started.id).give_back()
             self._end_drain(process)
 
@@ -196,7 +197,7 @@ class _World:
         """A process that was told to stop does so once nothing runs in it, or when it is time."""
         if process.alive and process.stopping and (late or not process.running):
             for job_id in process.running:
-                self.jobs[job_id] = self.jobs[job_id].release()
+                self.jobs[job_id] = transitions.release(self.jobs[job_id], "given back")
             process.running.clear()
             self._die(process)
 
@@ -242,7 +243,7 @@ class _World:
         return due[: local.SUSPECTS] if suspects else due
 
     def _start(self, process: Process, job: Job, slot: Slot) -> None:
-        started = self.jobs[job.id] = job.start("a process", self.now)
+        started = self.jobs[job.id] = transitions.start(job, "a process", self.now)
         process.running[job.id] = slot
         if job.id in self.fuses:
             self._in(self.fuses[job.id], partial(self._blow_up, process, started))

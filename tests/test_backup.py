@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from asyncjobs import Jobs
+from asyncjobs import Jobs, transitions
 from asyncjobs.errors import SetupError, StorePathError, StoreUnavailable
 from asyncjobs.job import Job, Request
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import backups
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, a_job
 from server import DEADLINE
 
 LARGE = Request(method="POST", path="/", body=bytes(200_000))
@@ -37,7 +37,7 @@ async def test_a_copy_is_a_store_by_itself(store: SqliteStore, copy: Path) -> No
     its user alone can read; it opens as any store, and the store that it is of goes on."""
     queued = await store.add(a_job(), REQUEST)
     job = await store.add(a_job(), REQUEST)
-    final = job.fail(NOW)
+    final = transitions.fail(job, NOW, BROKEN)
     await store.replace(job, final, RESPONSE)
     await store.backup(copy)
     later = await store.add(a_job(), REQUEST)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from quart import Quart
 
-from asyncjobs import Jobs, QuartJobs, State, current_job
+from asyncjobs import Jobs, QuartJobs, State, current_job, transitions
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.store import Liveness
 from asyncjobs.stores import SqliteStore
@@ -35,7 +35,7 @@ async def test_a_job_of_a_living_process_is_asked_to_stop(
     """A job that another living process runs is asked to stop: that process ends it."""
     judged(monkeypatch, Liveness.ALIVE)
     async with Jobs(store=f"sqlite:///{path}") as jobs, SqliteStore(path) as other:
-        job = await other.add(a_job().start(STRANGER, NOW), REQUEST)
+        job = await other.add(transitions.start(a_job(), STRANGER, NOW), REQUEST)
         asked = await jobs.cancel(job.id)
         assert (asked.state, asked.cancel_requested) == (State.RUNNING, True)
 
@@ -46,7 +46,7 @@ async def test_a_job_of_a_dead_process_is_cancelled_at_once(
     """A job that a dead process has left running ends by the cancellation itself."""
     judged(monkeypatch, Liveness.ALIVE)  # so that nobody rescues it first
     async with Jobs(store=f"sqlite:///{path}") as jobs, SqliteStore(path) as other:
-        job = await other.add(a_job(ttl=5).start(STRANGER, NOW), REQUEST)
+        job = await other.add(transitions.start(a_job(ttl=5), STRANGER, NOW), REQUEST)
         judged(monkeypatch, Liveness.DEAD)
         ended = await jobs.cancel(job.id)
         assert (ended.state, ended.finished and ended.expires) == (
@@ -65,7 +65,7 @@ async def test_a_cancellation_that_nobody_may_heed_is_refused(
     app = Quart("app", root_path=str(path.parent))
     jobs = QuartJobs(app, store=f"sqlite:///{path}")
     async with app.test_app() as test_app, SqliteStore(path) as other, app.app_context():
-        job = await other.add(a_job().start(STRANGER, NOW), REQUEST)
+        job = await other.add(transitions.start(a_job(), STRANGER, NOW), REQUEST)
         with pytest.raises(StoreUnavailable, match="whether the process"):
             await jobs.jobs.cancel(job.id)
         answer = await test_app.test_client().delete(f"/jobs/{job.id}")
@@ -126,7 +126,7 @@ async def test_a_second_cancellation_is_told_the_truth_as_well(
     time: its process may have died since."""
     judged(monkeypatch, Liveness.ALIVE)
     async with Jobs(store=f"sqlite:///{path}") as jobs, SqliteStore(path) as other:
-        job = await other.add(a_job().start(STRANGER, NOW), REQUEST)
+        job = await other.add(transitions.start(a_job(), STRANGER, NOW), REQUEST)
         await jobs.cancel(job.id)
         judged(monkeypatch, Liveness.UNKNOWN)
         with pytest.raises(StoreUnavailable):

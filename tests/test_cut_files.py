@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 
 from apps.signals import Signals
+from asyncjobs import transitions
 from asyncjobs.errors import StoreCorrupt, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.writing import checkpoints, flusher
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job, purge_all
+from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, a_job, purge_all
 from server import Server, result, submit, until
 
 DEADLINE = 30.0
@@ -60,7 +61,7 @@ async def test_nothing_is_accepted_any_more(
         told = f"cut short: jobs.db{suffix}$"
         for ask in (
             lambda: store.add(a_job(), REQUEST),
-            lambda: store.replace(kept, kept.fail(NOW), RESPONSE),
+            lambda: store.replace(kept, transitions.fail(kept, NOW, BROKEN), RESPONSE),
             lambda: store.backup(path.with_name("copy.db")),
             store.health,
             lambda: store.add(a_job(), REQUEST),
@@ -173,8 +174,8 @@ async def test_a_result_is_never_filled_up(path: Path) -> None:
     SQLite takes what is missing for zeros."""
     response = Response(200, (), b"x" * 100_000)
     async with SqliteStore(path) as store:
-        running = await store.add(a_job().start(store.worker, NOW), REQUEST)
-        await store.replace(running, running.finish(200, NOW), response)
+        running = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
+        await store.replace(running, transitions.finish(running, 200, NOW), response)
     async with SqliteStore(path) as store:
         os.truncate(path, path.stat().st_size - 4096)
         with pytest.raises(StoreUnavailable, match=r"cut short: jobs\.db"):
@@ -329,7 +330,7 @@ async def test_growing_and_shrinking_is_no_alarm(
             await idle.health()
             sizes.append(path.stat().st_size)
             for job in added:
-                await store.replace(job, job.fail(NOW), RESPONSE)
+                await store.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE)
             assert await purge_all(store, NOW + 61) == len(added)
             while await store.shrink():
                 pass

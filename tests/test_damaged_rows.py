@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quart import Quart
 
-from asyncjobs import Jobs, QuartJobs
+from asyncjobs import Jobs, QuartJobs, transitions
 from asyncjobs.errors import (
     Conflict,
     InvalidTransition,
@@ -301,9 +301,9 @@ async def test_damaged_progress_is_none(path: Path, written: str) -> None:
     """What is no progress is read as none, and is no reason not to run its job or to hide it."""
     queued, ended = await add(path, a_call(0), a_call(1))
     async with SqliteStore(path) as store:
-        running = ended.start(DEAD, NOW).report(Progress(1))
+        running = transitions.report(transitions.start(ended, DEAD, NOW), Progress(1))
         await store.replace(ended, running)
-        done = running.finish(418, NOW)._replace(expires=1e12)
+        done = transitions.finish(running, 418, NOW)._replace(expires=1e12)
         await store.replace(running, done, RESPONSE)
         damage(path, f"UPDATE jobs SET progress = {written}")
         assert (await store.get(queued.id)) == queued
@@ -318,7 +318,7 @@ async def test_damaged_progress_is_none(path: Path, written: str) -> None:
 
 async def an_ended_job(store: SqliteStore, *, ttl: float = 1e9) -> Job:
     job = await store.add(*a_call(0, ttl=ttl))
-    done = job.start(DEAD, NOW).finish(418, NOW)
+    done = transitions.finish(transitions.start(job, DEAD, NOW), 418, NOW)
     await store.replace(job, done, RESPONSE)
     return done
 
@@ -468,9 +468,9 @@ async def test_a_job_that_shall_expire_before_it_has_ended(path: Path) -> None:
 )
 async def test_a_response_that_no_server_could_send(store: SqliteStore, response: Response) -> None:
     """What would be read back as damaged is refused when it is written, and nothing is lost."""
-    job = await store.add(a_job().start(store.worker, NOW), REQUEST)
+    job = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
     with pytest.raises(ValueError, match="no server could send"):
-        await store.replace(job, job.finish(200, NOW), response)
+        await store.replace(job, transitions.finish(job, 200, NOW), response)
     assert await store.get(job.id) == job
 
 
@@ -502,7 +502,7 @@ async def test_rows_that_were_left_behind(path: Path) -> None:
 async def test_damaged_orphans(path: Path, change: str, caplog: pytest.LogCaptureFixture) -> None:
     """The jobs of dead processes are rescued, whatever else they have left."""
     calls = [a_call(number, repeatable=True) for number in range(300)]
-    running = [(job.start(DEAD, NOW), request) for job, request in calls]
+    running = [(transitions.start(job, DEAD, NOW), request) for job, request in calls]
     jobs = await add(path, *running)
     damage(path, f"UPDATE jobs SET {change} WHERE created < {NOW + 298}")
     program = Program(path)
@@ -521,7 +521,7 @@ async def test_a_worker_that_is_no_name(store: SqliteStore, path: Path, worker: 
     trouble: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
     job = await store.add(*a_call(0))
-    running = job.start(DEAD, NOW)
+    running = transitions.start(job, DEAD, NOW)
     await store.replace(job, running)
     damage_job(path, job, "worker = ?", worker)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
@@ -646,9 +646,11 @@ async def _with_any_damage(
     bad, *good = await add(path, (job, request), a_call(1), a_call(2))
     async with SqliteStore(path) as store:
         if state is not State.QUEUED:
-            await store.replace(bad, running := bad.start(DEAD, NOW))
+            await store.replace(bad, running := transitions.start(bad, DEAD, NOW))
         if state is State.SUCCEEDED:
-            await store.replace(running, running.finish(200, NOW), Response(200, (), b"0"))
+            await store.replace(
+                running, transitions.finish(running, 200, NOW), Response(200, (), b"0")
+            )
     for (table, column), value, as_text in changes:
         what = "CAST(? AS TEXT)" if as_text and isinstance(value, bytes) else "?"
         with suppress(sqlite3.IntegrityError):  # STRICT keeps other types out

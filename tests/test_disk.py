@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from asyncjobs import transitions
 from asyncjobs.errors import Conflict, StoreUnavailable
 from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.store import Query
@@ -22,7 +23,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.processes.locks import FileLock
 from asyncjobs.stores.sqlite.writing import checkpoints, commits, reserve
 from asyncjobs.stores.sqlite.writing.reserve import Reserve
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job, purge_all
+from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job, purge_all
 
 DEADLINE = 30.0
 #: A small store is full after a few of these.
@@ -47,7 +48,10 @@ async def test_a_full_store_takes_no_new_jobs_and_recovers(path: Path) -> None:
     """A store at its size limit refuses new jobs and tells why, finishes those that run, reads all
     that it has, and takes new jobs again by itself once old ones are forgotten."""
     async with SqliteStore(path, limit=SMALL_LIMIT) as store:
-        running = [await store.add(a_job().start(store.worker, NOW), REQUEST) for _ in range(5)]
+        running = [
+            await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
+            for _ in range(5)
+        ]
         kept = await fill(store)
 
         with pytest.raises(StoreUnavailable, match="full"):
@@ -55,7 +59,7 @@ async def test_a_full_store_takes_no_new_jobs_and_recovers(path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="full"):
             await store.health()
         result = Response(200, (), bytes(300_000))
-        finished = [job.finish(200, NOW) for job in running]
+        finished = [transitions.finish(job, 200, NOW) for job in running]
         for job, final in zip(running, finished, strict=True):
             await store.replace(job, final, result)
         assert [await store.result(job.id) for job in running] == [
@@ -64,7 +68,7 @@ async def test_a_full_store_takes_no_new_jobs_and_recovers(path: Path) -> None:
         assert [await store.get(job.id) for job in kept] == kept
 
         for job in kept:
-            await store.replace(job, job.fail(NOW), RESPONSE)
+            await store.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE)
         for final in finished:
             final = await store.get(final.id)
             await store.replace(final, final._replace(version=final.version + 1, expires=NOW))
@@ -78,29 +82,29 @@ async def test_what_can_wait_leaves_the_reserve_alone(path: Path) -> None:
     room to cancel jobs, to give them back and to finish them."""
     async with SqliteStore(path, limit=SMALL_LIMIT) as store:
         queued = await store.add(a_job(), REQUEST)
-        running = await store.add(a_job().start(store.worker, NOW), REQUEST)
+        running = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
         await fill(store)
 
         with pytest.raises(StoreUnavailable, match="full"):
-            await store.replace(queued, queued.start(store.worker, NOW))
+            await store.replace(queued, transitions.start(queued, store.worker, NOW))
         with pytest.raises(StoreUnavailable, match="full"):
-            await store.replace(running, running.report(Progress(1)))
-        asked = running.ask_to_cancel()
+            await store.replace(running, transitions.report(running, Progress(1)))
+        asked = transitions.ask_to_cancel(running)
         await store.replace(running, asked)
-        await store.replace(asked, asked.cancel(NOW), RESPONSE)
-        await store.replace(queued, queued.cancel(NOW), RESPONSE)
+        await store.replace(asked, transitions.cancel(asked, NOW, CANCELLED), RESPONSE)
+        await store.replace(queued, transitions.cancel(queued, NOW, CANCELLED), RESPONSE)
 
 
 async def test_a_job_that_does_not_fit_takes_no_other_down(path: Path) -> None:
     """Of writes that are made together, only the new jobs fail if there is no room for all."""
     async with SqliteStore(path, limit=SMALL_LIMIT) as store:
-        running = await store.add(a_job().start(store.worker, NOW), REQUEST)
-        final = running.finish(200, NOW)
+        running = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
+        final = transitions.finish(running, 200, NOW)
         too_large = Request(method="POST", path="/", body=bytes(2 * SMALL_LIMIT))
         refused, finished, conflict = await asyncio.gather(
             store.add(a_job(), too_large),
             store.replace(running, final, RESPONSE),
-            store.replace(running, running.fail(NOW), RESPONSE),
+            store.replace(running, transitions.fail(running, NOW, BROKEN), RESPONSE),
             return_exceptions=True,
         )
         assert isinstance(refused, StoreUnavailable)
@@ -126,7 +130,7 @@ async def test_who_lets_the_reserve_go_stops_all(path: Path, ballast: Path) -> N
                 await store.health()
 
         for job in kept:
-            await large.replace(job, job.fail(NOW), RESPONSE)
+            await large.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE)
         assert await purge_all(large, NOW + 61) == len(kept)
         for store in (small, large, another):
             await until_healthy(store)
@@ -176,18 +180,18 @@ async def test_a_locked_store_fails_in_the_end(
     """While another process keeps the lock writes wait, and fail after a while; then new jobs are
     refused at once, until the lock is free again."""
     monkeypatch.setattr(commits, "LOCK_TIMEOUT", 0.05)
-    running = await store.add(a_job().start(store.worker, NOW), REQUEST)
+    running = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
     lock = FileLock(Path(f"{path}-lock"))
     assert lock.try_acquire()
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="locked"):
             await store.add(a_job(), REQUEST)
     with pytest.raises(StoreUnavailable, match="locked"):
-        await store.replace(running, running.fail(NOW), RESPONSE)
+        await store.replace(running, transitions.fail(running, NOW, BROKEN), RESPONSE)
     with pytest.raises(StoreUnavailable, match="locked"):
         await store.health()
     lock.close()
-    await store.replace(running, running.fail(NOW), RESPONSE)
+    await store.replace(running, transitions.fail(running, NOW, BROKEN), RESPONSE)
     await until_healthy(store)
     await store.add(a_job(), REQUEST)
 
@@ -233,7 +237,7 @@ async def test_a_lost_file_is_noticed_before_the_next_ack(
             with pytest.raises(StoreUnavailable, match="deleted or replaced"):
                 await store.add(a_job(), REQUEST)
             with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-                await store.replace(kept, kept.fail(NOW), RESPONSE)
+                await store.replace(kept, transitions.fail(kept, NOW, BROKEN), RESPONSE)
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
             await store.health()
         assert await store.request(kept.id) == REQUEST
@@ -353,7 +357,7 @@ async def test_damage_under_an_open_store(path: Path) -> None:
         added = [await store.add(a_job(), LARGE) for _ in range(300)]  # more than is kept in memory
         await until(lambda: path.stat().st_size > 20 * len(LARGE.body))
         for job in added[-3:]:
-            await store.replace(job, job.fail(NOW), RESPONSE)
+            await store.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE)
         damage(path)
         before = contents(path)
         assert before[1], "there must be a log that a checkpoint would write into the database"
@@ -362,7 +366,7 @@ async def test_damage_under_an_open_store(path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="is damaged"):
             await store.add(a_job(), REQUEST)
         with pytest.raises(StoreUnavailable, match="is damaged"):
-            await store.replace(added[0], added[0].fail(NOW), RESPONSE)
+            await store.replace(added[0], transitions.fail(added[0], NOW, BROKEN), RESPONSE)
     assert contents(path) == before
 
 

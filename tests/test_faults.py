@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from asyncjobs import Jobs, Query, State, current_job
+from asyncjobs import Jobs, Query, State, current_job, transitions
 from asyncjobs.engines import local
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
@@ -232,8 +232,8 @@ async def test_a_start_that_began_while_doubts_are_settled(inner: Store) -> None
         doubts = Doubts(store, Program(store).jobs.handlers, lambda: NOW)
         first, queued = a_job(route="work"), await store.add(a_job(route="work"), REQUEST)
         await store.add(first, REQUEST)
-        started = queued.start(store.worker, NOW)
-        for job in (first.start(store.worker, NOW), started):
+        started = transitions.start(queued, store.worker, NOW)
+        for job in (transitions.start(first, store.worker, NOW), started):
             doubts.add(job)
         settling = asyncio.create_task(doubts.settle())
         with released(store):
@@ -397,7 +397,7 @@ async def test_a_rescue_that_fails(tmp_path: Path, fault: Fault, repeatable: boo
     path = tmp_path / "jobs.db"
     request = Request("POST", "/work", body=b'{"args": [7], "kwargs": {}}')
     async with SqliteStore(path) as dead:
-        left = a_job(route="work", repeatable=repeatable).start(dead.worker, 0.0)
+        left = transitions.start(a_job(route="work", repeatable=repeatable), dead.worker, 0.0)
         await dead.add(left, request)
     state = State.QUEUED if repeatable else State.INTERRUPTED
     plan = Faults(fault, "replace", state)
@@ -434,7 +434,9 @@ async def test_a_job_that_cannot_be_rescued(
     store = Refusing(path)
     async with SqliteStore(path) as dead:
         left = [
-            await dead.add(a_job(route="work", repeatable=True).start(dead.worker, NOW), request)
+            await dead.add(
+                transitions.start(a_job(route="work", repeatable=True), dead.worker, NOW), request
+            )
             for _ in range(3)
         ]
     store.refused = left[0].id

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 import pytest
 from quart import Quart
 
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, transitions
 from asyncjobs.errors import StoreError, StoreExposed, StorePathError
 from asyncjobs.job import Job, Request
 from asyncjobs.store import STRANGER, Liveness, Orphan, Presence
@@ -433,7 +433,7 @@ async def test_an_exchanged_lock_proves_nothing(
     nothing is rescued from it, and that is said once. It is when the true one is back."""
     async with SqliteStore(path) as one:
         async with SqliteStore(path) as other:
-            left = await other.add(a_job().start(other.worker, NOW), REQUEST)
+            left = await other.add(transitions.start(a_job(), other.worker, NOW), REQUEST)
             lock = file_of(path, PROCS) / f"{other.worker}.lock"
             with exchanged(lock, plant):
                 for _ in range(3):

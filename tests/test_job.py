@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncjobs import transitions
 from asyncjobs.errors import (
     AsyncJobsError,
     ConfigurationError,
@@ -19,21 +20,20 @@ from asyncjobs.errors import (
     JobTimedOut,
     JobWasCancelled,
 )
+from asyncjobs.given import is_storable
 from asyncjobs.handler import RouteSettings
 from asyncjobs.job import (
     FINAL,
-    TRANSITIONS,
-    Event,
     Job,
     Progress,
     Request,
     Response,
     State,
-    next_state,
 )
-from asyncjobs.outcome import Outcome, Raised, Stopped, Unusable
+from asyncjobs.outcome import Outcome, Raised, Stopped, Unusable, in_words
 from asyncjobs.settings import Settings
-from asyncjobs.testing import NOW, a_job
+from asyncjobs.testing import BROKEN, CANCELLED, INTERRUPTED, NOW, a_job
+from asyncjobs.transitions import MAX_REASON, TRANSITIONS, Event, next_state
 from asyncjobs.verdict import (
     MAX_BACKOFF,
     MAX_CRASHES,
@@ -48,21 +48,22 @@ from asyncjobs.verdict import (
 )
 
 RANDOM = random.Random(1)
+RAISED = Raised(Response(502), "ValueError: no such report")
 
 STEPS: dict[str, Callable[[Job], Job]] = {
-    "start": lambda job: job.start("worker", NOW),
-    "release": lambda job: job.release(),
-    "rescue": lambda job: job.rescue(NOW + 1),
-    "postpone": lambda job: job.postpone(NOW + 1),
-    "report": lambda job: job.report(Progress(1, 2)),
-    "ask to cancel": lambda job: job.ask_to_cancel(),
-    "finish": lambda job: job.finish(200, NOW),
-    "finish with 500": lambda job: job.finish(500, NOW),
-    "fail": lambda job: job.fail(NOW),
-    "cancel": lambda job: job.cancel(NOW),
-    "interrupt": lambda job: job.interrupt(NOW),
-    "give up": lambda job: job.give_up(NOW),
-    "retry": lambda job: job.retry(NOW),
+    "start": lambda job: transitions.start(job, "worker", NOW),
+    "release": lambda job: transitions.release(job, "given back"),
+    "rescue": lambda job: transitions.rescue(job, NOW + 1, "its process died"),
+    "postpone": lambda job: transitions.postpone(job, NOW + 1, "it raised"),
+    "report": lambda job: transitions.report(job, Progress(1, 2)),
+    "ask to cancel": lambda job: transitions.ask_to_cancel(job),
+    "finish": lambda job: transitions.finish(job, 200, NOW),
+    "finish with 500": lambda job: transitions.finish(job, 500, NOW),
+    "fail": lambda job: transitions.fail(job, NOW, BROKEN),
+    "cancel": lambda job: transitions.cancel(job, NOW, CANCELLED),
+    "interrupt": lambda job: transitions.interrupt(job, NOW, INTERRUPTED),
+    "give up": lambda job: transitions.give_up(job, NOW, INTERRUPTED),
+    "retry": lambda job: transitions.retry(job, NOW),
 }
 
 paths = st.lists(st.sampled_from(sorted(STEPS)), max_size=12)
@@ -125,7 +126,7 @@ def test_an_attempt_has_a_number_of_its_own(path: list[str]) -> None:
 
 def test_a_succeeded_job_stays_what_it_is() -> None:
     """There is no way out of success."""
-    job = a_job().start("worker", NOW).finish(200, NOW)
+    job = transitions.finish(transitions.start(a_job(), "worker", NOW), 200, NOW)
     for step in STEPS.values():
         with pytest.raises(InvalidTransition):
             step(job)
@@ -134,7 +135,7 @@ def test_a_succeeded_job_stays_what_it_is() -> None:
 def test_an_invalid_step_says_what_cannot_be_done() -> None:
     """The error names the state and the step."""
     with pytest.raises(InvalidTransition, match="a job that is queued cannot succeed"):
-        a_job().finish(200, NOW)
+        transitions.finish(a_job(), 200, NOW)
 
 
 def test_the_table_knows_every_state_and_every_event() -> None:
@@ -151,7 +152,7 @@ def test_the_table_knows_every_state_and_every_event() -> None:
 )
 def test_success_is_a_status_below_500(status: int, state: str) -> None:
     """A response below 500 is a success: also a 404 is what the handler wanted to say."""
-    assert a_job().start("worker", NOW).finish(status, NOW).state == state
+    assert transitions.finish(transitions.start(a_job(), "worker", NOW), status, NOW).state == state
 
 
 @pytest.mark.parametrize(
@@ -160,8 +161,8 @@ def test_success_is_a_status_below_500(status: int, state: str) -> None:
         (Response(200), False, "succeeded", 200),
         (Response(500), True, "failed", 500),
         (Unusable(HandlerFailed("x")), True, "failed", 500),
-        (Raised(Response(503)), True, "failed", 503),
-        (Raised(Response(400)), True, "succeeded", 400),
+        (Raised(Response(503), "ValueError: no such report"), True, "failed", 503),
+        (Raised(Response(400), "ValueError: no such report"), True, "succeeded", 400),
         (Stopped(JobTimedOut("x")), True, "failed", 504),
         (Stopped(JobWasCancelled("x")), True, "cancelled", 410),
         (Stopped(JobInterrupted("x")), False, "interrupted", 500),
@@ -173,7 +174,7 @@ def test_what_an_outcome_makes_of_a_job(
 ) -> None:
     """Each outcome has its state and its response; only what may be repeated is queued again. What
     ends is kept for as long as the job itself says."""
-    job = a_job(repeatable=repeatable, ttl=60).start("worker", NOW)
+    job = transitions.start(a_job(repeatable=repeatable, ttl=60), "worker", NOW)
     ended, response = conclude(job, outcome)
     assert ended.state == state
     assert (response and response.status) == status
@@ -189,7 +190,7 @@ def test_what_an_outcome_makes_of_a_job(
 )
 def test_only_exceptions_are_tried_again(outcome: Outcome) -> None:
     """With retries left too, whatever is no exception of the handler is the job's end."""
-    job = a_job().start("worker", NOW)
+    job = transitions.start(a_job(), "worker", NOW)
     assert conclude(job, outcome, retries=9)[0].state.is_final
 
 
@@ -197,26 +198,32 @@ def test_only_exceptions_are_tried_again(outcome: Outcome) -> None:
 def test_retries(seed: int, retries: int) -> None:
     """A job whose handler raises runs again as often as its route says, and waits in between."""
     rng, job = random.Random(seed), a_job()
-    raised = Raised(Response(502))
     for error in range(1, retries + 1):
-        job, response = conclude(job.start("worker", NOW), raised, retries=retries, rng=rng)
+        job, response = conclude(
+            transitions.start(job, "worker", NOW), RAISED, retries=retries, rng=rng
+        )
         assert (job.state, job.errors, job.crashes, response) == (State.QUEUED, error, 0, None)
         assert NOW <= job.due <= NOW + 2 ** (error - 1)
-    job, response = conclude(job.start("worker", NOW), raised, retries=retries, rng=rng)
-    assert (job.state, job.attempt, response) == (State.FAILED, retries + 1, Response(502))
+    job, response = conclude(
+        transitions.start(job, "worker", NOW), RAISED, retries=retries, rng=rng
+    )
+    assert (job.state, job.attempt, response) == (State.FAILED, retries + 1, RAISED.answer)
 
 
 def test_a_cancelled_job_is_not_tried_again() -> None:
     """A job that was to be cancelled when its handler raised, or was stopped, does not go back."""
-    job = a_job(repeatable=True).start("worker", NOW).ask_to_cancel()
-    for outcome in (Raised(Response(500)), Stopped(JobInterrupted("x"))):
+    job = transitions.ask_to_cancel(transitions.start(a_job(repeatable=True), "worker", NOW))
+    for outcome in (
+        Raised(Response(500), "ValueError: no such report"),
+        Stopped(JobInterrupted("x")),
+    ):
         ended, response = conclude(job, outcome, retries=9)
         assert (ended.state, response and response.status) == (State.CANCELLED, 410)
 
 
 ENDLESS: dict[str, Callable[[Job], Verdict]] = {
     "given back": lambda job: conclude(job, Stopped(JobInterrupted("x")), max_starts=4),
-    "raised": lambda job: conclude(job, Raised(Response(502)), retries=99, max_starts=4),
+    "raised": lambda job: conclude(job, RAISED, retries=99, max_starts=4),
     "never started": lambda job: never_started(job, NOW, 4),
     "died, not blamed": lambda job: orphan(job, blamed=False, max_starts=4),
     "died": lambda job: orphan(job._replace(crashes=0), max_starts=4),
@@ -230,16 +237,16 @@ def test_no_job_is_started_for_ever(why: str) -> None:
     job = a_job(repeatable=True)
     for earlier in (0, 4):
         for start in range(1, 5):
-            job, response = ENDLESS[why](job.start("worker", NOW))
+            job, response = ENDLESS[why](transitions.start(job, "worker", NOW))
             assert job.attempt == earlier + start
             assert (job.state is State.QUEUED) == (start < 4)
         assert response is not None
         if why == "raised":
-            assert (job.state, response) == (State.FAILED, Response(502))
+            assert (job.state, response) == (State.FAILED, RAISED.answer)
         else:
             assert job.state is State.INTERRUPTED
             assert b"was started 4 times" in response.body
-        job = job.retry(NOW)
+        job = transitions.retry(job, NOW)
 
 
 @given(st.floats(0.01, 100), st.integers(0, 10_000), st.integers())
@@ -253,10 +260,15 @@ def after_failures(crashes: int, errors: int, random: random.Random) -> Job:
     """A job that failed so often, the last time now."""
     job = a_job(repeatable=True)
     for _ in range(crashes):
-        job, _ = orphan(job.start("worker", NOW), random)
+        job, _ = orphan(transitions.start(job, "worker", NOW), random)
     for _ in range(errors):
         job, _ = concluded(
-            job.start("worker", NOW), Raised(Response(500)), NOW, random, retries=99, max_starts=99
+            transitions.start(job, "worker", NOW),
+            Raised(Response(500), "ValueError: no such report"),
+            NOW,
+            random,
+            retries=99,
+            max_starts=99,
         )
     return job
 
@@ -276,8 +288,13 @@ def test_when_a_job_is_due(crashes: int, errors: int, random: random.Random) -> 
 def test_a_job_that_never_failed_is_due(back: float) -> None:
     """A job that is new, was given back or shall be retried waits for no clock, wherever it is."""
     new = a_job()
-    given_back = new.start("worker", NOW).release()
-    retried = after_failures(2, 2, random.Random(0)).start("worker", NOW).fail(NOW).retry(NOW)
+    given_back = transitions.release(transitions.start(new, "worker", NOW), "given back")
+    retried = transitions.retry(
+        transitions.fail(
+            transitions.start(after_failures(2, 2, random.Random(0)), "worker", NOW), NOW, BROKEN
+        ),
+        NOW,
+    )
     assert all(is_due(job, NOW - back) for job in (new, given_back, retried))
 
 
@@ -295,7 +312,10 @@ def test_a_clock_that_was_set_back_keeps_no_job_waiting(
 def test_a_job_that_is_given_back_keeps_its_place() -> None:
     """A job that is given back goes before all that were made after it, and its time is a time."""
     job = after_failures(1, 1, random.Random(0))
-    assert job.start("worker", NOW + 60).release().due == job.created
+    assert (
+        transitions.release(transitions.start(job, "worker", NOW + 60), "given back").due
+        == job.created
+    )
 
 
 def test_cancelling() -> None:
@@ -303,9 +323,9 @@ def test_cancelling() -> None:
     asked to stop."""
     ended, response = cancelled(a_job(), NOW, runs=False)
     assert (ended.state, response and response.status) == (State.CANCELLED, 410)
-    asked, response = cancelled(a_job().start("worker", NOW), NOW, runs=True)
+    asked, response = cancelled(transitions.start(a_job(), "worker", NOW), NOW, runs=True)
     assert (asked.state, asked.cancel_requested, response) == (State.RUNNING, True, None)
-    ended, response = cancelled(a_job().start("worker", NOW), NOW, runs=False)
+    ended, response = cancelled(transitions.start(a_job(), "worker", NOW), NOW, runs=False)
     assert (ended.state, response and response.status) == (State.CANCELLED, 410)
 
 
@@ -316,9 +336,9 @@ def test_orphans(seed: int, cancel_requested: bool) -> None:
     rng = random.Random(seed)
     job = a_job(repeatable=True)
     for crash in range(1, MAX_CRASHES + 1):
-        job = job.start("worker", NOW)
+        job = transitions.start(job, "worker", NOW)
         if cancel_requested:
-            assert orphan(job.ask_to_cancel(), rng)[0].state is State.CANCELLED
+            assert orphan(transitions.ask_to_cancel(job), rng)[0].state is State.CANCELLED
         job, response = orphan(job, rng)
         if crash < MAX_CRASHES:
             assert (job.state, job.crashes, response) == (State.QUEUED, crash, None)
@@ -327,7 +347,7 @@ def test_orphans(seed: int, cancel_requested: bool) -> None:
     assert (job.state, job.crashes) == (State.INTERRUPTED, MAX_CRASHES)
     assert response is not None
     assert b"died 5 times under it" in response.body
-    once = a_job(repeatable=False).start("worker", NOW)
+    once = transitions.start(a_job(repeatable=False), "worker", NOW)
     interrupted, _ = orphan(once, rng)
     assert (interrupted.state, interrupted.crashes) == (State.INTERRUPTED, 1)
 
@@ -335,10 +355,102 @@ def test_orphans(seed: int, cancel_requested: bool) -> None:
 @pytest.mark.parametrize("repeatable", [True, False])
 def test_a_process_that_was_told_to_stop_blames_nobody(repeatable: bool) -> None:
     """If a process was told to stop and then was killed, no crash is counted."""
-    job = a_job(repeatable=repeatable, crashes=4).start("worker", NOW)
+    job = transitions.start(a_job(repeatable=repeatable, crashes=4), "worker", NOW)
     ended, _ = orphan(job, blamed=False)
     assert ended.state is (State.QUEUED if repeatable else State.INTERRUPTED)
     assert ended.crashes == 4
+
+
+# Reasons.
+
+
+@given(paths)
+def test_why_a_job_is_where_it_is(path: list[str]) -> None:
+    """A job that has ended without success, or was queued again, says why, and keeps that while it
+    runs once more; a new one has no reason, nor one that succeeded."""
+    for before, after in pairwise(follow(path)):
+        if after.state is State.SUCCEEDED:
+            assert after.reason is None
+        elif after.state is State.RUNNING:
+            assert after.reason == before.reason
+        else:
+            assert after.reason
+    assert a_job().reason is None
+
+
+@given(paths)
+def test_a_final_job_has_the_status_of_its_result(path: list[str]) -> None:
+    """A job has an HTTP status as long as it is final, and it is a success below 500."""
+    for job in follow(path):
+        assert (job.status is not None) == job.state.is_final
+        assert (job.status == 200) == (job.state is State.SUCCEEDED)
+
+
+RUNNING = transitions.start(a_job(repeatable=True), "worker", NOW)
+ONCE = RUNNING._replace(repeatable=False)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [
+        (lambda: conclude(RUNNING, Response(404)), None),
+        (lambda: conclude(RUNNING, Response(503)), "the handler answered 503"),
+        (lambda: conclude(RUNNING, RAISED), "ValueError: no such report"),
+        (lambda: conclude(RUNNING, RAISED, retries=1), "ValueError: no such report"),
+        (lambda: conclude(RUNNING, Raised(Response(404), "NotThere")), None),
+        (lambda: conclude(RUNNING, Unusable(HandlerFailed("not JSON"))), "not JSON"),
+        (lambda: conclude(RUNNING, Stopped(JobTimedOut("too slow"))), "too slow"),
+        (lambda: conclude(RUNNING, Stopped(JobInterrupted("stopped"))), "stopped"),
+        (lambda: conclude(ONCE, Stopped(JobInterrupted("stopped"))), "stopped"),
+        (lambda: conclude(RUNNING, Stopped(JobWasCancelled("unwanted"))), "unwanted"),
+        (lambda: cancelled(a_job(), NOW, runs=False), "the job was cancelled before it started"),
+        (lambda: never_started(RUNNING, NOW, 25), "it is not known whether its start was stored"),
+        (lambda: orphan(RUNNING), "its process died"),
+        (lambda: orphan(RUNNING, blamed=False), "its process ended before it did"),
+        (lambda: gone(a_job(), NOW), "the program has no handler 'report' any more"),
+    ],
+)
+def test_the_reason_of_each_verdict(verdict: Callable[[], Verdict], reason: str | None) -> None:
+    """Whatever becomes of a job, it says why; and where there is a result, the job has its HTTP
+    status, be it the handler's own or that of a problem document."""
+    job, response = verdict()
+    assert job.reason == reason
+    assert job.status == (response and response.status)
+
+
+@given(st.text(st.characters(), max_size=3000) | st.text("\ud83d\udca5x\0", max_size=2000))
+def test_a_reason_can_be_stored(words: str) -> None:
+    """Whatever an exception says is a reason of 1 kB at most, which UTF-8 and any column for text
+    can hold: it is cut between two characters, and what cannot be held is replaced."""
+    reason = transitions.as_reason(words)
+    assert len(reason.encode()) <= MAX_REASON
+    assert "\0" not in reason
+    if "\0" not in words and is_storable(words):
+        is_whole = len(words.encode()) <= MAX_REASON
+        assert reason == words if is_whole else words.startswith(reason.removesuffix("…"))
+        assert is_whole or reason.endswith("…")
+        assert is_whole or len(reason.encode()) > MAX_REASON - 4
+
+
+class Mute(Exception):
+    """One whose message cannot be read."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("no such report"), "ValueError: no such report"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+        (Mute(), "Mute: its message cannot be read"),
+    ],
+)
+def test_an_exception_in_words(error: Exception, words: str) -> None:
+    """An exception is told by its type and its message, if it has one that can be read."""
+    assert in_words(error) == words
 
 
 def conclude(

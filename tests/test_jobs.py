@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncjobs import Jobs, Query, State, current_job
+from asyncjobs import Jobs, Query, State, current_job, transitions
 from asyncjobs.engines.local import MAX_REACH, reach_after
 from asyncjobs.errors import (
     HandlerFailed,
@@ -596,14 +596,14 @@ async def test_a_loop_that_ends_under_its_jobs(tmp_path: Path) -> None:
 
     @jobs.function(idempotent=True)
     async def again() -> str:
-        started.release()
+        transitions.release(started, "given back")
         if current_job.attempt == 1:
             await asyncio.Event().wait()
         return "done"
 
     @jobs.function
     async def once() -> None:
-        started.release()
+        transitions.release(started, "given back")
         await asyncio.Event().wait()
 
     @jobs.function
@@ -752,8 +752,8 @@ async def test_the_jobs_of_a_dead_program_are_rescued(tmp_path: Path) -> None:
     """When a program is gone its running jobs are decided about by those that live."""
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
     async with SqliteStore(tmp_path / "jobs.db") as dead:
-        once = await dead.add(a_job(route="f").start(dead.worker, NOW), REQUEST)
-        again = a_job(route="f", repeatable=True).start(dead.worker, NOW)
+        once = await dead.add(transitions.start(a_job(route="f"), dead.worker, NOW), REQUEST)
+        again = transitions.start(a_job(route="f", repeatable=True), dead.worker, NOW)
         await dead.add(again, REQUEST)
     jobs = Jobs(store=url)
     async with jobs:

@@ -29,7 +29,7 @@ LAYERS = [
     ["stores"],
     ["hints", "daemons", "apart"],
     ["store"],
-    ["outcome", "problem", "arguments"],
+    ["outcome", "problem", "documents", "transitions", "arguments"],
     ["job", "forms"],
     ["errors", "given", "tasks", "slices", "shapes", "origin"],
     ["annotations", "credentials"],

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from asyncjobs import Jobs
+from asyncjobs import Jobs, transitions
 from asyncjobs.errors import JobInterrupted, StoreUnavailable
 from asyncjobs.job import Job, Request, State
 from asyncjobs.store import STRANGER, Liveness, Orphan, Presence, Query, this_process
@@ -29,7 +29,7 @@ from asyncjobs.stores.sqlite import identity
 from asyncjobs.stores.sqlite.processes import peers
 from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.stores.sqlite.writing import commits
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, a_job
 from children import told_by_child
 from server import DEADLINE
 
@@ -50,7 +50,7 @@ async def pair(path: Path) -> AsyncIterator[Pair]:
 
 
 def running(store: SqliteStore, **fields: Any) -> Job:
-    return a_job(**fields).start(store.worker, NOW)
+    return transitions.start(a_job(**fields), store.worker, NOW)
 
 
 # Nobody could look.
@@ -315,7 +315,7 @@ async def test_files_that_cannot_be_looked_at_are_not_lost(
             with pytest.raises(StoreUnavailable, match="cannot be looked at"):
                 await store.health()
         with pytest.raises(StoreUnavailable, match="cannot be looked at"):
-            await store.replace(kept, kept.fail(NOW), RESPONSE)
+            await store.replace(kept, transitions.fail(kept, NOW, BROKEN), RESPONSE)
         monkeypatch.setattr(identity.os, "stat", look)
         async with asyncio.timeout(DEADLINE):
             while True:
@@ -356,7 +356,7 @@ async def test_what_ran_when_a_store_was_copied_ends(
             await store.add(running(store, route="f", repeatable=repeatable), arguments())
             for repeatable in (False, True, False)
         ]
-        asked = cancelled.ask_to_cancel()
+        asked = transitions.ask_to_cancel(cancelled)
         await store.replace(cancelled, asked)
         copied(path, copy)
     jobs = Jobs(store=f"sqlite:///{copy}")
@@ -396,7 +396,7 @@ async def test_all_jobs_of_a_large_dead_process_are_found(pair: Pair) -> None:
         for job, blamed in orphans:
             assert blamed
             found.add(job.id)
-            await one.replace(job, job.release())
+            await one.replace(job, transitions.release(job, "given back"))
     assert found == {job.id for job in jobs}
     assert await one.liveness(died.worker) is Liveness.DEAD
     assert not (one.path.with_name("jobs.db-procs") / f"{died.worker}.lock").exists()
@@ -450,10 +450,11 @@ import asyncio, sys
 from asyncjobs.store import Presence
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, a_job
+from asyncjobs.transitions import start
 
 async def main(path, stopping):
     async with SqliteStore(path) as store:
-        job = await store.add(a_job().start(store.worker, NOW), REQUEST)
+        job = await store.add(start(a_job(), store.worker, NOW), REQUEST)
         store.announce(Presence("app", frozenset({"report"}), stopping))
         print(job.id, flush=True)
         sys.stdin.read()

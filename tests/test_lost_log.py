@@ -48,6 +48,7 @@ from asyncjobs.errors import StoreUnavailable
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.writing import checkpoints, generation
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.transitions import finish, start
 
 path, jobs, how, *step = sys.argv[1:]
 # A checkpoint after each write that cuts the log back, or one that does not.
@@ -80,9 +81,9 @@ async def main():
     async with SqliteStore(path) as store:
         for number in range(int(jobs)):
             job = await store.add(a_job(), REQUEST)
-            running = job.start(store.worker, NOW)
+            running = start(job, store.worker, NOW)
             await store.replace(job, running)
-            await store.replace(running, running.finish(200, NOW), RESPONSE)
+            await store.replace(running, finish(running, 200, NOW), RESPONSE)
         if step or how in ("passive", "truncating"):
             armed = True
             store._open.checkpointer.start()

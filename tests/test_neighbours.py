@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncjobs import transitions
 from asyncjobs.hints import Hints
 from asyncjobs.store import OVERRULED, QUEUED, SOMETHING
 from asyncjobs.stores import SqliteStore
@@ -32,7 +33,7 @@ from asyncjobs.stores.sqlite.neighbours.interest import (
 )
 from asyncjobs.stores.sqlite.neighbours.messages import PER_DATAGRAM, Ask, Tell, decode, encode
 from asyncjobs.stores.sqlite.neighbours.outbox import Outbox
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
 
 DEADLINE = 20
 ME, PEER = "a" * 16, "b" * 16
@@ -49,44 +50,49 @@ def test_who_runs_a_job_is_asked_about_it() -> None:
     """About a job that runs elsewhere its worker is asked, and everybody about a queued one."""
     job = a_job()
     assert whom_to_ask(job, ME) == EVERYBODY
-    assert whom_to_ask(job.start(PEER, NOW), ME) == PEER
+    assert whom_to_ask(transitions.start(job, PEER, NOW), ME) == PEER
 
 
 def test_nobody_is_asked_for_nothing() -> None:
     """Nobody is asked about a job that runs here, nor about one that has its result."""
-    running = a_job().start(ME, NOW)
+    running = transitions.start(a_job(), ME, NOW)
     assert whom_to_ask(running, ME) is None
-    assert whom_to_ask(running.fail(NOW), ME) is None
-    assert whom_to_ask(running.fail(NOW), PEER) is None
+    assert whom_to_ask(transitions.fail(running, NOW, BROKEN), ME) is None
+    assert whom_to_ask(transitions.fail(running, NOW, BROKEN), PEER) is None
 
 
 def test_whom_a_write_concerns_is_told() -> None:
     """Who runs a job hears when another process changes it; all hear of what is queued."""
     job = a_job()
-    theirs = job.start(PEER, NOW)
+    theirs = transitions.start(job, PEER, NOW)
     overruled = [(PEER, OVERRULED), (PEER, job.id)]
     assert list(whom_to_tell(None, job, ME)) == [(EVERYBODY, QUEUED)]
-    assert list(whom_to_tell(theirs, theirs.ask_to_cancel(), ME)) == overruled
-    assert list(whom_to_tell(theirs, theirs.rescue(NOW), ME)) == [*overruled, (EVERYBODY, QUEUED)]
-    assert list(whom_to_tell(job, job.cancel(NOW), ME)) == []
+    assert list(whom_to_tell(theirs, transitions.ask_to_cancel(theirs), ME)) == overruled
+    assert list(whom_to_tell(theirs, transitions.rescue(theirs, NOW, "its process died"), ME)) == [
+        *overruled,
+        (EVERYBODY, QUEUED),
+    ]
+    assert list(whom_to_tell(job, transitions.cancel(job, NOW, CANCELLED), ME)) == []
 
 
 def test_a_process_tells_nobody_of_its_own_work() -> None:
     """To start, advance and finish a job of one's own concerns only those who have asked."""
-    ours = a_job().start(ME, NOW)
+    ours = transitions.start(a_job(), ME, NOW)
     assert list(whom_to_tell(None, ours, ME)) == []
     assert list(whom_to_tell(a_job(), ours, ME)) == []
-    assert list(whom_to_tell(ours, ours.finish(200, NOW), ME)) == []
-    assert list(whom_to_tell(ours, ours.release(), ME)) == [(EVERYBODY, QUEUED)]
+    assert list(whom_to_tell(ours, transitions.finish(ours, 200, NOW), ME)) == []
+    assert list(whom_to_tell(ours, transitions.release(ours, "given back"), ME)) == [
+        (EVERYBODY, QUEUED)
+    ]
 
 
 def test_a_question_is_asked_once() -> None:
     """The same is not asked twice, until it was answered; a new version is a new question."""
-    asked, job = Asked(), a_job().start(PEER, NOW)
+    asked, job = Asked(), transitions.start(a_job(), PEER, NOW)
     assert [asked.add(PEER, job), asked.add(PEER, job)] == [True, False]
-    assert asked.add(PEER, job.ask_to_cancel())
+    assert asked.add(PEER, transitions.ask_to_cancel(job))
     asked.answered([job.id, "unknown"])
-    assert asked.add(PEER, job.ask_to_cancel())
+    assert asked.add(PEER, transitions.ask_to_cancel(job))
 
 
 def test_an_answer_is_given_once() -> None:
@@ -360,11 +366,11 @@ async def test_a_flood_of_questions_leaves_the_rest_its_turns(
     flood = mailbox(tmp_path / "jobs.db-procs", ME)
     hints = reader.changes()
     for _ in range(10):
-        job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
+        job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
         questions = [f"{a_job().id}:1" for _ in range(PER_DATAGRAM)]
         assert fill(flood, owner.worker, encode(f"ask {ME}", questions)[0])
         await reader.get(job.id)
-        await owner.replace(job, job.finish(200, NOW), RESPONSE)
+        await owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE)
         while await next_of(hints) != job.id:
             pass
     flood.close()
@@ -389,8 +395,8 @@ async def test_who_has_no_socket_has_asked_nothing(tmp_path: Path) -> None:
             one._received(encode(f"ask {name}", [f"{job.id}:{version}"])[0])
     await asyncio.sleep(0)
     assert (looks, one._outboxes, bool(one._wanted)) == ([], {}, False)
-    one.read(job.start("../x", NOW))
-    one.read(a_job().start(names[0], NOW))
+    one.read(transitions.start(job, "../x", NOW))
+    one.read(transitions.start(a_job(), names[0], NOW))
     assert one._outboxes == {}
 
     other = mailbox(tmp_path, PEER, got.append)
@@ -455,8 +461,11 @@ async def pair(
 async def test_who_reads_a_job_hears_of_its_changes(pair: tuple[SqliteStore, SqliteStore]) -> None:
     """Who has read a job that another process runs hears of each change of it, without polling."""
     owner, reader = pair
-    job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
-    for changed in (job.ask_to_cancel(), job.ask_to_cancel().cancel(NOW)):
+    job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
+    for changed in (
+        transitions.ask_to_cancel(job),
+        transitions.cancel(transitions.ask_to_cancel(job), NOW, CANCELLED),
+    ):
         assert await reader.get(job.id) == job
         await turn_of(reader, owner)
         hints = reader.changes()
@@ -469,10 +478,10 @@ async def test_who_reads_a_job_hears_of_its_changes(pair: tuple[SqliteStore, Sql
 async def test_who_reads_too_late_is_told_at_once(pair: tuple[SqliteStore, SqliteStore]) -> None:
     """A change between the read and the arrival of the question is told of as well."""
     owner, reader = pair
-    job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
+    job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
     hints = reader.changes()
     await reader.get(job.id)
-    await owner.replace(job, job.finish(200, NOW), RESPONSE)
+    await owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE)
     assert await next_of(hints) == job.id
 
 
@@ -485,18 +494,20 @@ async def test_of_a_queued_job_whoever_starts_it_tells(
     await reader.get(job.id)
     await turn_of(reader, one)
     hints = reader.changes()
-    await one.replace(job, job.start(one.worker, NOW))
+    await one.replace(job, transitions.start(job, one.worker, NOW))
     assert await next_of(hints) == job.id
 
 
 async def test_many_readers_hear_of_many_jobs(pair: tuple[SqliteStore, SqliteStore]) -> None:
     """However many jobs are asked about and change at once, of each a hint gets through."""
     owner, reader = pair
-    jobs = [a_job().start(owner.worker, NOW) for _ in range(2000)]
+    jobs = [transitions.start(a_job(), owner.worker, NOW) for _ in range(2000)]
     await asyncio.gather(*(owner.add(job, REQUEST) for job in jobs))
     hints = reader.changes()
     await asyncio.gather(*(reader.get(job.id) for job in jobs))
-    await asyncio.gather(*(owner.replace(job, job.finish(200, NOW), RESPONSE) for job in jobs))
+    await asyncio.gather(
+        *(owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE) for job in jobs)
+    )
     left = {job.id for job in jobs}
     async with asyncio.timeout(DEADLINE):
         while left:
@@ -510,8 +521,8 @@ async def test_who_has_asked_nothing_is_told_nothing(
     owner, other = pair
     hints = other.changes()
     for _ in range(10):
-        job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
-        await owner.replace(job, job.finish(200, NOW), RESPONSE)
+        job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
+        await owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE)
     await owner.add(a_job(), REQUEST)
     assert await next_of(hints) == QUEUED
 
@@ -521,9 +532,9 @@ async def test_a_process_is_told_when_its_job_is_changed(
 ) -> None:
     """Who runs a job that another process has cancelled hears of it, and so do its readers."""
     owner, other = pair
-    job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
+    job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
     hints = owner.changes()
-    await other.replace(job, job.ask_to_cancel())
+    await other.replace(job, transitions.ask_to_cancel(job))
     assert await next_of(hints) == OVERRULED
     assert await next_of(hints) == job.id
 
@@ -641,10 +652,10 @@ async def next_of(hints: AsyncIterator[str]) -> str:
 async def turn_of(*stores: SqliteStore) -> None:
     """Let each hear what was said so far: a question and its answer go through, and come last."""
     one, two = stores
-    probe = await two.add(a_job().start(two.worker, NOW), REQUEST)
+    probe = await two.add(transitions.start(a_job(), two.worker, NOW), REQUEST)
     hints = one.changes()
     await one.get(probe.id)
-    await two.replace(probe, probe.fail(NOW), RESPONSE)
+    await two.replace(probe, transitions.fail(probe, NOW, BROKEN), RESPONSE)
     assert await next_of(hints) == probe.id
 
 

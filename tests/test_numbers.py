@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from quart import Quart, request
 
-from asyncjobs import Jobs, QuartJobs, Query, State, current_job
+from asyncjobs import Jobs, QuartJobs, Query, State, current_job, transitions
 from asyncjobs.errors import ConfigurationError, HandlerFailed, SetupError
 from asyncjobs.job import Job, Progress, Request
 from asyncjobs.stores import SqliteStore
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, a_job
 
 DEADLINE = 20
 HUGE = 10**400
@@ -184,7 +184,7 @@ async def test_a_length_that_python_cannot_tell(store: str) -> None:
 async def test_a_progress_of_an_earlier_version(tmp_path: Path) -> None:
     """A stored nan or infinity, which earlier versions took, is read as a number of JSON."""
     path = tmp_path / "jobs.db"
-    job = a_job().start("worker", NOW).report(Progress(1, 2, "kept"))
+    job = transitions.report(transitions.start(a_job(), "worker", NOW), Progress(1, 2, "kept"))
     async with SqliteStore(path) as store:
         await store.add(job, REQUEST)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -352,7 +352,7 @@ async def test_an_owner_of_an_app_that_cannot_be_stored(store: str, owner: Any) 
 async def test_what_sqlite_cannot_take_takes_no_other_write_with_it(tmp_path: Path) -> None:
     """Of the writes of one turn, one that no row can hold fails alone, and the store is well."""
     good, late = a_job(), a_job(due=math.nan)
-    late_done = good.fail(NOW)
+    late_done = transitions.fail(good, NOW, BROKEN)
     async with SqliteStore(tmp_path / "jobs.db") as store:
         good_added, late_added = await asyncio.gather(
             store.add(good, REQUEST), store.add(late, REQUEST), return_exceptions=True

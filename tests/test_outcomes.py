@@ -64,7 +64,7 @@ async def test_a_response_that_cannot_be_stored_is_a_failure(
 
     async def perform(request: Request) -> Outcome:
         current_job.progress(1, 2, "half")
-        return Raised(spoilt) if raised else spoilt
+        return Raised(spoilt, "ValueError") if raised else spoilt
 
     jobs = Jobs(store=store)
     jobs.register(Handler("spoil", perform, False, timeout=None, concurrency=None, ttl=60))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quart import Quart, Response
 
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, transitions
 from asyncjobs.job import Response as StoredResponse
 from asyncjobs.testing import a_job
 from asyncjobs.web import answers
@@ -79,7 +79,7 @@ async def test_the_headers_of_a_result(older: bool) -> None:
 
     if older:
         pairs = tuple((name.lower().encode(), value.encode()) for name, value in said)
-        job = a_job().start("worker", 2.0**30).finish(202, 2.0**30)
+        job = transitions.finish(transitions.start(a_job(), "worker", 2.0**30), 202, 2.0**30)
         answer = answers.result(
             app, job, StoredResponse(202, pairs), answers.Links(job, "", "/jobs")
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from quart import Quart
 
-from asyncjobs import Jobs, QuartJobs, Query, State, Store
+from asyncjobs import Jobs, QuartJobs, Query, State, Store, transitions
 from asyncjobs.errors import ConfigurationError, JobNotFound, SetupError
 from asyncjobs.job import Request
 from asyncjobs.program import main_program, program_of
@@ -58,7 +58,7 @@ async def test_what_waits_is_left_to_who_it_belongs_to(store: str) -> None:
     ran: list[str] = []
     async with SqliteStore(store.removeprefix("sqlite:///")) as file:
         queued = await file.add(a_job(program="admin"), CALL)
-        left = a_job(program="admin", repeatable=True).start("0" * 16, NOW)
+        left = transitions.start(a_job(program="admin", repeatable=True), "0" * 16, NOW)
         await file.add(left, CALL)
     async with program("api", store, ran, gone_after=0) as api:
         job = await api.submit("report")

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from asyncjobs import Jobs, slices
+from asyncjobs import Jobs, slices, transitions
 from asyncjobs.job import Job, State
 from asyncjobs.running import runner, sweeper
 from asyncjobs.slices import in_a_slice
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.database import KEPT_PAGES, KEPT_SHARE
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, FakeClock, a_job, purge_all
+from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, FakeClock, a_job, purge_all
 from asyncjobs.torture.handles import STORES
 from server import Server, count_jobs, result, submit, until
 
@@ -77,7 +77,7 @@ async def add_results(store: SqliteStore, results: int, size: int) -> list[Job]:
     large = replace(RESPONSE, body=random.Random(7).randbytes(size))
     jobs = [await store.add(a_job(), REQUEST) for _ in range(results)]
     for job in jobs:
-        await store.replace(job, job.fail(NOW), large)
+        await store.replace(job, transitions.fail(job, NOW, BROKEN), large)
     return jobs
 
 
@@ -103,7 +103,7 @@ async def test_a_purge_takes_no_longer_than_a_slice(
     async with STORES[kind].open(tmp_path) as store:
         jobs = [await store.add(a_job(), REQUEST) for _ in range(20)]
         for job in jobs:
-            await store.replace(job, job.fail(NOW), RESPONSE)
+            await store.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE)
         assert [await store.purge(NOW + 61) for _ in range(21)] == [1] * 20 + [0]
 
 
@@ -146,7 +146,7 @@ async def test_nothing_is_purged_before_jobs_run(tmp_path: Path, kind: str) -> N
     async with jobs:
         assert store.asked == 0
         await eventually(lambda: store.asked > 0)
-        orphan = a_job(route="sleep").start("0" * 16, NOW)
+        orphan = transitions.start(a_job(route="sleep"), "0" * 16, NOW)
         await store.add(orphan, REQUEST)
         assert (await jobs.wait(orphan.id, DEADLINE)).state is State.INTERRUPTED
         assert await jobs.result((await jobs.submit("sleep", 0)).id, DEADLINE) is None
@@ -194,7 +194,7 @@ async def test_only_some_jobs_of_the_dead_are_rescued_before_others_run(path: Pa
     left: list[Job] = []
     for _ in range(3):
         async with SqliteStore(path) as died:
-            its = [a_job(route="work").start(died.worker, NOW) for _ in range(90)]
+            its = [transitions.start(a_job(route="work"), died.worker, NOW) for _ in range(90)]
             left += await asyncio.gather(*(died.add(job, REQUEST) for job in its))
 
     def rescued() -> int:
@@ -218,7 +218,9 @@ async def test_the_file_of_an_idle_server_gets_small(path: Path, no_rest: None) 
     async with SqliteStore(path) as store:
         await add_results(store, 40, 500_000)
         kept = await store.add(a_job(), REQUEST)
-        await store.replace(kept, kept.fail(NOW)._replace(expires=NOW + 1e6), RESPONSE)
+        await store.replace(
+            kept, transitions.fail(kept, NOW, BROKEN)._replace(expires=NOW + 1e6), RESPONSE
+        )
     large = path.stat().st_size
     assert large > 20_000_000
     clock.advance(61)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from asyncjobs import Jobs, Query, State
+from asyncjobs import Jobs, Query, State, transitions
 from asyncjobs.engines.local import START_CHUNK, LocalEngine
 from asyncjobs.handler import Handler
 from asyncjobs.job import Job, Request, Response
@@ -412,7 +412,7 @@ async def test_what_is_looked_for_takes_the_same_where_much_was_left_running(
     taken = []
     for length in (200, 4000):
         left = [
-            a_job(program=program, created=NOW - number).start("0" * 16, NOW)
+            transitions.start(a_job(program=program, created=NOW - number), "0" * 16, NOW)
             for number in range(length)
         ]
         path = await make_store(tmp_path / f"{length}.db", left)

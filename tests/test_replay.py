@@ -15,7 +15,7 @@ import quart
 from quart import Quart, jsonify
 
 from apps.signals import Signals
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, transitions
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.stores import SqliteStore
 from asyncjobs.web import answers
@@ -541,8 +541,10 @@ def test_a_status_without_a_body_has_none(
 
 async def test_a_body_that_an_older_version_has_stored() -> None:
     """Where a stored 204 has a body, it is answered without it."""
-    job = (
-        Job("0" * 32, "route", "/path", created=0.0, due=0.0).start("worker", 1.0).finish(204, 2.0)
+    job = transitions.finish(
+        transitions.start(Job("0" * 32, "route", "/path", created=0.0, due=0.0), "worker", 1.0),
+        204,
+        2.0,
     )
 
     answer = answers.result(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quart import Quart
 
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, transitions
 from asyncjobs.testing import a_job
 from asyncjobs.web.answers import retry_after
 
@@ -45,9 +45,9 @@ def test_when_to_ask_again(age: float, ttl: float, seconds: int) -> None:
 def test_who_obeys_finds_the_result(age: float, ttl: float, ended: float) -> None:
     """Whenever a job ends after it was polled, its result is still there when its client comes
     back: `ttl` runs from the end of the job."""
-    job = a_job(created=NOW - age, ttl=ttl).start("worker", NOW - age)
+    job = transitions.start(a_job(created=NOW - age, ttl=ttl), "worker", NOW - age)
     back = NOW + retry_after(job, NOW)
-    end = job.finish(200, NOW + ended * (back - NOW))
+    end = transitions.finish(job, 200, NOW + ended * (back - NOW))
     assert end.expires is not None
     assert end.expires > back
 

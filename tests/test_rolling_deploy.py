@@ -17,6 +17,8 @@ What is not protected, as the older release does not know of it:
 * Suspects. It runs them beside each other, and gives a job up after three crashes instead of five.
 * `max_starts`. It starts a job however often; what it retries keeps the starts of before.
 * The stored `ttl`. It keeps what it ends for as long as its own settings say.
+* Reasons, and the statuses of results. It leaves those of a job as the newer one has written them;
+  which are not told where the state shows that they are from before.
 
 And an older release that *starts* on the newer file is refused.
 """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quart import Quart, Response, request, send_file
 
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, transitions
 from asyncjobs.job import Response as StoredResponse
 from asyncjobs.testing import a_job
 from asyncjobs.web import answers
@@ -155,6 +155,8 @@ async def test_a_result_that_an_older_version_has_stored() -> None:
     stored = StoredResponse(200, ((b"cache-control", b"public, max-age=5"),), b"hers")
     app = Quart("older")
     for owner, said in (("alice", "private, max-age=5"), (None, "public, max-age=5")):
-        job = a_job(owner=owner).start("worker", 2.0**30).finish(200, 2.0**30)
+        job = transitions.finish(
+            transitions.start(a_job(owner=owner), "worker", 2.0**30), 200, 2.0**30
+        )
         answer = answers.result(app, job, stored, answers.Links(job, "", "/jobs"))
         assert answer.headers["Cache-Control"] == said

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from asyncjobs import transitions
 from asyncjobs.errors import (
     Conflict,
     StoreCorrupt,
@@ -26,7 +27,7 @@ from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.stores.sqlite.queries import select_heads, select_routes, select_workers
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
 from asyncjobs.stores.sqlite.writing.checkpoints import TRUNCATE_ABOVE
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import BROKEN, INTERRUPTED, NOW, REQUEST, RESPONSE, a_job
 from schemas import JOB_ID, SCHEMAS, make_store
 
 
@@ -34,7 +35,7 @@ async def test_jobs_outlive_the_store(path: Path) -> None:
     """What was added to a store is there when its file is opened again."""
     async with SqliteStore(path) as store:
         job = await store.add(a_job(), REQUEST)
-        final = job.fail(NOW)
+        final = transitions.fail(job, NOW, BROKEN)
         await store.replace(job, final, RESPONSE)
     async with SqliteStore(path) as store:
         assert await store.get(job.id) == final
@@ -165,10 +166,10 @@ async def test_processes_share_a_file(path: Path, store: SqliteStore) -> None:
         async with asyncio.timeout(10):
             assert await anext(hints) == QUEUED
         assert await other.get(job.id) == job
-        running = job.start(other.worker, NOW)
+        running = transitions.start(job, other.worker, NOW)
         await other.replace(job, running)
         with pytest.raises(Conflict):
-            await store.replace(job, job.start(store.worker, NOW))
+            await store.replace(job, transitions.start(job, store.worker, NOW))
         assert await store.get(job.id) == running
 
 
@@ -183,13 +184,13 @@ async def test_many_writers_of_one_file_lose_nothing(path: Path, store: SqliteSt
 
 async def test_a_dead_workers_jobs_are_orphans(path: Path, store: SqliteStore) -> None:
     """When a store's process is gone its running jobs are orphans, and nobody else's are."""
-    await store.add(a_job().start(store.worker, NOW), REQUEST)
+    await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
     async with SqliteStore(path) as other:
-        orphan = await other.add(a_job().start(other.worker, NOW), REQUEST)
+        orphan = await other.add(transitions.start(a_job(), other.worker, NOW), REQUEST)
         await other.add(a_job(), REQUEST)
         assert await store.orphans() == []
     assert await store.orphans() == [Orphan(orphan, blamed=True)]
-    await store.replace(orphan, orphan.interrupt(NOW), RESPONSE)
+    await store.replace(orphan, transitions.interrupt(orphan, NOW, INTERRUPTED), RESPONSE)
     assert await store.orphans() == []
     assert {left.stem for left in Path(f"{path}-procs").iterdir()} == {store.worker}  # buried
 
@@ -305,8 +306,8 @@ async def test_an_older_schema_is_brought_up_to_date(path: Path, version: int) -
         job = await store.get(JOB_ID)
         assert job == a_job(id=JOB_ID, created=1e9, repeatable=True, program=None, ttl=86400.0)
         assert await store.request(job.id) == Request("GET", "/report", body=b"body")
-        await store.replace(job, running := job.start(store.worker, NOW))
-        await store.replace(running, running.finish(200, NOW), RESPONSE)
+        await store.replace(job, running := transitions.start(job, store.worker, NOW))
+        await store.replace(running, transitions.finish(running, 200, NOW), RESPONSE)
         await store.add(a_job(), REQUEST)
     fresh = path.with_name("fresh.db")
     await open_and_close(fresh)
@@ -363,7 +364,7 @@ async def test_workers_are_found_by_the_index(path: Path, store: SqliteStore) ->
     """To find who has running jobs takes a step for each worker, not for each of its jobs, and to
     find those of one reads no others."""
     for worker in ("b" * 16, "a" * 16, "b" * 16):
-        await store.add(a_job().start(worker, NOW), REQUEST)
+        await store.add(transitions.start(a_job(), worker, NOW), REQUEST)
     await store.add(a_job(), REQUEST)
     connection = sqlite3.connect(path)
     plan = connection.execute(f"EXPLAIN QUERY PLAN {select_workers()}").fetchall()

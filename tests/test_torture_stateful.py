@@ -9,9 +9,10 @@ from contextlib import suppress
 import pytest
 from click.testing import CliRunner
 
+from asyncjobs import transitions
 from asyncjobs.cli import main
 from asyncjobs.errors import Conflict, InvalidTransition
-from asyncjobs.job import TRANSITIONS, State
+from asyncjobs.job import State
 from asyncjobs.store import Store
 from asyncjobs.stores import MemoryStore
 from asyncjobs.testing import NOW, REQUEST, a_job
@@ -20,6 +21,7 @@ from asyncjobs.torture.changes import CHANGES, Facts
 from asyncjobs.torture.handles import STORES, Kind
 from asyncjobs.torture.model import Call, World, explain
 from asyncjobs.torture.stateful import run
+from asyncjobs.transitions import TRANSITIONS
 
 #: Steps within which each bug must be found; nearly all are within a few hundred.
 FOUND_WITHIN = 10_000
@@ -68,7 +70,10 @@ def test_outcomes_that_no_order_explains() -> None:
     """Two winners of one version are explained by no order of their calls, and one is by one."""
     job = a_job()
     (world,) = explain([World()], [(Call(0, "add", (job, REQUEST)), job)])
-    rivals = [Call(handle, "replace", (job, job.start(f"{handle}", NOW))) for handle in (0, 1)]
+    rivals = [
+        Call(handle, "replace", (job, transitions.start(job, f"{handle}", NOW)))
+        for handle in (0, 1)
+    ]
     assert not explain([world], [(rival, None) for rival in rivals])
     (one,) = explain([world], [(rivals[0], Conflict), (rivals[1], None)])
     assert one.kept[0].job.worker == "1"

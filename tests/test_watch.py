@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from asyncjobs import Jobs, State, watch
+from asyncjobs import Jobs, State, transitions, watch
 from asyncjobs.errors import JobNotFound, StoreUnavailable
 from asyncjobs.job import Job, Progress
 from asyncjobs.store import ANYONE, SOMETHING, Owner, Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
 
 DEADLINE = 20
 #: Jobs, or waiters, that are many for a test.
@@ -139,11 +139,11 @@ async def test_a_job_is_read_once_for_all_who_wait(store: Counting, jobs: Jobs) 
     async with waiters(jobs, [job.id] * MANY) as waiting:
         await until(lambda: store.gets[job.id] == MANY)
         for done in range(3):
-            job = await changed(store, job, job.report(Progress(done, 3)))
+            job = await changed(store, job, transitions.report(job, Progress(done, 3)))
             store.hints.put_nowait(job.id)
             await until(lambda reads=MANY + 1 + done: store.gets.total() == reads)
         assert not any(task.done() for task in waiting)
-        job = await changed(store, job, job.finish(200, NOW))
+        job = await changed(store, job, transitions.finish(job, 200, NOW))
         store.hints.put_nowait(job.id)
         async with asyncio.timeout(DEADLINE):
             assert await asyncio.gather(*waiting) == [job] * MANY
@@ -156,7 +156,7 @@ async def test_if_anything_may_have_changed_all_are_looked_at(store: Counting, j
     added = [await store.add(running(store), REQUEST) for _ in range(MANY)]
     async with waiters(jobs, [job.id for job in added]) as waiting:
         await until(lambda: store.gets.total() == MANY)
-        done = await changed(store, added[0], added[0].finish(200, NOW))
+        done = await changed(store, added[0], transitions.finish(added[0], 200, NOW))
         store.hints.put_nowait(SOMETHING)
         assert await ended(waiting[0]) == done
         assert store.gets.total() == MANY + 1
@@ -169,9 +169,9 @@ async def test_lost_hints_are_made_up_for(store: Counting, jobs: Jobs) -> None:
     job = await store.add(running(store), REQUEST)
     async with waiters(jobs, [job.id]) as (waiting,):
         await look(store)
-        job = await changed(store, job, job.report(Progress(1)))
+        job = await changed(store, job, transitions.report(job, Progress(1)))
         await look(store)
-        job = await changed(store, job, job.finish(200, NOW))
+        job = await changed(store, job, transitions.finish(job, 200, NOW))
         assert await ended(waiting) == job
 
 
@@ -181,7 +181,7 @@ async def test_who_waits_for_a_job_that_is_forgotten_is_told(store: Counting, jo
     job = await store.add(running(store), REQUEST)
     async with waiters(jobs, [job.id] * 3) as waiting:
         await look(store)
-        final = job.fail(NOW)
+        final = transitions.fail(job, NOW, BROKEN)
         await store.inner.replace(job, final, RESPONSE)
         assert final.expires is not None
         await store.purge(final.expires + 1)
@@ -200,7 +200,7 @@ async def test_a_change_while_a_job_is_read_is_seen(store: Counting, jobs: Jobs)
         store.answers.clear()
         store.hints.put_nowait(job.id)
         await until(lambda: store.gets[job.id] == 4)
-        job = await changed(store, job, job.finish(200, NOW))
+        job = await changed(store, job, transitions.finish(job, 200, NOW))
         store.hints.put_nowait(job.id)
         await until(store.hints.empty)
         waiting[0].cancel()
@@ -211,17 +211,17 @@ async def test_a_change_while_a_job_is_read_is_seen(store: Counting, jobs: Jobs)
 async def test_who_comes_after_a_retry_waits_for_its_end(store: Counting, jobs: Jobs) -> None:
     """The end that a job had before it was retried is none for who comes later."""
     job = await store.add(running(store), REQUEST)
-    failed = job.fail(NOW)
+    failed = transitions.fail(job, NOW, BROKEN)
     followed = watch.Followed()
     followed.found(failed)
     assert await followed.final(job) == failed
-    again = failed.retry(NOW)
+    again = transitions.retry(failed, NOW)
     waiting = asyncio.create_task(followed.final(again))
     await asyncio.sleep(0)
     followed.found(again)
     await asyncio.sleep(0)
     assert not waiting.done()
-    cancelled = again.cancel(NOW)
+    cancelled = transitions.cancel(again, NOW, CANCELLED)
     followed.found(cancelled)
     assert await ended(waiting) == cancelled
 
@@ -249,7 +249,7 @@ async def test_a_look_that_fails_is_made_up_for(store: Counting, jobs: Jobs) -> 
     async with waiters(jobs, [job.id]) as (waiting,):
         await look(store)
         assert not waiting.done()
-        job = await changed(store, job, job.finish(200, NOW))
+        job = await changed(store, job, transitions.finish(job, 200, NOW))
         assert await ended(waiting) == job
 
 
@@ -263,7 +263,7 @@ async def test_who_does_not_own_a_job_cannot_wait_for_it(store: Counting, jobs: 
     await until(lambda: store.gets[job.id] == 1)
     with pytest.raises(JobNotFound):
         await jobs.wait(job.id, owner="bob")
-    job = await changed(store, job, job.finish(200, NOW))
+    job = await changed(store, job, transitions.finish(job, 200, NOW))
     store.hints.put_nowait(job.id)
     with pytest.raises(JobNotFound):
         await jobs.wait(job.id, owner="bob")
@@ -271,7 +271,7 @@ async def test_who_does_not_own_a_job_cannot_wait_for_it(store: Counting, jobs: 
 
 
 def running(store: Store, owner: str | None = None) -> Job:
-    return a_job(owner=owner).start(store.worker, NOW)
+    return transitions.start(a_job(owner=owner), store.worker, NOW)
 
 
 async def changed(store: Store, old: Job, new: Job) -> Job:

@@ -82,6 +82,14 @@ def is_storable(value: str) -> bool:
     return True
 
 
+def storable(value: str) -> str:
+    """The same, with a replacement character for each lone surrogate."""
+    if is_storable(value):
+        return value
+    # By way of UTF-16, where two surrogates can be one character.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def described(value: Any) -> str:
     """A value of a wrong type in a message."""
     return "None" if value is None else f"{shown(value)} ({type(value).__qualname__})"

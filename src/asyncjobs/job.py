@@ -1,18 +1,13 @@
-"""A job is a stored HTTP request; its result is a stored HTTP response.
+"""A job is a stored HTTP request; its result is a stored HTTP response. All are frozen values.
 
-This module is pure: it does no I/O and reads no clock. All that a job can do is in `TRANSITIONS`;
-one function reads the table, and every named transition returns a new frozen `Job`.
+What can become of a job is in `transitions`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple, Self
-
-from .errors import InvalidTransition
+from typing import NamedTuple
 
 #: Raw header pairs as ASGI gives them: lower-case name and value, latin-1 bytes.
 HeaderPairs = tuple[tuple[bytes, bytes], ...]
@@ -35,71 +30,17 @@ class State(enum.StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
-    SUCCEEDED = "succeeded", True
-    FAILED = "failed", True
-    CANCELLED = "cancelled", True
-    INTERRUPTED = "interrupted", True
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
 
-    is_final: bool
-
-    def __new__(cls, value: str, is_final: bool = False) -> Self:
-        state = str.__new__(cls, value)
-        state._value_ = value
-        state.is_final = is_final
-        return state
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL
 
 
-FINAL = frozenset(state for state in State if state.is_final)
-
-
-class Event(enum.StrEnum):
-    START = "start"
-    RELEASE = "release"
-    PROGRESS = "progress"
-    ASK_TO_CANCEL = "ask to cancel"
-    SUCCEED = "succeed"
-    FAIL = "fail"
-    CANCEL = "cancel"
-    INTERRUPT = "interrupt"
-    RETRY = "retry"
-
-
-# Cancelling a running job is a flag, not a state (ASK_TO_CANCEL): a state of its own would be one
-# that a handler which never looks would never leave.
-TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
-    {
-        State.QUEUED: {
-            Event.START: State.RUNNING,
-            Event.CANCEL: State.CANCELLED,
-            Event.FAIL: State.FAILED,
-        },
-        State.RUNNING: {
-            Event.PROGRESS: State.RUNNING,
-            Event.ASK_TO_CANCEL: State.RUNNING,
-            Event.RELEASE: State.QUEUED,
-            Event.SUCCEED: State.SUCCEEDED,
-            Event.FAIL: State.FAILED,
-            Event.CANCEL: State.CANCELLED,
-            Event.INTERRUPT: State.INTERRUPTED,
-        },
-        State.SUCCEEDED: {},
-        State.FAILED: {Event.RETRY: State.QUEUED},
-        State.CANCELLED: {Event.RETRY: State.QUEUED},
-        State.INTERRUPTED: {Event.RETRY: State.QUEUED},
-    }
-)
-
-
-def next_state(state: State, event: Event) -> State:
-    """The state that `event` leads to, by the table.
-
-    Raises:
-        InvalidTransition: the table has no such step.
-    """
-    try:
-        return TRANSITIONS[state][event]
-    except KeyError:
-        raise InvalidTransition(f"a job that is {state} cannot {event}") from None
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.INTERRUPTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +121,9 @@ class Job(NamedTuple):
         started: when its last attempt began.
         finished: when it became final.
         cancel_requested: whether a running job was asked to stop.
+        reason: why it is where it is, in words: why it ended without success, or why it was queued
+            again, also while it runs once more. None if it succeeded, or nothing has happened yet.
+        status: the HTTP status of its result, once it is final.
 
     For stores and engines:
         path: the path of the request, without root_path: the poll URL is below it.
@@ -218,6 +162,8 @@ class Job(NamedTuple):
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
+    reason: str | None = None
+    status: int | None = None
 
     @property
     def starts(self) -> int:
@@ -228,104 +174,3 @@ class Job(NamedTuple):
     def is_suspect(self) -> bool:
         """Whether it may be the reason why its processes died."""
         return self.crashes >= SUSPECT_CRASHES
-
-    def start(self, worker: str, at: float) -> Self:
-        """`worker` begins the next attempt."""
-        return self._on(
-            Event.START,
-            worker=worker,
-            attempt=self.attempt + 1,
-            started=at,
-            progress=None,
-        )
-
-    def release(self) -> Self:
-        """The worker gives the job back unfinished; it goes before those that were made later.
-
-        `attempt` is never given back: handlers fence what they do elsewhere with it.
-        """
-        return self._give_back(due=self.created)
-
-    def rescue(self, due: float) -> Self:
-        """The worker died with the job; it may be started again from `due` on."""
-        return self._give_back(due=due, crashes=self.crashes + 1)
-
-    def postpone(self, due: float) -> Self:
-        """The handler raised an exception; it shall be tried again from `due` on."""
-        return self._give_back(due=due, errors=self.errors + 1)
-
-    def report(self, progress: Progress) -> Self:
-        """The handler has come so far."""
-        return self._on(Event.PROGRESS, progress=progress)
-
-    def ask_to_cancel(self) -> Self:
-        """Ask the worker to stop the running handler."""
-        return self._on(Event.ASK_TO_CANCEL, cancel_requested=True)
-
-    def finish(self, status: int, at: float) -> Self:
-        """The handler answered with HTTP `status`: a success below 500."""
-        return self._end(Event.SUCCEED if status < 500 else Event.FAIL, at)
-
-    def fail(self, at: float) -> Self:
-        """There will be no response of the handler's own."""
-        return self._end(Event.FAIL, at)
-
-    def cancel(self, at: float) -> Self:
-        """The job was stopped, or will never start, because somebody asked for it."""
-        return self._end(Event.CANCEL, at)
-
-    def interrupt(self, at: float) -> Self:
-        """The worker ended first, and the job must not be run again."""
-        return self._end(Event.INTERRUPT, at)
-
-    def give_up(self, at: float) -> Self:
-        """The worker died with the job, which must not be run again."""
-        return self._end(Event.INTERRUPT, at, crashes=self.crashes + 1)
-
-    def retry(self, at: float) -> Self:
-        """An operator wants the finished job to run again; all counts but `attempt` begin anew."""
-        return self._on(
-            Event.RETRY,
-            worker=None,
-            cancel_requested=False,
-            progress=None,
-            earlier_attempts=self.attempt,
-            crashes=0,
-            errors=0,
-            started=None,
-            finished=None,
-            expires=None,
-            due=at,
-        )
-
-    def is_same_claim(self, other: Job) -> bool:
-        """Whether `other` is this very attempt of this worker, perhaps a newer version of it."""
-        return (
-            other.state is State.RUNNING
-            and self.state is State.RUNNING
-            and other.worker == self.worker
-            and other.attempt == self.attempt
-        )
-
-    def _give_back(self, **changes: Any) -> Self:
-        return self._on(
-            Event.RELEASE,
-            worker=None,
-            progress=None,
-            cancel_requested=False,
-            **changes,
-        )
-
-    def _end(self, event: Event, at: float, **changes: Any) -> Self:
-        return self._on(
-            event,
-            worker=None,
-            cancel_requested=False,
-            finished=at,
-            expires=at + self.ttl,
-            **changes,
-        )
-
-    def _on(self, event: Event, **changes: Any) -> Self:
-        state = next_state(self.state, event)
-        return self._replace(state=state, version=self.version + 1, **changes)

@@ -19,9 +19,11 @@ class Raised:
 
     Attributes:
         answer: what is answered to that exception, if it is not.
+        reason: the exception, in words for the owner of the job and the operator.
     """
 
     answer: Response
+    reason: str
 
     def __str__(self) -> str:
         return "the handler raised an exception"
@@ -46,3 +48,13 @@ class Stopped:
 
 #: A `Response` is the handler's own.
 Outcome = Response | Raised | Unusable | Stopped
+
+
+def in_words(error: BaseException) -> str:
+    """The type and the message of an exception, whatever it is."""
+    kind = type(error).__qualname__
+    try:
+        message = str(error)
+    except BaseException:  # it is a handler's own
+        message = "its message cannot be read"
+    return f"{kind}: {message}" if message else kind

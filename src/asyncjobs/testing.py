@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from .errors import Conflict, JobNotFound
+from . import transitions
+from .errors import Conflict, HandlerFailed, JobInterrupted, JobNotFound, JobWasCancelled
 from .job import Job, Progress, Request, Response, State
 from .store import ANYONE, QUEUED, Liveness, Orphan, Presence, Query, Store, this_process
 
@@ -81,6 +82,10 @@ RESPONSE = Response(
     headers=((b"content-type", b"text/plain"), (b"x-utf8", "\N{SNOWMAN}".encode())),
     body=bytes(range(256)),
 )
+#: Why jobs of these tests end without a response of their handlers' own.
+BROKEN = HandlerFailed("the handler broke")
+CANCELLED = JobWasCancelled("somebody cancelled it")
+INTERRUPTED = JobInterrupted("its process ended")
 
 
 class StoreContract:
@@ -88,8 +93,10 @@ class StoreContract:
 
     async def test_what_was_added_is_read_back_as_it_was(self, store: Store) -> None:
         """A job and its request are read back exactly as they were added."""
-        job = a_job(owner="ada", repeatable=True, path="/\N{SNOWMAN}").start("worker", NOW)
-        job = job.report(Progress(1.5, 3, "half"))
+        job = transitions.start(
+            a_job(owner="ada", repeatable=True, path="/\N{SNOWMAN}"), "worker", NOW
+        )
+        job = transitions.report(job, Progress(1.5, 3, "half"))
         assert await store.add(job, REQUEST) == job
         assert await store.get(job.id) == job
         assert await store.request(job.id) == REQUEST
@@ -110,7 +117,7 @@ class StoreContract:
 
     async def test_a_request_can_be_read_again(self, store: Store) -> None:
         """A request is there for every attempt, not for the first one only."""
-        job = await store.add(a_job().start(store.worker, NOW), REQUEST)
+        job = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
         assert await store.request(job.id) == await store.request(job.id) == REQUEST
 
     async def test_the_smallest_request_and_job(self, store: Store) -> None:
@@ -154,19 +161,19 @@ class StoreContract:
     async def test_replace(self, store: Store) -> None:
         """A replaced job is read back as it is now, with its response, again and again."""
         job = await store.add(a_job(), REQUEST)
-        running = job.start(store.worker, NOW)
+        running = transitions.start(job, store.worker, NOW)
         await store.replace(job, running)
         assert await store.get(job.id) == running
-        final = running.finish(RESPONSE.status, NOW + 1)
+        final = transitions.finish(running, RESPONSE.status, NOW + 1)
         await store.replace(running, final, RESPONSE)
         assert await store.get(job.id) == final
         assert await store.response(job.id) == await store.response(job.id) == RESPONSE
 
     async def test_a_result_is_the_job_with_its_response(self, store: Store) -> None:
         """What a poll reads is the job, with its response once it is final, for its owner only."""
-        job = await store.add(a_job(owner="ada").start(store.worker, NOW), REQUEST)
+        job = await store.add(transitions.start(a_job(owner="ada"), store.worker, NOW), REQUEST)
         assert await store.result(job.id, "ada") == (job, None)
-        final = job.finish(RESPONSE.status, NOW + 1)
+        final = transitions.finish(job, RESPONSE.status, NOW + 1)
         await store.replace(job, final, RESPONSE)
         assert await store.result(job.id) == await store.result(job.id, "ada") == (final, RESPONSE)
         for job_id, owner in [(job.id, "bob"), (job.id, None), ("0" * 32, ANYONE)]:
@@ -176,12 +183,14 @@ class StoreContract:
     async def test_a_stale_write_changes_nothing(self, store: Store) -> None:
         """A write that is based on an older version is a conflict and changes nothing."""
         job = await store.add(a_job(), REQUEST)
-        running = job.start(store.worker, NOW)
+        running = transitions.start(job, store.worker, NOW)
         await store.replace(job, running)
         for stale in (job, running._replace(version=running.version + 1)):
             with pytest.raises(Conflict):
-                await store.replace(stale, stale.cancel(NOW) if stale is job else stale)
-        final = running.finish(200, NOW)
+                await store.replace(
+                    stale, transitions.cancel(stale, NOW, CANCELLED) if stale is job else stale
+                )
+        final = transitions.finish(running, 200, NOW)
         with pytest.raises(Conflict):
             await store.replace(job, final, RESPONSE)
         assert await store.get(job.id) == running
@@ -192,12 +201,12 @@ class StoreContract:
         """To replace a job that was never added, or that was purged, is a conflict."""
         job = a_job()
         with pytest.raises(Conflict):
-            await store.replace(job, job.start("worker", NOW))
+            await store.replace(job, transitions.start(job, "worker", NOW))
 
     async def test_of_writers_at_the_same_time_one_wins(self, store: Store) -> None:
         """Of many writes based on one version exactly one succeeds, and that one is kept."""
         job = await store.add(a_job(), REQUEST)
-        rivals = [job.start(f"worker {number}", NOW) for number in range(20)]
+        rivals = [transitions.start(job, f"worker {number}", NOW) for number in range(20)]
         outcomes = await asyncio.gather(
             *(store.replace(job, rival) for rival in rivals), return_exceptions=True
         )
@@ -208,9 +217,9 @@ class StoreContract:
     async def test_writes_are_applied_in_the_order_of_their_calls(self, store: Store) -> None:
         """Writes that are based on each other can be on their way at the same time."""
         job = await store.add(a_job(), REQUEST)
-        running = job.start(store.worker, NOW)
-        further = running.report(Progress(1))
-        final = further.finish(200, NOW)
+        running = transitions.start(job, store.worker, NOW)
+        further = transitions.report(running, Progress(1))
+        final = transitions.finish(further, 200, NOW)
         await asyncio.gather(
             store.replace(job, running),
             store.replace(running, further),
@@ -221,25 +230,25 @@ class StoreContract:
     async def test_a_retried_job_loses_its_response(self, store: Store) -> None:
         """A job that is not final any more has no response, until it gets a new one."""
         job = await store.add(a_job(), REQUEST)
-        failed = job.fail(NOW)
+        failed = transitions.fail(job, NOW, BROKEN)
         await store.replace(job, failed, RESPONSE)
-        again = failed.retry(NOW)
+        again = transitions.retry(failed, NOW)
         await store.replace(failed, again)
         with pytest.raises(JobNotFound):
             await store.response(job.id)
-        running = again.start(store.worker, NOW)
+        running = transitions.start(again, store.worker, NOW)
         await store.replace(again, running)
         new = Response(200, (), b"new")
-        await store.replace(running, running.finish(200, NOW), new)
+        await store.replace(running, transitions.finish(running, 200, NOW), new)
         assert await store.response(job.id) == new
 
     async def test_find_by_each_field(self, store: Store) -> None:
         """A query finds the jobs that match all of its fields, and no others."""
         queued = await store.add(a_job(owner="ada", created=NOW), REQUEST)
         other = await store.add(a_job(route="other", created=NOW + 1), REQUEST)
-        running = a_job(created=NOW + 2).start("worker", NOW)
+        running = transitions.start(a_job(created=NOW + 2), "worker", NOW)
         await store.add(running, REQUEST)
-        asked = running.ask_to_cancel()
+        asked = transitions.ask_to_cancel(running)
         await store.replace(running, asked)
         running = asked
 
@@ -295,9 +304,9 @@ class StoreContract:
         await store.add(a_job(), REQUEST)
         for route in ("report", "other"):
             await store.add(a_job(program="queues", route=route), REQUEST)
-        await store.add(a_job(program="runs").start(store.worker, NOW), REQUEST)
+        await store.add(transitions.start(a_job(program="runs"), store.worker, NOW), REQUEST)
         ended = await store.add(a_job(program="has done it all"), REQUEST)
-        await store.replace(ended, ended.cancel(NOW), RESPONSE)
+        await store.replace(ended, transitions.cancel(ended, NOW, CANCELLED), RESPONSE)
         assert await store.programs() == {"queues", "runs"}
 
     async def test_find_gives_the_oldest_due_first(self, store: Store) -> None:
@@ -338,7 +347,7 @@ class StoreContract:
         ]
         ours = [job for job in queued if job.program != "theirs"]
         running = await store.add(
-            a_job(created=NOW + 9, program="ours").start(store.worker, NOW), REQUEST
+            transitions.start(a_job(created=NOW + 9, program="ours"), store.worker, NOW), REQUEST
         )
 
         async def found(**fields: Any) -> list[Job]:
@@ -384,7 +393,7 @@ class StoreContract:
     async def test_versions(self, store: Store) -> None:
         """The versions of many jobs are read at once; what is no job's id is left out."""
         jobs = [await store.add(a_job(), REQUEST) for _ in range(3)]
-        started = jobs[1].start(store.worker, NOW)
+        started = transitions.start(jobs[1], store.worker, NOW)
         await store.replace(jobs[1], started)
         others = (uuid.uuid4().hex, "", "0", QUEUED, jobs[2].id.upper(), "\N{SNOWMAN}" * 32)
         asked = [jobs[0].id, *others, jobs[1].id, jobs[0].id]
@@ -398,7 +407,7 @@ class StoreContract:
         finished = []
         for ttl in (10, 20):
             job = await store.add(a_job(ttl=ttl), REQUEST)
-            done = job.fail(NOW)
+            done = transitions.fail(job, NOW, BROKEN)
             await store.replace(job, done, RESPONSE)
             finished.append(done)
         waiting = await store.add(a_job(created=NOW - 1000), REQUEST)
@@ -417,7 +426,9 @@ class StoreContract:
         """A purge forgets some of those that have expired, as long as there are any, and so all of
         them in the end, however many."""
         jobs = [await store.add(a_job(), REQUEST) for _ in range(250)]
-        await asyncio.gather(*(store.replace(job, job.fail(NOW), RESPONSE) for job in jobs))
+        await asyncio.gather(
+            *(store.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE) for job in jobs)
+        )
         left = len(jobs)
         while purged := await store.purge(NOW + 61):
             left -= purged
@@ -429,7 +440,7 @@ class StoreContract:
         jobs = [await store.add(a_job(), REQUEST) for _ in range(50)]
         large = replace(RESPONSE, body=bytes(100_000))
         for job in jobs[1:]:
-            await store.replace(job, job.fail(NOW), large)
+            await store.replace(job, transitions.fail(job, NOW, BROKEN), large)
         await purge_all(store, NOW + 61)
         async with asyncio.timeout(60):
             while await store.shrink():
@@ -440,7 +451,7 @@ class StoreContract:
     async def test_a_purge_wakes_nobody(self, store: Store) -> None:
         """Who waits for other jobs hears nothing of a purge: it may have a thousand slices."""
         job = await store.add(a_job(), REQUEST)
-        await store.replace(job, job.fail(NOW), RESPONSE)
+        await store.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE)
         changes = store.changes()
         assert await purge_all(store, NOW + 61) == 1
         another = await store.add(a_job(), REQUEST)
@@ -449,9 +460,9 @@ class StoreContract:
     async def test_a_purge_forgets_no_job_that_is_retried(self, store: Store) -> None:
         """A job that is retried while expired ones are forgotten is kept, or that is a conflict."""
         job = await store.add(a_job(), REQUEST)
-        failed = job.fail(NOW)
+        failed = transitions.fail(job, NOW, BROKEN)
         await store.replace(job, failed, RESPONSE)
-        again = failed.retry(NOW)
+        again = transitions.retry(failed, NOW)
         retried, purged = await asyncio.gather(
             store.replace(failed, again), store.purge(NOW + 61), return_exceptions=True
         )
@@ -464,8 +475,8 @@ class StoreContract:
 
     async def test_a_purged_request_is_forgotten(self, store: Store) -> None:
         """A request is forgotten with its job, also if nobody ever read it."""
-        job = await store.add(a_job().start(store.worker, NOW), REQUEST)
-        await store.replace(job, job.fail(NOW), RESPONSE)
+        job = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
+        await store.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE)
         assert await purge_all(store, NOW + 61) == 1
         with pytest.raises(JobNotFound):
             await store.request(job.id)
@@ -475,7 +486,7 @@ class StoreContract:
         changes = store.changes()
         job = await store.add(a_job(), REQUEST)
         assert await _next_of(changes, job.id)
-        await store.replace(job, job.start(store.worker, NOW))
+        await store.replace(job, transitions.start(job, store.worker, NOW))
         assert await _next_of(changes, job.id)
 
     async def test_every_listener_hears_of_a_change(self, store: Store) -> None:
@@ -491,7 +502,7 @@ class StoreContract:
 
     async def test_jobs_of_living_workers_are_no_orphans(self, store: Store) -> None:
         """The running jobs of this very process are not taken for orphans."""
-        await store.add(a_job().start(store.worker, NOW), REQUEST)
+        await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
         assert await store.liveness(store.worker) is Liveness.ALIVE
         assert await store.orphans() == []
 
@@ -506,7 +517,7 @@ class StoreContract:
         if worker is not None:
             assert await store.liveness(worker) is Liveness.DEAD
         assert await store.orphans() == [Orphan(job, blamed=False)]
-        await store.replace(job, job.release())
+        await store.replace(job, transitions.release(job, "given back"))
         assert await store.orphans() == []
 
     async def test_what_does_not_run_is_no_orphan(self, store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from . import transitions
 from .errors import HandlerGone, JobInterrupted, JobWasCancelled
 from .job import Job, Response
 from .outcome import Outcome, Raised, Stopped, Unusable
@@ -42,21 +43,22 @@ def concluded(
     """
     match outcome:
         case Response():
-            return job.finish(outcome.status, at), outcome
-        case Stopped(JobWasCancelled() as reason):
-            return job.cancel(at), problem(reason)
+            return transitions.finish(job, outcome.status, at), outcome
+        case Stopped(JobWasCancelled() as why):
+            return transitions.cancel(job, at, why), problem(why)
         case Stopped(JobInterrupted()) | Raised() if job.cancel_requested:
             return _cancelled(job, "while it ran", at)
-        case Stopped(JobInterrupted()) if job.repeatable:
-            return _released(job, at, max_starts)
-        case Stopped(JobInterrupted() as reason):
-            return job.interrupt(at), problem(reason)
-        case Raised() if is_tried_again(job, retries, max_starts):
-            return job.postpone(at + backoff(ERROR_BACKOFF, job.errors, random)), None
-        case Raised(answer):
-            return job.finish(answer.status, at), answer
-        case Stopped(reason) | Unusable(reason):
-            return job.fail(at), problem(reason)
+        case Stopped(JobInterrupted() as why) if job.repeatable:
+            return _released(job, at, str(why), max_starts)
+        case Stopped(JobInterrupted() as why):
+            return transitions.interrupt(job, at, why), problem(why)
+        case Raised(_, reason) if is_tried_again(job, retries, max_starts):
+            due = at + backoff(ERROR_BACKOFF, job.errors, random)
+            return transitions.postpone(job, due, reason), None
+        case Raised(answer, reason):
+            return transitions.finish(job, answer.status, at, reason), answer
+        case Stopped(why) | Unusable(why):
+            return transitions.fail(job, at, why), problem(why)
 
 
 def is_tried_again(job: Job, retries: int, max_starts: int) -> bool:
@@ -71,7 +73,7 @@ def cancelled(job: Job, at: float, *, runs: bool) -> Verdict:
         runs: whether a living process runs it.
     """
     if runs:
-        return job.ask_to_cancel(), None
+        return transitions.ask_to_cancel(job), None
     if job.worker is not None:
         return _cancelled(job, "while it ran, and its process died", at)
     return _cancelled(job, "before it started", at)
@@ -81,7 +83,7 @@ def never_started(job: Job, at: float, max_starts: int) -> Verdict:
     """A job that is stored as running, and whose worker knows that it never began with it."""
     if job.cancel_requested:
         return _cancelled(job, "before it started", at)
-    return _released(job, at, max_starts)
+    return _released(job, at, "it is not known whether its start was stored", max_starts)
 
 
 def orphaned(
@@ -96,25 +98,28 @@ def orphaned(
     if job.cancel_requested:
         return _cancelled(job, "while it ran, and its process died", at)
     if not job.repeatable:
-        reason = JobInterrupted("the process that ran the job died; the job may have had effects")
-        return (job.give_up(at) if blamed else job.interrupt(at)), problem(reason)
+        why = JobInterrupted("the process that ran the job died; the job may have had effects")
+        end = transitions.give_up if blamed else transitions.interrupt
+        return end(job, at, why), problem(why)
     if not blamed:
-        return _released(job, at, max_starts)
+        return _released(job, at, "its process ended before it did", max_starts)
     if job.crashes + 1 >= MAX_CRASHES:
-        reason = JobInterrupted(
+        why = JobInterrupted(
             f"the process that ran the job died {job.crashes + 1} times under it; the job is taken "
             "to be the reason, and is not started again"
         )
-        return job.give_up(at), problem(reason)
+        return transitions.give_up(job, at, why), problem(why)
     if job.starts >= max_starts:
-        return job.give_up(at), problem(_too_many_starts(job))
-    return job.rescue(at + backoff(CRASH_BACKOFF, job.crashes, random)), None
+        why = _too_many_starts(job)
+        return transitions.give_up(job, at, why), problem(why)
+    due = at + backoff(CRASH_BACKOFF, job.crashes, random)
+    return transitions.rescue(job, due, "its process died"), None
 
 
 def gone(job: Job, at: float) -> Verdict:
     """A queued job that nobody can run any more."""
-    outcome = HandlerGone(f"the program has no handler {job.route!r} any more")
-    return job.fail(at), problem(outcome)
+    why = HandlerGone(f"the program has no handler {job.route!r} any more")
+    return transitions.fail(job, at, why), problem(why)
 
 
 def is_due(job: Job, now: float) -> bool:
@@ -146,14 +151,16 @@ def _longest_wait(job: Job) -> float:
 
 
 def _cancelled(job: Job, when: str, at: float) -> Verdict:
-    return job.cancel(at), problem(JobWasCancelled(f"the job was cancelled {when}"))
+    why = JobWasCancelled(f"the job was cancelled {when}")
+    return transitions.cancel(job, at, why), problem(why)
 
 
-def _released(job: Job, at: float, max_starts: int) -> Verdict:
+def _released(job: Job, at: float, reason: str, max_starts: int) -> Verdict:
     """A job that was not finished, and may be run again."""
     if job.starts < max_starts:
-        return job.release(), None
-    return job.interrupt(at), problem(_too_many_starts(job))
+        return transitions.release(job, reason), None
+    why = _too_many_starts(job)
+    return transitions.interrupt(job, at, why), problem(why)
 
 
 def _too_many_starts(job: Job) -> JobInterrupted:

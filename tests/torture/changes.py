@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..errors import InvalidTransition
+from .. import transitions
+from ..errors import HandlerFailed, InvalidTransition, JobInterrupted, JobWasCancelled
 from ..job import Job, Progress, Response
 
 
@@ -30,18 +31,22 @@ class Facts:
 Change = Callable[[Job, Facts], Job]
 
 CHANGES: Mapping[str, Change] = {
-    "start": lambda job, facts: job.start(facts.worker, facts.now),
-    "postpone": lambda job, facts: job.postpone(facts.now + facts.wait),
-    "report": lambda job, facts: job.report(Progress(facts.serial, None, "\N{SNOWMAN}")),
-    "ask_to_cancel": lambda job, facts: job.ask_to_cancel(),
-    "release": lambda job, facts: job.release(),
-    "rescue": lambda job, facts: job.rescue(facts.now + facts.wait),
-    "finish": lambda job, facts: job.finish(200, facts.now),
-    "fail": lambda job, facts: job.fail(facts.now),
-    "cancel": lambda job, facts: job.cancel(facts.now),
-    "interrupt": lambda job, facts: job.interrupt(facts.now),
-    "give_up": lambda job, facts: job.give_up(facts.now),
-    "retry": lambda job, facts: job.retry(facts.now),
+    "start": lambda job, facts: transitions.start(job, facts.worker, facts.now),
+    "postpone": lambda job, facts: transitions.postpone(job, facts.now + facts.wait, "it raised"),
+    "report": lambda job, facts: transitions.report(
+        job, Progress(facts.serial, None, "\N{SNOWMAN}")
+    ),
+    "ask_to_cancel": lambda job, facts: transitions.ask_to_cancel(job),
+    "release": lambda job, facts: transitions.release(job, "given back"),
+    "rescue": lambda job, facts: transitions.rescue(
+        job, facts.now + facts.wait, "its process died"
+    ),
+    "finish": lambda job, facts: transitions.finish(job, 200, facts.now),
+    "fail": lambda job, facts: transitions.fail(job, facts.now, HandlerFailed("broken")),
+    "cancel": lambda job, facts: transitions.cancel(job, facts.now, JobWasCancelled("unwanted")),
+    "interrupt": lambda job, facts: transitions.interrupt(job, facts.now, JobInterrupted("ended")),
+    "give_up": lambda job, facts: transitions.give_up(job, facts.now, JobInterrupted("ended")),
+    "retry": lambda job, facts: transitions.retry(job, facts.now),
 }
 
 

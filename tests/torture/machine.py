@@ -19,6 +19,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from .. import transitions
 from ..job import Job, Request, State
 from ..store import ANYONE, Owner, Query, Store
 from .changes import CHANGES, Facts, changed
@@ -145,7 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.counts["add"] += 1
         job = self._new_job(route, owner, due, program=program, ttl=ttl, crashes=crashes)
         if started:
-            job = job.start(self._worker(handle), self._now)
+            job = transitions.start(job, self._worker(handle), self._now)
         index = self._index(handle)
         self._add(Call(index, "add", (job, self._request()), fault, cancel_after))
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
-from ..errors import Conflict
+from .. import transitions
+from ..errors import Conflict, HandlerFailed, JobWasCancelled
 from ..job import Job, Progress, State
 from ..stores.sqlite import SqliteStore
 from ..stores.sqlite.writing import checkpoints
@@ -81,7 +82,7 @@ async def _live(store: SqliteStore, acks: AckFile, number: int, random: Random) 
     job_id = f"{random.getrandbits(128):032x}"
     job = Job(job_id, "power", request_of(job_id).path, number, ttl=expires)
     if random.random() < 0.5:
-        job = job.start(store.worker, number)
+        job = transitions.start(job, store.worker, number)
     job = await store.add(job, request_of(job_id))
     acks.stored(job, expires)
     while (new := _next(job, store.worker, random)) is not None:
@@ -99,18 +100,24 @@ def _next(job: Job, worker: str, random: Random) -> Job | None:
     """The job after its next event; None if it shall stay as it is."""
     dice = random.random()
     if job.state is State.QUEUED:
-        return job.start(worker, 0) if dice < 0.8 else job.cancel(0)
+        if dice < 0.8:
+            return transitions.start(job, worker, 0)
+        return transitions.cancel(job, 0, JobWasCancelled("unwanted"))
     if job.state is State.RUNNING:
         if dice < 0.4:
-            return job.report(Progress(dice, 1, "so far"))
+            return transitions.report(job, Progress(dice, 1, "so far"))
         if dice < 0.5:
-            return job.ask_to_cancel()
+            return transitions.ask_to_cancel(job)
         if dice < 0.55:
-            return job.release()
+            return transitions.release(job, "given back")
         if dice < 0.85:
-            return job.finish(200, 0)
-        return job.fail(0) if dice < 0.95 else None
-    return job.retry(job.created) if dice < 0.2 and job.state is not State.SUCCEEDED else None
+            return transitions.finish(job, 200, 0)
+        if dice < 0.95:
+            return transitions.fail(job, 0, HandlerFailed("broken"))
+        return None
+    if dice < 0.2 and job.state is not State.SUCCEEDED:
+        return transitions.retry(job, job.created)
+    return None
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from ..job import Job, Request, State
 from ..running.runner import STOP_GRACE, Runner
 from ..running.threads import Threads
 from ..store import ANSWER_DEADLINE, Query, Store
+from ..transitions import start
 from ..verdict import is_due
 from .awaited import Awaited
 from .slots import Slot, Slots
@@ -139,7 +140,7 @@ class LocalEngine(Engine):
             return job
         self._admitted[job.id] = slot
         self._none_admitted.clear()
-        return job.start(self._store.worker, self._clock())
+        return start(job, self._store.worker, self._clock())
 
     def dismiss(self, job: Job) -> None:
         if job.state is State.RUNNING:

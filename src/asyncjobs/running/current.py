@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 from werkzeug.local import LocalProxy
 
 from ..errors import JobCancelled
-from ..given import is_storable, number, shown
+from ..given import number, shown, storable
 from ..job import Job, Progress, Request
 
 T = TypeVar("T")
@@ -253,15 +253,8 @@ def _progress(current: float, total: float | None, message: str | None) -> Progr
     return Progress(
         number("current", current),
         None if total is None else number("total", total),
-        None if message is None else _storable(message[:MESSAGE_LIMIT]),
+        None if message is None else storable(message[:MESSAGE_LIMIT]),
     )
-
-
-def _storable(message: str) -> str:
-    if is_storable(message):
-        return message
-    # By way of UTF-16, where two surrogates can be one character.
-    return message.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _length_of(iterable: object) -> int | None:

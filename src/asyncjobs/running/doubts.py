@@ -14,6 +14,7 @@ from ..apart import Apart
 from ..errors import JobNotFound
 from ..job import Job
 from ..store import Store
+from ..transitions import is_same_claim
 from ..verdict import never_started
 
 logger = logging.getLogger("asyncjobs")
@@ -55,7 +56,7 @@ class Doubts:
         except JobNotFound:
             return
         # During the read, another write may have begun to start it.
-        if self._jobs.get(job.id) is job and stored.is_same_claim(job):
+        if self._jobs.get(job.id) is job and is_same_claim(stored, job):
             given_back, response = never_started(stored, self._clock(), self._max_starts)
             await self._store.replace(stored, given_back, response)
             logger.warning("job %s was never started and is %s now", job.id, given_back.state)

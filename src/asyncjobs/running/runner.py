@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Self
 
+from .. import transitions
 from ..apart import Apart
 from ..errors import (
     Conflict,
@@ -29,7 +30,7 @@ from ..errors import (
 )
 from ..handler import Handler
 from ..job import Job, Progress, Request, State
-from ..outcome import Outcome, Raised, Stopped, Unusable
+from ..outcome import Outcome, Raised, Stopped, Unusable, in_words
 from ..problem import problem
 from ..store import Orphan, Query, Store
 from ..tasks import all_to_the_end, to_the_end
@@ -163,7 +164,7 @@ class Runner:
         Raises:
             StoreUnavailable: it does not run here, whatever the store says of it.
         """
-        started = job.start(self._store.worker, self._clock())
+        started = transitions.start(job, self._store.worker, self._clock())
         self.doubts.clear(job.id)
         try:
             await self._store.replace(job, started)
@@ -286,7 +287,7 @@ class Runner:
                 logger.exception("job %s failed", run.job.id)
             else:
                 log_retry(run.current, error)
-            outcome = _raised(f"the handler raised {type(error).__name__}")
+            outcome = _raised(f"the handler raised {type(error).__name__}", in_words(error))
         else:
             # The app has logged it, with a traceback that does not name the job.
             if isinstance(outcome, Raised) and run.current.is_last:
@@ -303,7 +304,8 @@ class Runner:
         """What a handler has come to that was cancelled, if it was not by us."""
         if self._loop_ends():
             return Stopped(JobInterrupted("the event loop ended while the job ran"))
-        return _raised("the handler was cancelled from within")
+        what = "the handler was cancelled from within"
+        return _raised(what, what)
 
     async def _request(self, job_id: str) -> Request | Unusable:
         """The stored request, or why there is none. While the store is unavailable, wait for it:
@@ -339,7 +341,7 @@ class Runner:
 
         def conclude(job: Job) -> Verdict:
             if progress is not None and progress != job.progress:
-                job = job.report(progress)
+                job = transitions.report(job, progress)
             return concluded(
                 job,
                 outcome,
@@ -377,7 +379,7 @@ class Runner:
                     stored = await self._store.get(old.id)
                 except JobNotFound:
                     return False
-                if not stored.is_same_claim(old):
+                if not transitions.is_same_claim(stored, old):
                     return False
                 # Somebody asked to cancel it, for one. A write of ours may have been faster still.
                 run.job = max(stored, run.job, key=lambda job: job.version)
@@ -430,7 +432,7 @@ class Runner:
         # Based on what is stored: on a version that never was, it could overwrite a cancellation.
         # If the job ends meanwhile, that is with this progress.
         with suppress(StoreUnavailable, InvalidTransition):
-            await self._write(run, lambda job: (job.report(progress), None))
+            await self._write(run, lambda job: (transitions.report(job, progress), None))
 
     def _do(self, errand: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(errand)
@@ -439,5 +441,5 @@ class Runner:
         return task
 
 
-def _raised(what: str) -> Raised:
-    return Raised(problem(HandlerFailed(what)))
+def _raised(what: str, reason: str) -> Raised:
+    return Raised(problem(HandlerFailed(what)), reason)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote
 
 from quart import Quart
 from quart import Response as QuartResponse
 
+from ..documents import status_of
 from ..errors import AsyncJobsError, StoreUnavailable
 from ..functions import FORM_HEADER
-from ..job import HeaderPairs, Job, Response, State
+from ..job import HeaderPairs, Job, Response
 from ..jobs import Health
 from ..problem import problem
 from .caching import kept_private
@@ -95,25 +95,7 @@ def health(app: Quart, health: Health) -> QuartResponse:
 
 def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
     """The document that tells how a job does, whatever its state."""
-    progress = job.progress
-    document = {
-        "id": job.id,
-        "state": job.state.value,
-        "route": job.route,
-        "attempt": job.attempt,
-        "crashes": job.crashes,
-        "cancel_requested": job.cancel_requested,
-        "progress": progress
-        and {
-            "current": progress.current,
-            "total": progress.total,
-            "message": progress.message,
-        },
-        "created": _rfc3339(job.created),
-        "started": _rfc3339(None if job.state is State.QUEUED else job.started),
-        "finished": _rfc3339(job.finished),
-        "links": {"self": links.status, "result": links.result},
-    }
+    document = status_of(job, {"self": links.status, "result": links.result})
     headers = [_JSON, *_polled(job, links)]
     if not job.state.is_final:
         headers.append(("retry-after", str(retry_after(job, now))))
@@ -182,9 +164,3 @@ def _response(
 def _encoded(root_path: str, path: str) -> str:
     """A path as it is written in a URL: what was %3F or %2F there is written so again."""
     return without_authority(quote(root_path.rstrip("/") + path.rstrip("/"), IN_PATH))
-
-
-def _rfc3339(time: float | None) -> str | None:
-    if time is None:
-        return None
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")

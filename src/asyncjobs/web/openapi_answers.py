@@ -228,6 +228,10 @@ _STATUS_SCHEMA: Part = {
             "created": _TIME,
             "started": _TIME,
             "finished": _TIME,
+            "reason": _nullable(
+                "string", description="Why it ended without success, or was queued again"
+            ),
+            "status": _nullable("integer", description="The HTTP status of its result"),
             "links": _object({"self": _URL, "result": _URL}),
         }
     ),

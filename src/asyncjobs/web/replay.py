@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from ..arguments import Callee
 from ..errors import HandlerGone, JobUnreadable, ResponseTooLarge
 from ..job import Request, Response
-from ..outcome import Outcome, Raised, Unusable
+from ..outcome import Outcome, Raised, Unusable, in_words
 from ..running.current import current_job, log_retry
 from ..running.threads import Threads
 from ..settings import Settings
@@ -191,7 +191,7 @@ class Replay:
             answer = await self._capture(await self.app.make_response(await self._answer(error)))
         except OverLimit:
             return self._too_large()
-        return answer if isinstance(error, HTTPException) else Raised(answer)
+        return answer if isinstance(error, HTTPException) else Raised(answer, in_words(error))
 
     def _too_large(self) -> Unusable:
         return Unusable(

@@ -10,12 +10,13 @@ from typing import Any
 from ...errors import JobUnreadable
 from ...given import is_number
 from ...job import HeaderPairs, Job, Progress, Request, Response, State
+from ...transitions import MAX_REASON
 
 #: Columns and fields have the same names and the same order. What never changes comes first.
 FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable, program, ttl"
 CHANGING_JOB_COLUMNS = (
     "state, version, attempt, earlier_attempts, crashes, errors, worker, cancel_requested, "
-    "progress, due, started, finished, expires"
+    "progress, due, started, finished, expires, reason, status"
 )
 JOB_COLUMNS = f"{FIXED_JOB_COLUMNS}, {CHANGING_JOB_COLUMNS}"
 REQUEST_COLUMNS = (
@@ -89,6 +90,8 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
         job.started,
         job.finished,
         job.expires,
+        job.reason,
+        job.status,
     )
 
 
@@ -100,8 +103,8 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
     """
     try:
         job_id, route, path, created, owner, repeatable, program, ttl, *others = row[:_JOB_FIELDS]
-        state, version, attempt, earlier, crashes, errors, worker, cancel, progress, *times = others
-        due, started, finished, expires = times
+        state, version, attempt, earlier, crashes, errors, worker, cancel, progress, *rest = others
+        due, started, finished, expires, reason, status = rest
         # The whole row was read as text, but for one that is not: see `text_or_bytes`.
         "".join((route, path, owner or "", program or "", worker or ""))
         # Together: a negative one has its sign there, one that is too large its bits.
@@ -142,6 +145,8 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
             started,
             finished,
             expires,
+            None if reason is None else _reason_from_text(reason, state),
+            None if status is None else _status_from_number(status, state),
         )
     except _UNREADABLE as error:
         raise JobUnreadable("the stored job is damaged") from error
@@ -287,3 +292,20 @@ def _progress_from_text(text: str | NotText) -> Progress | None:
     if not are_fine or not (message is None or isinstance(message, str)):
         return None
     return Progress(current, total, message)
+
+
+# An earlier version that has the store open beside us changes neither column. So they are not
+# believed where the state says that they are from before.
+
+
+def _reason_from_text(text: str | NotText, state: str) -> str | None:
+    """None if it cannot be read: the job is what it is without it."""
+    if isinstance(text, NotText) or state == State.SUCCEEDED:
+        return None
+    return text[:MAX_REASON]
+
+
+def _status_from_number(status: int, state: str) -> int | None:
+    """None if there is no result that could have it."""
+    first, last = _STATUSES[0], 499 if state == State.SUCCEEDED else _STATUSES[1]
+    return status if first <= status <= last and _STATES[state].is_final else None

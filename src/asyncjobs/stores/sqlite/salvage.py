@@ -66,6 +66,8 @@ def mended(row: tuple[Any, ...], response: tuple[Any, ...], at: float) -> Mended
         progress=None,
         finished=at,
         expires=at + job.ttl,
+        reason=str(reason),
+        status=reason.status,
     )
     return Mended(failed, problem(reason), ", ".join(damaged))
 
