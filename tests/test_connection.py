@@ -13,7 +13,7 @@ from quart import Quart
 
 from asyncjobs import QuartJobs
 from asyncjobs.store import Query
-from asyncjobs.web import connection
+from asyncjobs.web.answering import connection
 
 DEADLINE = 10.0
 

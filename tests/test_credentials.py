@@ -12,7 +12,7 @@ from werkzeug.sansio.utils import get_host
 from asyncjobs import Jobs, QuartJobs
 from asyncjobs.errors import ConfigurationError
 from asyncjobs.settings import Settings
-from asyncjobs.web.headers import storable_request_headers
+from asyncjobs.web.http.headers import storable_request_headers
 from conftest import Serve
 from server import result, submit
 

@@ -24,8 +24,8 @@ from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore, open_url
 from asyncjobs.testing import REQUEST, a_job
 from asyncjobs.torture.cli import torture
-from asyncjobs.web.environment import configured
-from asyncjobs.web.headers import storable_request_headers
+from asyncjobs.web.http.headers import storable_request_headers
+from asyncjobs.web.serving.environment import configured
 from server import Server, result, submit
 
 ROOT = Path(__file__).parents[1]

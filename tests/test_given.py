@@ -21,8 +21,8 @@ from asyncjobs import given as checks
 from asyncjobs.job import Progress
 from asyncjobs.running.current import MESSAGE_LIMIT, RunningJob
 from asyncjobs.testing import NOW, a_job
-from asyncjobs.web.answers import retry_after
-from asyncjobs.web.preferences import MAX_DELTA_SECONDS, wait_preference
+from asyncjobs.web.answering.answers import retry_after
+from asyncjobs.web.http.preferences import MAX_DELTA_SECONDS, wait_preference
 
 HUGE = 10**400
 MANY_DIGITS = 10**5000  # which Python does not write out

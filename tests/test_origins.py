@@ -14,7 +14,7 @@ from quart_cors import cors
 from asyncjobs import Jobs, QuartJobs
 from asyncjobs.errors import ConfigurationError
 from asyncjobs.settings import Settings
-from asyncjobs.web.origins import foreign_word
+from asyncjobs.web.http.cross_site import foreign_word
 
 HOST = "shop.example:8000"
 OWN = "http://shop.example:8000"

@@ -14,8 +14,8 @@ from quart import Quart, Response
 from asyncjobs import QuartJobs, transitions
 from asyncjobs.job import Response as StoredResponse
 from asyncjobs.testing import a_job
-from asyncjobs.web import answers
-from asyncjobs.web.links import without_relation
+from asyncjobs.web.answering import answers
+from asyncjobs.web.http.links import without_relation
 
 LINKS = {
     "</mine>; rel=status": "",

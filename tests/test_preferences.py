@@ -11,7 +11,7 @@ from quart import Request
 from werkzeug.datastructures import Headers
 
 from apps.signals import Signals
-from asyncjobs.web.preferences import MAX_DELTA_SECONDS, wait_preference
+from asyncjobs.web.http.preferences import MAX_DELTA_SECONDS, wait_preference
 from conftest import Serve
 from server import Server, received, submit
 

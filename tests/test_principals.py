@@ -23,7 +23,7 @@ from apps.signals import Signals
 from asyncjobs import Jobs, QuartJobs, current_job
 from asyncjobs.errors import SetupError, Unstorable
 from asyncjobs.web import auth
-from asyncjobs.web.principal import MAX_PRINCIPAL
+from asyncjobs.web.callers.principal import MAX_PRINCIPAL
 from conftest import Serve
 from server import count_jobs
 from server import result as result_of

@@ -19,8 +19,8 @@ from quart.typing import ResponseReturnValue
 
 from asyncjobs import QuartJobs
 from asyncjobs.testing import a_job
-from asyncjobs.web import answers
-from asyncjobs.web.relative import IN_PATH, _resolved
+from asyncjobs.web.answering import answers
+from asyncjobs.web.http.relative import IN_PATH, _resolved
 
 PATH, QUERY = "/app/shop/red", "size=1&x=%20"
 

@@ -18,7 +18,7 @@ from apps.signals import Signals
 from asyncjobs import QuartJobs, transitions
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.stores import SqliteStore
-from asyncjobs.web import answers
+from asyncjobs.web.answering import answers
 from conftest import Serve
 from server import DEADLINE, Server, result, submit
 

@@ -14,7 +14,7 @@ from quart import Quart
 
 from asyncjobs import QuartJobs, transitions
 from asyncjobs.testing import a_job
-from asyncjobs.web.answers import retry_after
+from asyncjobs.web.answering.answers import retry_after
 
 NOW = 1_000_000.0
 
@@ -66,6 +66,6 @@ async def test_the_header_heeds_the_ttl_of_the_route(monkeypatch: pytest.MonkeyP
         client = running.test_client()
         poll = (await client.get("/short")).headers["Location"]
         later = SimpleNamespace(time=lambda: time.time() + 1000)
-        monkeypatch.setattr("asyncjobs.web.views.time", later)
+        monkeypatch.setattr("asyncjobs.web.answering.polls.time", later)
         for url in (poll, f"/jobs/{poll[-32:]}"):
             assert (await client.get(url)).headers["Retry-After"] == "3"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncjobs.web import sentry
+from asyncjobs.web.background import sentry
 from conftest import Serve
 from server import Server, result, submit, until
 

@@ -12,8 +12,8 @@ from quart import Quart, Response, request, send_file
 from asyncjobs import QuartJobs, transitions
 from asyncjobs.job import Response as StoredResponse
 from asyncjobs.testing import a_job
-from asyncjobs.web import answers
-from asyncjobs.web.caching import kept_private
+from asyncjobs.web.answering import answers
+from asyncjobs.web.http.caching import kept_private
 
 #: What a handler says, and what is answered to the owner.
 SAID = {

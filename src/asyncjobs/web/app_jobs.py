@@ -22,17 +22,17 @@ from ..stores import SqliteStore
 from ..stores.sqlite.custody import make_folder
 from ..stores.sqlite.start_errors import folder_explained
 from ..tasks import to_the_end
-from .environment import CONFIG, configured, key_of, unread
-from .headers import check_names
-from .marks import Background, View
-from .openapi import describe_jobs
-from .replay import Replay
-from .routes import Decorated, PollRoutes
-from .server import Server
-from .sync import takes_thread, use_our_threads
-from .teardown import without_teardown_of_requests
-from .vanishing import Vanishing
-from .views import Views
+from .answering.polls import Views
+from .background.replay import Replay
+from .background.sync import takes_thread, use_our_threads
+from .background.teardown import without_teardown_of_requests
+from .callers.vanishing import Vanishing
+from .http.headers import check_names
+from .openapi.description import describe_jobs
+from .routing.marks import Background, View
+from .routing.routes import Decorated, PollRoutes
+from .serving.environment import CONFIG, configured, key_of, unread
+from .serving.server import Server
 
 logger = logging.getLogger("asyncjobs")
 

@@ -16,9 +16,9 @@ from ..job import Job
 from ..jobs import Jobs
 from ..settings import Options, make
 from .app_jobs import AppJobs
-from .marks import Background, View, background_of, mark
-from .refusals import NAMELESS, check_view, name_of
-from .routes import Decorated
+from .routing.marks import Background, View, background_of, mark
+from .routing.refusals import NAMELESS, check_view, name_of
+from .routing.routes import Decorated
 
 V = TypeVar("V", bound=View)
 OwnerOf = Callable[[], str | Awaitable[str | None] | None]

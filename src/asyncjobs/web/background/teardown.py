@@ -7,7 +7,7 @@ from typing import Any
 
 from quart import Quart
 
-from .compat import current_request
+from ..quart_side import current_request
 
 #: The key in the scope of a job's request.
 JOB = "asyncjobs.job"

@@ -14,16 +14,16 @@ from urllib.parse import quote
 from quart import Quart
 from quart import Response as QuartResponse
 
-from ..documents import status_of
-from ..errors import AsyncJobsError, StoreUnavailable
-from ..functions import FORM_HEADER
-from ..job import HeaderPairs, Job, Response
-from ..jobs import Health
-from ..problem import problem
-from .caching import kept_private
-from .headers import BODILESS, ReadyHeaders
-from .links import without_relation
-from .relative import IN_PATH, without_authority
+from ...documents import status_of
+from ...errors import AsyncJobsError, StoreUnavailable
+from ...functions import FORM_HEADER
+from ...job import HeaderPairs, Job, Response
+from ...jobs import Health
+from ...problem import problem
+from ..http.caching import kept_private
+from ..http.headers import BODILESS, ReadyHeaders
+from ..http.links import without_relation
+from ..http.relative import IN_PATH, without_authority
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30

@@ -14,7 +14,7 @@ from typing import Any
 from quart import Quart
 from quart.views import MethodView, http_method_funcs
 
-from ..running.threads import Threads, is_threaded
+from ...running.threads import Threads, is_threaded
 
 Function = Callable[..., Any]
 

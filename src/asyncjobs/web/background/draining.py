@@ -19,11 +19,11 @@ import quart
 from quart.typing import ResponseTypes
 from quart.wrappers.response import DataBody, IterableBody, ResponseBody
 
-from ..running.current import current_job
-from ..running.runner import STOP_GRACE
-from ..running.threads import Threads
-from .body import LimitedBytes, OverLimit
-from .compat import sync_iterator_of
+from ...running.current import current_job
+from ...running.runner import STOP_GRACE
+from ...running.threads import Threads
+from ..http.body import LimitedBytes, OverLimit
+from ..quart_side import sync_iterator_of
 
 logger = logging.getLogger("asyncjobs")
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from quart import Request
 
-from ..job import HeaderPairs
+from ...job import HeaderPairs
 
 #: What may stand in a path as it is (RFC 3986, section 3.3).
 IN_PATH = "/:@!$&'()*+,;=~"

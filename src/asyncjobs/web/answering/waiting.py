@@ -19,8 +19,8 @@ from typing import Any
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
-from ..job import Job
-from .compat import scope_of
+from ...job import Job
+from ..quart_side import scope_of
 
 Wait = Callable[[], Awaitable[object]]
 

@@ -10,13 +10,13 @@ from quart.routing import QuartRule
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import ValidationError
 
-from ..errors import JobNotFound
-from ..job import Job
-from ..job import Request as StoredRequest
-from ..jobs import Jobs
-from .context import Context, context_from_json
-from .marks import background_at, poll_endpoint, poll_rule
-from .matching import known_of, preprocess, rule_of, rules_of, values_for
+from ...errors import JobNotFound
+from ...job import Job
+from ...job import Request as StoredRequest
+from ...jobs import Jobs
+from ..context import Context, context_from_json
+from ..routing.marks import background_at, poll_endpoint, poll_rule
+from ..routing.matching import known_of, preprocess, rule_of, rules_of, values_for
 
 
 async def answer_of_guards(app: Quart, jobs: Jobs, job: Job, request: Request) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 from quart.views import http_method_funcs
 from werkzeug.routing import Rule
 
-from ..errors import SetupError
-from ..given import shown
+from ...errors import SetupError
+from ...given import shown
 
 View = Callable[..., Any]
 

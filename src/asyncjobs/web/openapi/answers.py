@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import (
+from ...errors import (
     AsyncJobsError,
     BodyTimeout,
     BodyTooLarge,
@@ -20,9 +20,9 @@ from ..errors import (
     ShuttingDown,
     StoreUnavailable,
 )
-from ..job import State
-from ..problem import CONTENT_TYPE, problem_type
-from .routes import JobIdConverter
+from ...job import State
+from ...problem import CONTENT_TYPE, problem_type
+from ..routing.routes import JobIdConverter
 
 #: A part of the document, as JSON.
 Part = dict[str, Any]

@@ -13,7 +13,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from ..settings import NAMES, Settings
+from ...settings import NAMES, Settings
 
 CONFIG = "QUART_JOBS_"
 _TAKEN_OFF = "QUART_"

@@ -17,33 +17,33 @@ from quart.utils import encode_headers
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from ..arguments import Callee
-from ..errors import HandlerGone, JobUnreadable, ResponseTooLarge
-from ..job import Request, Response
-from ..outcome import Outcome, Raised, Unusable, in_words
-from ..running.current import current_job, log_retry
-from ..running.threads import Threads
-from ..settings import Settings
-from .added import Added, added_to_call, callee_of
-from .body import OverLimit, keep_body
-from .compat import current_request, handle_user_exception, log_exception
-from .context import Context, context_from_json, context_to_json
-from .draining import drain
-from .headers import (
+from ...arguments import Callee
+from ...errors import HandlerGone, JobUnreadable, ResponseTooLarge
+from ...job import Request, Response
+from ...outcome import Outcome, Raised, Unusable, in_words
+from ...running.current import current_job, log_retry
+from ...running.threads import Threads
+from ...settings import Settings
+from ..callers.session import replace_session
+from ..callers.users import hide_users, is_cookie_due, take_for_granted
+from ..callers.vanishing import Vanishing
+from ..context import Context, context_from_json, context_to_json
+from ..http.body import OverLimit, keep_body
+from ..http.headers import (
     BODILESS,
     ReadyHeaders,
     storable_request_headers,
     storable_response_headers,
     title_of,
 )
-from .matching import lead_to, preprocess
-from .relative import resolved
+from ..http.relative import resolved
+from ..quart_side import current_request, handle_user_exception, log_exception
+from ..routing.matching import lead_to, preprocess
+from .added import Added, added_to_call, callee_of
+from .draining import drain
 from .sentry import describe_to_sentry
-from .session import replace_session
 from .sync import threads_of_job
 from .teardown import JOB
-from .users import hide_users, is_cookie_due, take_for_granted
-from .vanishing import Vanishing
 
 View = Callable[..., Any]
 

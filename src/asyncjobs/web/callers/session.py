@@ -9,7 +9,7 @@ import quart
 from quart import Quart
 from quart.sessions import SecureCookieSession, SessionMixin
 
-from .compat import set_session
+from ..quart_side import set_session
 from .vanishing import Vanishing
 
 # Quart's own: whether the cookie outlives the browser, and what `flash` shows on the next page.

@@ -10,8 +10,8 @@ from typing import Any
 from quart import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from ..errors import BodyTimeout, BodyTooLarge
-from .compat import is_complete, scope_of
+from ...errors import BodyTimeout, BodyTooLarge
+from ..quart_side import is_complete, scope_of
 
 _KEY = "asyncjobs.body"
 

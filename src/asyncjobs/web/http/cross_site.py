@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 
 from quart import Request
 
-from ..errors import CrossSiteRequest
-from ..given import shown
-from ..origin import origin_of
+from ...errors import CrossSiteRequest
+from ...given import shown
+from ...origin import origin_of
 
 _OWN_SITES = ("same-origin", "none")
 _WAY_OUT = (

@@ -8,7 +8,7 @@ from typing import Any
 
 from quart import Quart
 
-from ..handler import RouteSettings
+from ...handler import RouteSettings
 
 View = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from quart import Request
 
-from ..running.current import current_job
+from ...running.current import current_job
 
 logger = logging.getLogger("asyncjobs")
 

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 from quart.views import MethodView
 
-from ..arguments import Callee
-from ..credentials import is_credential
-from ..errors import Unstorable
-from ..shapes import same
-from .context import Context
-from .marks import View
+from ...arguments import Callee
+from ...credentials import is_credential
+from ...errors import Unstorable
+from ...shapes import same
+from ..context import Context
+from ..routing.marks import View
 
 _NOTHING = Context()
 _WAY_OUT = ". Or move the decorator that passes it below @jobs.background, where it runs in the job"

@@ -18,8 +18,10 @@ from typing import Any
 from quart import Quart
 from werkzeug.routing import Rule
 
-from .marks import background_at, polled_at
-from .openapi_answers import (
+from ..answering.polls import JOB_ENDPOINTS
+from ..routing.marks import background_at, polled_at
+from ..routing.routes import JobIdConverter
+from .answers import (
     JOB_ID,
     PREFER,
     Part,
@@ -36,8 +38,6 @@ from .openapi_answers import (
     result,
     status_document,
 )
-from .routes import JobIdConverter
-from .views import JOB_ENDPOINTS
 
 _EXTENSION = "QUART_SCHEMA"
 #: Those that a document of OpenAPI 3.1 has a place for.

@@ -13,28 +13,28 @@ from msgspec import UNSET, Raw, UnsetType, structs
 from quart import Quart, Request, Response, session
 from werkzeug.exceptions import NotFound
 
-from ..errors import AsyncJobsError, JobNotFound, SetupError
-from ..given import text
-from ..job import UNKNOWN, Job
-from ..job import Response as StoredResponse
-from ..jobs import Jobs
+from ...errors import AsyncJobsError, JobNotFound, SetupError
+from ...given import text
+from ...job import UNKNOWN, Job
+from ...job import Response as StoredResponse
+from ...jobs import Jobs
+from ..background.added import callee_of, context_of_call
+from ..background.replay import freeze
+from ..callers.principal import principal_to_json
+from ..callers.session import has_data
+from ..context import Context
+from ..http.body import body_of, read_body
+from ..http.cross_site import refuse_cross_site
+from ..http.preferences import wait_preference
+from ..quart_side import current_request, handle_user_exception, options_response
+from ..routing.hosts import answer_bad_hosts
+from ..routing.marks import background_at, background_of, poll_endpoint
+from ..routing.matching import matched, rules_of
+from ..routing.routes import JobIdConverter, OwnRoute
 from . import answers
-from .added import callee_of, context_of_call
 from .answers import Links
-from .body import body_of, read_body
-from .compat import current_request, handle_user_exception, options_response
 from .connection import outlasting_clients
-from .context import Context
 from .guards import answer_of_guards
-from .hosts import answer_bad_hosts
-from .marks import background_at, background_of, poll_endpoint
-from .matching import matched, rules_of
-from .origins import refuse_cross_site
-from .preferences import wait_preference
-from .principal import principal_to_json
-from .replay import freeze
-from .routes import JobIdConverter, OwnRoute
-from .session import has_data
 from .waiting import left_to_connection, waiting_outside
 
 #: The endpoints that every job has an URL of, by what stands behind its id in there.

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from werkzeug.datastructures import Headers
 
-from ..credentials import is_credential
-from ..errors import ConfigurationError
-from ..job import HeaderPairs
-from ..settings import Settings
+from ...credentials import is_credential
+from ...errors import ConfigurationError
+from ...job import HeaderPairs
+from ...settings import Settings
 
 # RFC 9110, section 7.6.1, and what older proxies and clients send. What a client's own Connection
 # names besides is for whoever passes the request on: a live view sees it, and so does the job's.

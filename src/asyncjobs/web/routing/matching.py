@@ -12,10 +12,10 @@ from quart import Quart, Request
 from quart.routing import QuartRule
 from werkzeug.routing import ValidationError
 
-from ..errors import HandlerGone
-from ..forms import is_plain
-from ..given import printable
-from .context import Context
+from ...errors import HandlerGone
+from ...forms import is_plain
+from ...given import printable
+from ..context import Context
 
 
 def matched(app: Quart, request: Request) -> Context:

@@ -11,7 +11,7 @@ from quart import Quart
 from quart.asgi import ASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
-from .marks import background_at
+from ..routing.marks import background_at
 
 #: Seconds that the answer to who has gone may take to be sent: who says no more may still listen.
 SEND_TIME = 1.0

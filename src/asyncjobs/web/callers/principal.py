@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..credentials import is_credential
-from ..errors import Unstorable
-from ..forms import is_plain
-from ..given import described
+from ...credentials import is_credential
+from ...errors import Unstorable
+from ...forms import is_plain
+from ...given import described
 
 #: The most bytes that a principal has as JSON.
 MAX_PRINCIPAL = 8 * 1024

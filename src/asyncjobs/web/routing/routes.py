@@ -10,7 +10,7 @@ from typing import Any
 from quart import Quart
 from werkzeug.routing import BaseConverter, Map, Rule
 
-from ..errors import SetupError
+from ...errors import SetupError
 from .collisions import ID, collisions
 from .marks import Background, View, background_of, poll_endpoint, poll_rule, polled_at
 from .refusals import (

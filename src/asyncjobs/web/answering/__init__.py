@@ -1,0 +1,1 @@
+"""The requests that are about jobs, from their connections to their answers."""

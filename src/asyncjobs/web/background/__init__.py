@@ -1,0 +1,1 @@
+"""A stored request, and its view in the background: what is kept, and how it is performed."""

@@ -1,0 +1,1 @@
+"""Who has sent a request, and what its job may know of that."""

@@ -1,0 +1,1 @@
+"""What the OpenAPI document of an app says of its jobs."""

@@ -1,0 +1,1 @@
+"""From the start of an app to its end: its configuration, and the server around it."""
