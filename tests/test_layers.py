@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
+from importlib import import_module
 from pathlib import Path
+from typing import TypeGuard, TypeVar
 
 import pytest
 
 import asyncjobs
+import asyncjobs.web as quart_extension
 
 ROOT = Path(asyncjobs.__file__).parent
 
@@ -36,15 +41,25 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
 
+#: The same for the parts of web/, as its docstring draws it.
+WEB_LAYERS = [
+    ["__init__"],
+    *(
+        [name]
+        for name in re.findall(r"^ {4}(\w+) {2}", quart_extension.__doc__ or "", re.MULTILINE)
+    ),
+]
+WEB_RANK = {name: rank for rank, names in enumerate(reversed(WEB_LAYERS)) for name in names}
+
 
 def layer_of(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
-def imports_of(path: Path) -> set[str]:
-    """The layers that a module of ours imports from."""
+def modules_imported(path: Path) -> set[tuple[str, ...]]:
+    """The modules of ours that one imports from, wherever in it that stands."""
     package = ["asyncjobs", *path.relative_to(ROOT).parent.parts]
-    found = set()
+    found: set[tuple[str, ...]] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
@@ -52,17 +67,22 @@ def imports_of(path: Path) -> set[str]:
             names = (
                 [[*module, alias.name] for alias in node.names] if node.module is None else [module]
             )
-            found |= {
-                name[1] if len(name) > 1 else "__init__" for name in names if name[0] == "asyncjobs"
-            }
+            found |= {tuple(name) for name in names if name[0] == "asyncjobs"}
         elif isinstance(node, ast.Import):
             assert not any(alias.name.startswith("asyncjobs") for alias in node.names), path
     return found
 
 
+def imports_of(path: Path) -> set[str]:
+    """The layers that a module of ours imports from."""
+    return {name[1] if len(name) > 1 else "__init__" for name in modules_imported(path)}
+
+
 # The harnesses are kept with the tests, and are a part of the package by a symbolic link, which
 # `rglob` does not follow.
 MODULES = sorted([*ROOT.rglob("*.py"), *(ROOT / "torture").glob("*.py")])
+WEB = ROOT / "web"
+WEB_MODULES = [path for path in MODULES if path.is_relative_to(WEB)]
 
 
 def test_every_module_has_a_layer() -> None:
@@ -98,3 +118,93 @@ def test_only_the_web_knows_quart(path: Path) -> None:
     }
     if layer_of(path) not in {"web", "demo", "cli", "torture"}:
         assert not imported & {"quart", "flask", "hypercorn"}
+
+
+def web_layer_of(path: Path) -> str:
+    return path.relative_to(WEB).with_suffix("").parts[0]
+
+
+def test_the_map_of_the_web_is_complete() -> None:
+    """Nothing in web/ is without a place on its map, and nothing on the map is gone."""
+    assert {web_layer_of(path) for path in WEB_MODULES} == set(WEB_RANK)
+
+
+@pytest.mark.parametrize("path", WEB_MODULES, ids=lambda path: str(path.relative_to(WEB)))
+def test_the_arrows_of_the_web_go_one_way(path: Path) -> None:
+    """A module of web/ imports from its own package, and from those below that."""
+    layer = web_layer_of(path)
+    imported = {
+        name[2] if len(name) > 2 else "__init__"
+        for name in modules_imported(path)
+        if name[:2] == ("asyncjobs", "web")
+    }
+    assert not {name for name in imported if name != layer and WEB_RANK[name] >= WEB_RANK[layer]}
+
+
+Node = TypeVar("Node", bound=ast.AST)
+BY_NAME = ("getattr", "setattr", "hasattr", "delattr")
+
+
+def is_private(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+
+
+def private_names_read(tree: ast.Module) -> set[str]:
+    """The private names that a module reads or sets on objects, or imports."""
+    names: list[object] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            names.append(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            names += [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", None) in BY_NAME:
+            names += [getattr(part, "value", None) for part in ast.walk(node.args[1])]
+    return {str(name) for name in names if is_private(name)}
+
+
+def private_names_of_classes(tree: ast.Module) -> set[str]:
+    """The private names that the classes of a module give themselves or their objects."""
+    names: list[str] = []
+    for cls in [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
+        for part in cls.body:
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
+                names.append(part.name)
+            elif isinstance(part, ast.Assign | ast.AnnAssign):
+                names += [node.id for node in ast.walk(part) if is_set(node, ast.Name)]
+        attributes = [node for node in ast.walk(cls) if is_set(node, ast.Attribute)]
+        names += [node.attr for node in attributes if getattr(node.value, "id", None) == "self"]
+    return set(filter(is_private, names))
+
+
+def is_set(node: ast.AST, kind: type[Node]) -> TypeGuard[Node]:
+    return isinstance(node, kind) and isinstance(getattr(node, "ctx", None), ast.Store)
+
+
+@pytest.mark.parametrize("path", WEB_MODULES, ids=lambda path: str(path.relative_to(WEB)))
+def test_only_quart_side_knows_private_names(path: Path) -> None:
+    """A module of web/ reads no private name but those that its own classes have: what Quart,
+    werkzeug and hypercorn keep to themselves, `quart_side` alone knows."""
+    tree = ast.parse(path.read_text())
+    strange = private_names_read(tree) - private_names_of_classes(tree)
+    assert bool(strange) == (web_layer_of(path) == "quart_side"), strange
+
+
+@pytest.mark.parametrize("path", WEB_MODULES, ids=lambda path: str(path.relative_to(WEB)))
+def test_no_class_shares_a_private_name_with_quart(path: Path) -> None:
+    """A class of web/ that is one of Quart's or werkzeug's has none of the private names that they
+    use for themselves: `quart_side` alone may take the one for the other."""
+    module = import_module(".".join(["asyncjobs", *path.relative_to(ROOT).with_suffix("").parts]))
+    foreign = {
+        base
+        for cls in vars(module).values()
+        if inspect.isclass(cls) and cls.__module__ == module.__name__
+        for base in cls.__mro__
+        if base.__module__.partition(".")[0] in ("quart", "flask", "werkzeug")
+    }
+    theirs = {
+        name
+        for base in foreign
+        for name in re.findall(r"\bself\.(_[a-z]\w*)", inspect.getsource(base))
+    }
+    shared = theirs & private_names_of_classes(ast.parse(path.read_text()))
+    assert bool(shared) == (web_layer_of(path) == "quart_side"), shared

@@ -1,10 +1,15 @@
-"""What differs between Quart 0.22 and 0.23, where methods take the context; and a look inside."""
+"""Quart from its other side: what is private in it, in werkzeug and in hypercorn, and what differs
+between its versions 0.22 and 0.23, where methods take the context.
+
+No other module of ours reads a private name of theirs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator
+import multiprocessing
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import quart
@@ -13,9 +18,15 @@ from quart.sessions import SessionMixin
 from quart.typing import ResponseReturnValue
 from quart.utils import run_sync_iterable
 from quart.wrappers.request import Body
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter, Rule
 
 from ..given import printable
+
+#: What Quart itself keeps in a session: whether the cookie outlives the browser, and what `flash`
+#: shows on the next page.
+SESSION_KEYS = frozenset({"_permanent", "_flashes"})
 
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
 _RUN_SYNC_ITERABLE = getattr(run_sync_iterable(iter(())), "ag_code", None)
@@ -35,6 +46,25 @@ def scope_of(request: Request) -> dict[str, Any]:
     return plain
 
 
+class ReadyHeaders(Headers):
+    """Headers that are known to be well-formed: to have them checked one by one, as werkzeug does,
+    is a good part of what a poll costs."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._list = list(pairs)
+
+
+def request_of(connection: Any, send: Any) -> Request:
+    """One more request of a connection, as if it had just come."""
+    request: Request = connection._create_request_from_scope(send)
+    return request
+
+
+def converters_of(rule: Rule) -> Mapping[str, BaseConverter]:
+    """The converters of a rule, by the variables that they are for."""
+    return rule._converters
+
+
 def current_context() -> Any:
     """The context of the request that is being handled."""
     if _TAKES_CONTEXT:
@@ -47,6 +77,17 @@ def current_context() -> Any:
 def set_session(context: Any, session: SessionMixin) -> None:
     """Have `session` be the one of a request's context."""
     setattr(context, "_session" if _TAKES_CONTEXT else "session", session)
+
+
+def after_this_request_of(context: Any) -> list[Callable[..., Any]]:
+    """What a view has asked for by ``after_this_request``."""
+    functions: list[Callable[..., Any]] = context._after_request_functions
+    return functions
+
+
+def error_handler_of(app: Quart, error: Exception, blueprints: Iterable[str]) -> Any:
+    """The app's own handler for an error in a view of these blueprints; None if it has none."""
+    return app._find_error_handler(error, [*blueprints])
 
 
 async def handle_user_exception(
@@ -101,3 +142,13 @@ def log_exception(app: Quart, error: BaseException) -> None:
             log(exc_info)
     finally:
         request.path = path
+
+
+def event_of_hypercorn() -> Any:
+    """The event by which hypercorn tells its workers to stop; None if this process is none of
+    them."""
+    if multiprocessing.parent_process() is None:
+        return None
+    arguments = getattr(multiprocessing.current_process(), "_kwargs", {})
+    event = arguments.get("shutdown_event")
+    return event if hasattr(event, "is_set") else None

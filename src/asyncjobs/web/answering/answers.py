@@ -21,9 +21,10 @@ from ...job import HeaderPairs, Job, Response
 from ...jobs import Health
 from ...problem import problem
 from ..http.caching import kept_private
-from ..http.headers import BODILESS, ReadyHeaders
+from ..http.headers import BODILESS
 from ..http.links import without_relation
 from ..http.relative import IN_PATH, without_authority
+from ..quart_side import ReadyHeaders
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30

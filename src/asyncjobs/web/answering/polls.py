@@ -28,7 +28,7 @@ from ..http.cross_site import refuse_cross_site
 from ..http.preferences import wait_preference
 from ..quart_side import current_request, handle_user_exception, options_response
 from ..routing.hosts import answer_bad_hosts
-from ..routing.marks import background_at, background_of, poll_endpoint
+from ..routing.marks import JOB_ENDPOINTS, background_at, background_of, poll_endpoint
 from ..routing.matching import matched, rules_of
 from ..routing.routes import JobIdConverter, OwnRoute
 from . import answers
@@ -36,9 +36,6 @@ from .answers import Links
 from .connection import outlasting_clients
 from .guards import answer_of_guards
 from .waiting import left_to_connection, waiting_outside
-
-#: The endpoints that every job has an URL of, by what stands behind its id in there.
-JOB_ENDPOINTS = {"": "asyncjobs_status", "/result": "asyncjobs_result"}
 
 View = TypeVar("View", bound=Callable[..., Awaitable[Any]])
 

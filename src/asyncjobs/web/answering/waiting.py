@@ -20,7 +20,7 @@ from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
 from ...job import Job
-from ..quart_side import scope_of
+from ..quart_side import request_of, scope_of
 
 Wait = Callable[[], Awaitable[object]]
 
@@ -125,7 +125,7 @@ def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
             # If something is wrong, the view meets that as well.
             await asyncio.gather(*waits, return_exceptions=True)
             self._visit.task, self._visit.waited = asyncio.current_task(), True
-            request = self._create_request_from_scope(send)
+            request = request_of(self, send)
             request.body = body  # the one that is told what arrives, and that nothing more does
             await super().handle_request(request, send)
 

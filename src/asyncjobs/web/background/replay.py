@@ -31,13 +31,19 @@ from ..context import Context, context_from_json, context_to_json
 from ..http.body import OverLimit, keep_body
 from ..http.headers import (
     BODILESS,
-    ReadyHeaders,
     storable_request_headers,
     storable_response_headers,
     title_of,
 )
 from ..http.relative import resolved
-from ..quart_side import current_request, handle_user_exception, log_exception
+from ..quart_side import (
+    ReadyHeaders,
+    after_this_request_of,
+    current_request,
+    error_handler_of,
+    handle_user_exception,
+    log_exception,
+)
 from ..routing.matching import lead_to, preprocess
 from .added import Added, added_to_call, callee_of
 from .draining import drain
@@ -182,7 +188,7 @@ class Replay:
         describe_to_sentry(request)
         response = await self.app.make_response(await self._call_view(request, added))
         # What the view itself has asked for; the app's hooks ran at submission.
-        for function in context._after_request_functions:
+        for function in after_this_request_of(context):
             response = cast("ResponseTypes", await self.app.ensure_async(function)(response))
         return await self._capture(response)
 
@@ -243,7 +249,7 @@ class Replay:
         server_error = InternalServerError(
             original_exception=error if isinstance(error, Exception) else None
         )
-        handler = self.app._find_error_handler(server_error, quart.request.blueprints)
+        handler = error_handler_of(self.app, server_error, quart.request.blueprints)
         if handler is None:
             return server_error
         try:

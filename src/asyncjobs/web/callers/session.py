@@ -9,17 +9,15 @@ import quart
 from quart import Quart
 from quart.sessions import SecureCookieSession, SessionMixin
 
-from ..quart_side import set_session
+from ..quart_side import SESSION_KEYS, set_session
 from .vanishing import Vanishing
 
-# Quart's own: whether the cookie outlives the browser, and what `flash` shows on the next page.
-_NO_DATA = frozenset({"_permanent", "_flashes"})
 _MISSING, _GONE = object(), object()
 
 
 def has_data(session: Mapping[str, Any]) -> bool:
     """Whether there is anything in it that somebody may look for."""
-    return any(key not in _NO_DATA for key in session)
+    return any(key not in SESSION_KEYS for key in session)
 
 
 def replace_session(app: Quart, context: Any, vanishing: Vanishing, *, had_data: bool) -> None:
@@ -83,7 +81,7 @@ class LostSession(_Kept):
 
     def __getitem__(self, key: str) -> Any:
         value = self._written.get(key, _MISSING)
-        if value is _GONE or (value is _MISSING and key in _NO_DATA):
+        if value is _GONE or (value is _MISSING and key in SESSION_KEYS):
             raise KeyError(key)
         if value is _MISSING:
             raise _unreadable()

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from werkzeug.datastructures import Headers
-
 from ...credentials import is_credential
 from ...errors import ConfigurationError
 from ...job import HeaderPairs
@@ -117,14 +115,6 @@ def storable_response_headers(pairs: Iterable[tuple[bytes, bytes]]) -> HeaderPai
         if not (_is_name(name) and _VALUE.fullmatch(value)):
             raise ValueError(f"the response has a malformed header, {name!r}: {value!r}")
     return kept
-
-
-class ReadyHeaders(Headers):
-    """Headers that are known to be well-formed: to have them checked one by one, as werkzeug does,
-    is a good part of what a poll costs."""
-
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        self._list = list(pairs)
 
 
 @lru_cache(maxsize=1024)

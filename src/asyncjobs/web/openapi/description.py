@@ -18,8 +18,8 @@ from typing import Any
 from quart import Quart
 from werkzeug.routing import Rule
 
-from ..answering.polls import JOB_ENDPOINTS
-from ..routing.marks import background_at, polled_at
+from ..quart_side import converters_of
+from ..routing.marks import JOB_ENDPOINTS, background_at, polled_at
 from ..routing.routes import JobIdConverter
 from .answers import (
     JOB_ID,
@@ -164,7 +164,7 @@ class _Document:
         for rule in self._provider.generate_rules():
             ids = [
                 name
-                for name, converter in rule._converters.items()
+                for name, converter in converters_of(rule).items()
                 if isinstance(converter, JobIdConverter)
             ]
             if not (ids or self._is_marked(rule.endpoint)):
@@ -263,7 +263,7 @@ class _Document:
                     variable: "$response.body#/TaskId"
                     if isinstance(converter, JobIdConverter)
                     else f"$request.path.{variable}"
-                    for variable, converter in target.rule._converters.items()
+                    for variable, converter in converters_of(target.rule).items()
                 },
             }
         return links

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 
 from werkzeug.routing import Rule
 
+from ..quart_side import converters_of
+
 #: The id in our rules.
 ID = re.compile(r"<asyncjobs_id:\w+>")
 
@@ -73,7 +75,7 @@ def _fits(tail: str, after: str, other: Rule) -> bool:
     """
     pattern, end = "", 0
     for variable in _VARIABLE.finditer(tail):
-        converter = other._converters[variable["name"]]
+        converter = converters_of(other)[variable["name"]]
         pattern += f"{re.escape(tail[end : variable.start()])}(?:{converter.regex})"
         end = variable.end()
     pattern += re.escape(tail[end:])

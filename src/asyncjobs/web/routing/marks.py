@@ -12,6 +12,9 @@ from ...handler import RouteSettings
 
 View = Callable[..., Any]
 
+#: The endpoints that every job has an URL of, by what stands behind its id in there.
+JOB_ENDPOINTS = {"": "asyncjobs_status", "/result": "asyncjobs_result"}
+
 _MARK = "_asyncjobs_background"
 # Without a dot, so that hooks of the view's blueprint guard polls.
 _POLL_SUFFIX = "__job"

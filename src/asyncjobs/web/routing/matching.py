@@ -16,6 +16,7 @@ from ...errors import HandlerGone
 from ...forms import is_plain
 from ...given import printable
 from ..context import Context
+from ..quart_side import converters_of
 
 
 def matched(app: Quart, request: Request) -> Context:
@@ -62,7 +63,7 @@ def lead_to(app: Quart, endpoint: str, request: Request, known: Context) -> None
     variables = {} if known.view_args is UNSET else known.view_args
     try:
         if not (
-            rule._converters.keys() <= {*variables, *known.defaults}
+            converters_of(rule).keys() <= {*variables, *known.defaults}
             and variables.keys() <= rule.arguments
         ):
             raise ValidationError
@@ -89,7 +90,7 @@ def rule_of(app: Quart, endpoint: str, known: Context, method: str) -> QuartRule
     variables = set() if known.view_args is UNSET else known.view_args.keys()
 
     def distance(rule: QuartRule) -> tuple[bool, int, bool]:
-        differ = len(rule._converters.keys() ^ variables)
+        differ = len(converters_of(rule).keys() ^ variables)
         return rule.rule != known.rule, differ, method not in (rule.methods or [method])
 
     return min(rules_of(app, endpoint), key=distance, default=QuartRule("/", endpoint=endpoint))
@@ -104,7 +105,7 @@ def values_for(rule: QuartRule, known: Context) -> dict[str, Any]:
     """
     values = {**(rule.defaults or {}), **known.defaults}
     for name, kept in ({} if known.view_args is UNSET else known.view_args).items():
-        converter = rule._converters.get(name)
+        converter = converters_of(rule).get(name)
         if converter is None:
             values[name] = kept
         else:
@@ -123,7 +124,7 @@ def _means(rule: QuartRule, values: Mapping[str, Any] | None, known: Context) ->
 def _written(rule: QuartRule, values: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of a URL, numbers as such, and all else as it is written in there."""
     variables: dict[str, Any] = {}
-    for name, converter in rule._converters.items():
+    for name, converter in converters_of(rule).items():
         value = values.get(name)
         if type(value) in (int, float) and is_plain(value):
             variables[name] = value

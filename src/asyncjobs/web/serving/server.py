@@ -17,6 +17,8 @@ from typing import Any, cast
 
 from quart import Quart
 
+from ..quart_side import event_of_hypercorn
+
 #: How often hypercorn's workers are told of its end, in seconds; it looks that often itself.
 LOOK_INTERVAL = 0.1
 #: Seconds that a server has, once its process was told to end, to say that it stops.
@@ -29,7 +31,7 @@ class Server:
     def __init__(self, app: Quart) -> None:
         self._shutdown = cast("asyncio.Event", app.shutdown_event)
         self._terminated = asyncio.Event()
-        self._event = _event_of_hypercorn()
+        self._event = event_of_hypercorn()
 
     async def about_to_stop(self) -> None:
         """Wait until the server will soon stop: the time to let jobs end."""
@@ -77,10 +79,3 @@ class Server:
 
 def _is_worker() -> bool:
     return multiprocessing.parent_process() is not None
-
-
-def _event_of_hypercorn() -> Any:
-    """The event by which hypercorn tells its workers to stop, if this process is one of them."""
-    arguments = getattr(multiprocessing.current_process(), "_kwargs", {}) if _is_worker() else {}
-    event = arguments.get("shutdown_event")
-    return event if hasattr(event, "is_set") else None
