@@ -259,7 +259,8 @@ def test_apps_without_jobs_are_left_alone(report: View) -> None:
 
 
 def test_who_has_no_quart_schema_does_not_load_it() -> None:
-    """It is looked for in the app, and never imported: an app without it has all its routes."""
+    """It is looked for in the app, and never imported, nor is what we have to say of jobs to it: an
+    app without it has all its routes."""
     program = (
         "import sys\n"
         "from quart import Quart\n"
@@ -270,12 +271,12 @@ def test_who_has_no_quart_schema_does_not_load_it() -> None:
         "@jobs.background\n"
         "async def report(): ...\n"
         "print(sorted(rule.endpoint for rule in app.url_map.iter_rules()),"
-        " 'quart_schema' in sys.modules)\n"
+        " 'quart_schema' in sys.modules, 'asyncjobs.web.openapi.description' in sys.modules)\n"
     )
     printed = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
     ).stdout
-    assert printed == "['report', 'report__job', 'static'] False\n"
+    assert printed == "['report', 'report__job', 'static'] False False\n"
 
 
 # What.

@@ -13,6 +13,7 @@ Each of its parts imports from those below it only, never from one in its own li
     serving     from the start of an app to its end: configuration, lifespan, the server around it
     http        the words of HTTP: headers, bodies, caches, links, preferences, pages of other sites
     context     what an app knew of a request, as it is stored with it
+    around      ours in the place of a method of the app's
     quart_side  what is private in Quart, werkzeug and hypercorn, and what differs between versions
 """
 

@@ -28,7 +28,7 @@ from .background.sync import takes_thread, use_our_threads
 from .background.teardown import without_teardown_of_requests
 from .callers.vanishing import Vanishing
 from .http.headers import check_names
-from .openapi.description import describe_jobs
+from .openapi.quart_schema import describe_jobs
 from .routing.marks import Background, View
 from .routing.routes import Decorated, PollRoutes
 from .serving.environment import CONFIG, configured, key_of, unread

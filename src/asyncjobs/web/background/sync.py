@@ -15,8 +15,10 @@ from quart import Quart
 from quart.views import MethodView, http_method_funcs
 
 from ...running.threads import Threads, is_threaded
+from ..around import around
 
 Function = Callable[..., Any]
+Async = Callable[..., Awaitable[Any]]
 
 #: The threads for whatever is sync in this job.
 threads_of_job: ContextVar[Threads] = ContextVar("asyncjobs.threads_of_job")
@@ -28,9 +30,8 @@ def use_our_threads(app: Quart) -> None:
     Above all the sync methods of class-based views, which are known only once Quart's own coroutine
     looks for them. This is the method that Quart has for the purpose.
     """
-    sync_to_async = app.sync_to_async
 
-    def in_threads_of_job(function: Function) -> Callable[..., Awaitable[Any]]:
+    def in_threads_of_job(sync_to_async: Callable[[Function], Async], function: Function) -> Async:
         threads = threads_of_job.get(None)
         if threads is None:
             return sync_to_async(function)
@@ -41,7 +42,7 @@ def use_our_threads(app: Quart) -> None:
 
         return call
 
-    app.sync_to_async = in_threads_of_job  # type: ignore[method-assign, assignment]
+    around(app, "sync_to_async", in_threads_of_job)
 
 
 def takes_thread(view: Function, routed: Function) -> bool:

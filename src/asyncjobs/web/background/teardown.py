@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from collections.abc import Callable
 from typing import Any
 
 from quart import Quart
 
+from ..around import around
 from ..quart_side import current_request
 
 #: The key in the scope of a job's request.
@@ -20,11 +21,9 @@ def without_teardown_of_requests(app: Quart) -> None:
     `request_tearing_down` does so for `request_started`. In a job nobody has taken anything: all
     that is torn down is its app context.
     """
-    do_teardown_request: Any = app.do_teardown_request
 
-    @wraps(do_teardown_request)
-    async def unless_in_a_job(*args: Any, **kwargs: Any) -> None:
+    async def unless_in_a_job(teardown: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if JOB not in current_request().scope:
-            await do_teardown_request(*args, **kwargs)
+            await teardown(*args, **kwargs)
 
-    app.do_teardown_request = unless_in_a_job  # type: ignore[method-assign]
+    around(app, "do_teardown_request", unless_in_a_job)

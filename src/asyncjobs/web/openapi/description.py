@@ -1,4 +1,4 @@
-"""Jobs in the OpenAPI document that quart-schema makes of an app, where the app has that extension.
+"""Jobs in the OpenAPI document that quart-schema makes of an app.
 
 Of a view in the background it knows what the handler answers, and takes that for the answer of the
 view's route; of our own routes it knows the rules. So each document is gone over once it is made:
@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
-from functools import wraps
 from itertools import chain, count
 from typing import Any
 
@@ -39,7 +38,6 @@ from .answers import (
     status_document,
 )
 
-_EXTENSION = "QUART_SCHEMA"
 #: Those that a document of OpenAPI 3.1 has a place for.
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _NO_CONVERTER = re.compile(r"<(\w+)>")
@@ -47,58 +45,18 @@ _NO_WORD = re.compile(r"\W+")
 _STATUS, _RESULT = JOB_ENDPOINTS.values()
 
 
-def describe_jobs(app: Quart, complete_routes: Callable[[], None]) -> None:
-    """Have the documents of `app` tell of its jobs, whether it has quart-schema, will, or never.
-
-    Args:
-        complete_routes: sees to it that no route of ours is missing.
-    """
-    described: list[Any] = []
-
-    def describe() -> None:
-        provider = getattr(app.extensions.get(_EXTENSION), "openapi_provider", None)
-        if provider is not None and provider not in described:
-            described.append(provider)
-            provider.generate_rules = _with_converters(provider.generate_rules)
-            provider.schema = _with_jobs(provider.schema, app, provider, complete_routes)
-
-    describe()
-    add_command = app.cli.add_command
-
-    @wraps(add_command)
-    def add_command_and_describe(*args: Any, **kwargs: Any) -> None:
-        add_command(*args, **kwargs)
-        describe()
-
-    # The last thing that quart-schema does to an app is that it adds its command.
-    app.cli.add_command = add_command_and_describe  # type: ignore[method-assign]
+def add_jobs(app: Quart, provider: Any, document: Part) -> None:
+    """Describe in a document of quart-schema's what is about jobs."""
+    _Document(app, provider, document).add_jobs()
 
 
-def _with_converters(generate_rules: Callable[[], Iterable[Rule]]) -> Callable[[], Iterable[Rule]]:
-    """Have every rule written as ``/<default:name>/<asyncjobs_id:id>``: of ``/<name>/…:id>``
-    quart-schema makes ``/{id}``, up to version 0.25 at least, and each poll route has a colon."""
-
-    @wraps(generate_rules)
-    def generate_rules_with_converters() -> Iterator[Rule]:
-        for rule in generate_rules():
-            written = copy(rule)
-            written.rule = _NO_CONVERTER.sub(r"<default:\1>", rule.rule)
-            yield written
-
-    return generate_rules_with_converters
-
-
-def _with_jobs(
-    schema: Callable[[], Part], app: Quart, provider: Any, complete_routes: Callable[[], None]
-) -> Callable[[], Part]:
-    @wraps(schema)
-    def schema_with_jobs() -> Part:
-        complete_routes()
-        document = schema()
-        _Document(app, provider, document).add_jobs()
-        return document
-
-    return schema_with_jobs
+def with_converters(generate_rules: Callable[[], Iterable[Rule]]) -> Iterator[Rule]:
+    """Every rule written as ``/<default:name>/<asyncjobs_id:id>``: of ``/<name>/…:id`` quart-schema
+    makes ``/{id}``, up to version 0.25 at least, and each poll route has a colon."""
+    for rule in generate_rules():
+        written = copy(rule)
+        written.rule = _NO_CONVERTER.sub(r"<default:\1>", rule.rule)
+        yield written
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,19 +6,20 @@ so that ``a..b``, or a name with more than 63 letters in a part, would be a 500 
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from quart import Quart
 from werkzeug.exceptions import HTTPException
 
+from ..around import around
+
 
 def answer_bad_hosts(app: Quart) -> None:
     """Have the routes of `app` match nothing for such a host, by an exception that it handles."""
-    create = app.create_url_adapter
 
-    @wraps(create)
-    def create_url_adapter(request: Any) -> Any:
+    def create_url_adapter(create: Callable[[Any], Any], request: Any) -> Any:
         try:
             return create(request)
         except HTTPException as error:
@@ -26,7 +27,7 @@ def answer_bad_hosts(app: Quart) -> None:
             adapter.match = partial(_refuse, error)  # type: ignore[method-assign]
             return adapter
 
-    app.create_url_adapter = create_url_adapter  # type: ignore[method-assign]
+    around(app, "create_url_adapter", create_url_adapter)
 
 
 def _refuse(error: HTTPException, *args: Any, **kwargs: Any) -> NoReturn:

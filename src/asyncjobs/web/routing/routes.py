@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Any
 
 from quart import Quart
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from ...errors import SetupError
+from ..around import around
 from .collisions import ID, collisions
 from .marks import Background, View, background_of, poll_endpoint, poll_rule, polled_at
 from .refusals import (
@@ -97,16 +97,7 @@ class PollRoutes:
 
         `before_serving` would be too late: a test client without a lifespan never runs it.
         """
-        add_url_rule = self._app.add_url_rule
-
-        @wraps(add_url_rule)
-        def add_url_rule_and_poll_route(*args: Any, **kwargs: Any) -> None:
-            add_url_rule(*args, **kwargs)
-            self._scan()
-            if self._prefix is not None:
-                self.complete(self._prefix)
-
-        self._app.add_url_rule = add_url_rule_and_poll_route  # type: ignore[method-assign]
+        around(self._app, "add_url_rule", self._add_url_rule_and_poll_route)
         self._scan()
 
     def complete(self, prefix: str) -> None:
@@ -126,6 +117,14 @@ class PollRoutes:
             check_class(view, lambda method: background_of(method) is not None)
         self._check_order()
         self._check_collisions()
+
+    def _add_url_rule_and_poll_route(
+        self, add_url_rule: Callable[..., None], *args: Any, **kwargs: Any
+    ) -> None:
+        add_url_rule(*args, **kwargs)
+        self._scan()
+        if self._prefix is not None:
+            self.complete(self._prefix)
 
     def _scan(self) -> None:
         url_map: Map = self._app.url_map
