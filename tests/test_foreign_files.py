@@ -30,7 +30,7 @@ from asyncjobs.job import Job, Request
 from asyncjobs.store import STRANGER, Liveness, Orphan, Presence
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import database as opening
-from asyncjobs.stores.sqlite.custody import make_folder
+from asyncjobs.stores.sqlite.private import make_folder
 from asyncjobs.stores.sqlite.writing.reserve import SIZE, SLICE, Reserve
 from asyncjobs.testing import NOW, REQUEST, a_job
 from children import told_by_child

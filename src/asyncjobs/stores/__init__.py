@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..given import shown
 from ..store import Store
 from .memory import MemoryStore
 from .sqlite import SqliteStore
+from .sqlite.private import make_folder
+from .sqlite.start_errors import folder_explained
 
-__all__ = ["MemoryStore", "SqliteStore", "open_url"]
+__all__ = ["MemoryStore", "SqliteStore", "folder_for_store", "open_url"]
 
 _FILE = "sqlite:///"
 _WRITE = (
@@ -45,3 +48,14 @@ def open_url(url: str) -> Store:
             "decoded here: write the character itself"
         )
     return SqliteStore(path)
+
+
+def folder_for_store(folder: Path) -> Path:
+    """`folder`, to keep a store in: it and the parents that it lacks are made for our user alone.
+
+    Raises:
+        StorePathError: it cannot be made, and what to do then.
+    """
+    with folder_explained(folder):
+        make_folder(folder)
+    return folder

@@ -18,9 +18,7 @@ from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
 from ..settings import Settings, make_settings
-from ..stores import SqliteStore
-from ..stores.sqlite.custody import make_folder
-from ..stores.sqlite.start_errors import folder_explained
+from ..stores import SqliteStore, folder_for_store
 from ..tasks import to_the_end
 from .answering.polls import Views
 from .background.replay import Replay
@@ -177,7 +175,9 @@ class AppJobs:
         for warning in unread(os.environ, self._app.config, self._options):
             logger.warning("%s", warning)
         if options["store"] is None:
-            options["store"] = SqliteStore(_instance_folder(self._app) / "jobs.db")
+            options["store"] = SqliteStore(
+                folder_for_store(Path(self._app.instance_path)) / "jobs.db"
+            )
         if options["name"] is None:
             options["name"] = program_of(self._app.import_name)
         jobs = Jobs(**options)
@@ -260,10 +260,3 @@ class AppJobs:
             Vanishing(endpoint),
         )
         return background.settings.handler(endpoint, replay, jobs.settings, threaded=threaded)
-
-
-def _instance_folder(app: Quart) -> Path:
-    folder = Path(app.instance_path)
-    with folder_explained(folder):
-        make_folder(folder)
-    return folder

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...daemons import start_daemon
 from ...errors import SetupError, StorePathError, StoreUnavailable
-from .custody import make_private
+from .private import make_private
 from .processes.locks import sync_folder
 
 

@@ -4,7 +4,7 @@ Who can write one of them runs jobs as the server; who can read one has the bodi
 each is a regular file of the server's own user, that nobody else can write, before it is opened.
 The database and its shared memory are only looked at: to open and close them past SQLite would drop
 its locks (https://www.sqlite.org/howtocorrupt.html). All others are looked at once more when they
-are opened, as what has a name may have been exchanged since.
+are opened (see `private`), as what has a name may have been exchanged since.
 
 A system without users as POSIX has them, as Windows is, keeps files from others by other means.
 """
@@ -17,15 +17,10 @@ import shlex
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from errno import EPERM
 from pathlib import Path
 
 from ...errors import StoreExposed, StorePathError, StoreReadOnly
-
-try:
-    import pwd
-except ImportError:  # Windows
-    pwd = None  # type: ignore[assignment]
+from .private import ROOT, is_foreign, kind_of, name_of
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -34,22 +29,8 @@ FILES = ("", "-wal", "-shm", "-journal", "-lock", "-ballast", "-alone", "-wal-da
 #: The folder beside them.
 FOLDER = "-procs"
 
-_ROOT = 0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
-# Follow no link, and wait for nobody at the other end of a pipe.
-_CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-# Windows would write two bytes for the end of a line.
-_CAREFULLY |= getattr(os, "O_BINARY", 0)
-_KINDS = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFREG: "a file",
-}
 
 _Found = dict[Path, os.stat_result]
 
@@ -86,14 +67,14 @@ def warn_of_folder(path: Path) -> None:
     if not hasattr(os, "geteuid"):
         return
     folder, status = path.parent, os.stat(path.parent)
-    if _is_foreign(status) and os.geteuid() == _ROOT:
+    if is_foreign(status) and os.geteuid() == ROOT:
         logger.warning(
             "this program runs as root, and the folder %s of the store %s belongs to the user %s: "
             "if it is that user's program, run it as that user, or its own start will be refused",
             *(folder, path.name, name_of(status.st_uid)),
         )
         return
-    if _is_foreign(status):
+    if is_foreign(status):
         said, command = (
             f"belongs to the user {name_of(status.st_uid)}",
             f"chown {name_of(os.geteuid())}",
@@ -109,85 +90,9 @@ def warn_of_folder(path: Path) -> None:
     )
 
 
-def open_own(path: Path | str, flags: int) -> int:
-    """A descriptor of the regular file at `path`, which is made for our user alone if `flags` have
-    ``O_CREAT``. Nothing else that may lie there is opened for longer than it takes to see that.
-
-    Raises:
-        OSError: also if it is something else, or another user's.
-    """
-    if flags & os.O_CREAT:
-        try:
-            return _make(path, flags)
-        except FileExistsError:
-            if flags & os.O_EXCL:
-                raise
-    fd = os.open(path, (flags & ~os.O_CREAT) | _CAREFULLY)
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise PermissionError(EPERM, f"it is {_kind(status)}, and no file", str(path))
-        if _is_foreign(status):
-            raise PermissionError(
-                EPERM, f"it belongs to the user {name_of(status.st_uid)}", str(path)
-            )
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def make_private(fd: int) -> None:
-    """Give a new file to our user whole, of which the umask may have taken something away.
-
-    Raises:
-        OSError
-    """
-    if hasattr(os, "fchmod") and stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:
-        os.fchmod(fd, 0o600)
-
-
-def make_folder(folder: Path) -> None:
-    """Make `folder` and the parents that it lacks for our user alone, whatever the umask is.
-
-    Raises:
-        OSError
-    """
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        return
-    except FileNotFoundError:
-        make_folder(folder.parent)
-        make_folder(folder)
-        return
-    if stat.S_IMODE(os.stat(folder).st_mode) != 0o700:
-        os.chmod(folder, 0o700)
-
-
-def name_of(uid: int) -> str:
-    """What a user is called; the number, if that is nothing."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def quoted(*files: Path | str) -> str:
     """Files as a shell is to have them."""
     return shlex.join(map(str, files))
-
-
-def _make(path: Path | str, flags: int) -> int:
-    fd = os.open(path, flags | os.O_EXCL | _CAREFULLY, 0o600)
-    try:
-        make_private(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def _look(path: Path) -> _Found:
@@ -205,7 +110,7 @@ def _check_kinds(path: Path, found: _Found) -> None:
         if not (is_folder if _is_folder(path, file) else stat.S_ISREG(status.st_mode)):
             wanted = "the folder" if _is_folder(path, file) else "a file"
             raise StorePathError(
-                f"{file} is {_kind(status)}, and should be {wanted} of the store: move it away, "
+                f"{file} is {kind_of(status)}, and should be {wanted} of the store: move it away, "
                 "then start again"
             )
         if not is_folder and status.st_nlink > 1:
@@ -219,7 +124,7 @@ def _check_kinds(path: Path, found: _Found) -> None:
 
 def _check_owners(path: Path, found: _Found) -> None:
     us = os.geteuid()
-    foreign = [file for file, status in found.items() if _is_foreign(status)]
+    foreign = [file for file, status in found.items() if is_foreign(status)]
     if files := [file for file in foreign if not _is_folder(path, file)]:
         loosely = any(found[file].st_mode & _OTHERS for file in files)
         tighten = f" && chmod go-rwx {quoted(*files)}" if loosely else ""
@@ -261,7 +166,7 @@ def _check_entries(path: Path) -> None:
         for entry in entries:
             with suppress(FileNotFoundError):  # its process has ended just now
                 status = entry.stat(follow_symlinks=False)
-                if _is_foreign(status):
+                if is_foreign(status):
                     raise _foreign_folder(Path(entry.path), status, folder)
                 if status.st_uid != os.geteuid() and not _can_write(Path(entry.path)):
                     raise _roots([folder])
@@ -308,16 +213,8 @@ def _is_folder(path: Path, file: Path) -> bool:
     return str(file) == f"{path}{FOLDER}"
 
 
-def _is_foreign(status: os.stat_result) -> bool:
-    return hasattr(os, "geteuid") and status.st_uid not in (os.geteuid(), _ROOT)
-
-
 def _can_write(file: Path) -> bool:
     return os.access(file, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _kind(status: os.stat_result) -> str:
-    return _KINDS.get(stat.S_IFMT(status.st_mode), "something unknown")
 
 
 def _writers(*statuses: os.stat_result) -> str:

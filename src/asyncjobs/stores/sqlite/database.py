@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StoreCorrupt, StoreUnavailable
-from .custody import open_own
+from .private import open_own
 from .processes.locks import sync_folder
 from .rows import text_or_bytes
 from .schema import connect, connect_guard, create_or_check

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import StoreCorrupt, StoreError, StorePathError, StoreTooNew
 from ...job import DEFAULT_TTL, SUSPECT_CRASHES
-from .custody import open_own
+from .private import open_own
 from .shape import Shape, shape_of
 from .start_errors import ELSEWHERE, in_shell
 

@@ -18,7 +18,8 @@ from ...errors import (
     StorePathError,
     StoreReadOnly,
 )
-from .custody import name_of, quoted
+from .custody import quoted
+from .private import name_of
 from .processes.holders import kept_locked
 
 #: What to do where the folder cannot be used, as is normal for that of the program's own files.

@@ -13,7 +13,7 @@ import time
 import weakref
 from pathlib import Path
 
-from ..custody import open_own
+from ..private import open_own
 
 try:
     import fcntl

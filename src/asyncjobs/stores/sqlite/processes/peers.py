@@ -16,9 +16,9 @@ from contextlib import closing
 from pathlib import Path
 
 from ....store import STRANGER, Liveness, Presence
-from ..custody import make_folder
 from ..identity import Identity
 from ..neighbours.datagrams import socket_of
+from ..private import make_folder
 from .forks import left_in_forked_child
 from .locks import FileLock
 from .presences import presence_files, read_presence, write_presence

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ....store import STRANGER, Presence
-from ..custody import open_own
+from ..private import open_own
 
 #: Bytes of a presence that are read at most: thousands of routes fit into it.
 MAX_SIZE = 1024 * 1024

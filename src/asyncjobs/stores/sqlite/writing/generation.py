@@ -17,7 +17,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..custody import open_own
+from ..private import open_own
 from ..processes.locks import sync_data
 from .condition import is_damage, is_locked, wants_room
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ....errors import StoreCorrupt
-from ..custody import open_own
+from ..private import open_own
 from ..start_errors import in_shell
 from .generation import Generation
 from .lengths import committed_frames

@@ -16,7 +16,7 @@ from contextlib import suppress
 from errno import EINVAL, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 
-from ..custody import open_own
+from ..private import open_own
 
 #: Bytes that are kept.
 SIZE = 4 * 1024 * 1024
