@@ -52,14 +52,31 @@ WEB_LAYERS = [
 WEB_RANK = {name: rank for rank, names in enumerate(reversed(WEB_LAYERS)) for name in names}
 
 
-def layer_of(path: Path) -> str:
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+SQLITE = ROOT / "stores" / "sqlite"
+#: The same within the SQLite store. How it writes and how it hears of others know of each other
+#: nothing: both know the processes, and the store knows both.
+SQLITE_LAYERS = [
+    ["__init__"],
+    ["store"],
+    ["file", "mender"],
+    ["database", "backups"],
+    ["schema", "queries", "salvage"],
+    ["writing", "neighbours"],
+    ["start_errors"],
+    ["processes", "custody"],
+    ["private", "identity", "rows", "shape"],
+]
+SQLITE_RANK = {name: rank for rank, names in enumerate(reversed(SQLITE_LAYERS)) for name in names}
 
 
-def modules_imported(path: Path) -> set[tuple[str, ...]]:
-    """The modules of ours that one imports from, wherever in it that stands."""
+def layer_of(path: Path, root: Path = ROOT) -> str:
+    return path.relative_to(root).with_suffix("").parts[0]
+
+
+def modules_of(path: Path) -> list[list[str]]:
+    """The modules that a module of ours imports from, of ours as well: the parts of their names."""
     package = ["asyncjobs", *path.relative_to(ROOT).parent.parts]
-    found: set[tuple[str, ...]] = set()
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
@@ -67,15 +84,21 @@ def modules_imported(path: Path) -> set[tuple[str, ...]]:
             names = (
                 [[*module, alias.name] for alias in node.names] if node.module is None else [module]
             )
-            found |= {tuple(name) for name in names if name[0] == "asyncjobs"}
+            found += [name for name in names if name[0] == "asyncjobs"]
         elif isinstance(node, ast.Import):
             assert not any(alias.name.startswith("asyncjobs") for alias in node.names), path
     return found
 
 
-def imports_of(path: Path) -> set[str]:
-    """The layers that a module of ours imports from."""
-    return {name[1] if len(name) > 1 else "__init__" for name in modules_imported(path)}
+def imports_of(path: Path, root: Path = ROOT) -> set[str]:
+    """The layers within `root` that a module of ours imports from."""
+    package = ["asyncjobs", *root.relative_to(ROOT).parts]
+    depth = len(package)
+    return {
+        name[depth] if len(name) > depth else "__init__"
+        for name in modules_of(path)
+        if name[:depth] == package
+    }
 
 
 # The harnesses are kept with the tests, and are a part of the package by a symbolic link, which
@@ -83,23 +106,42 @@ def imports_of(path: Path) -> set[str]:
 MODULES = sorted([*ROOT.rglob("*.py"), *(ROOT / "torture").glob("*.py")])
 WEB = ROOT / "web"
 WEB_MODULES = [path for path in MODULES if path.is_relative_to(WEB)]
+SQLITE_MODULES = [path for path in MODULES if path.is_relative_to(SQLITE)]
 
 
 def test_every_module_has_a_layer() -> None:
     """No module is without a place on the map."""
     assert {layer_of(path) for path in MODULES} <= set(RANK)
+    assert {layer_of(path, SQLITE) for path in SQLITE_MODULES} <= set(SQLITE_RANK)
+
+
+def upwards(path: Path, root: Path, rank: dict[str, int]) -> set[str]:
+    """The layers within `root` that a module imports from, and should not."""
+    layer = layer_of(path, root)
+    return {
+        name
+        for name in imports_of(path, root)
+        if name != layer and rank.get(name, len(rank)) >= rank[layer]
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_downwards(path: Path) -> None:
     """A module imports from its own layer's package and from lower layers only."""
-    layer = layer_of(path)
-    upwards = {
-        name
-        for name in imports_of(path)
-        if name != layer and RANK.get(name, len(LAYERS)) >= RANK[layer]
-    }
-    assert not upwards
+    assert not upwards(path, ROOT, RANK)
+
+
+@pytest.mark.parametrize("path", SQLITE_MODULES, ids=lambda path: str(path.relative_to(SQLITE)))
+def test_imports_within_the_sqlite_store_go_downwards(path: Path) -> None:
+    """The same holds within the SQLite store, for its wings and for what stands between them."""
+    assert not upwards(path, SQLITE, SQLITE_RANK)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_stores_have_one_door(path: Path) -> None:
+    """Nobody outside the stores knows what one of them is made of, but for who plants its bugs."""
+    if layer_of(path) not in {"stores", "torture"}:
+        assert not [name for name in modules_of(path) if name[1:2] == ["stores"] and name[2:]]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -120,25 +162,15 @@ def test_only_the_web_knows_quart(path: Path) -> None:
         assert not imported & {"quart", "flask", "hypercorn"}
 
 
-def web_layer_of(path: Path) -> str:
-    return path.relative_to(WEB).with_suffix("").parts[0]
-
-
 def test_the_map_of_the_web_is_complete() -> None:
     """Nothing in web/ is without a place on its map, and nothing on the map is gone."""
-    assert {web_layer_of(path) for path in WEB_MODULES} == set(WEB_RANK)
+    assert {layer_of(path, WEB) for path in WEB_MODULES} == set(WEB_RANK)
 
 
 @pytest.mark.parametrize("path", WEB_MODULES, ids=lambda path: str(path.relative_to(WEB)))
-def test_the_arrows_of_the_web_go_one_way(path: Path) -> None:
+def test_imports_within_the_web_go_downwards(path: Path) -> None:
     """A module of web/ imports from its own package, and from those below that."""
-    layer = web_layer_of(path)
-    imported = {
-        name[2] if len(name) > 2 else "__init__"
-        for name in modules_imported(path)
-        if name[:2] == ("asyncjobs", "web")
-    }
-    assert not {name for name in imported if name != layer and WEB_RANK[name] >= WEB_RANK[layer]}
+    assert not upwards(path, WEB, WEB_RANK)
 
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -186,7 +218,7 @@ def test_only_quart_side_knows_private_names(path: Path) -> None:
     werkzeug and hypercorn keep to themselves, `quart_side` alone knows."""
     tree = ast.parse(path.read_text())
     strange = private_names_read(tree) - private_names_of_classes(tree)
-    assert bool(strange) == (web_layer_of(path) == "quart_side"), strange
+    assert bool(strange) == (layer_of(path, WEB) == "quart_side"), strange
 
 
 @pytest.mark.parametrize("path", WEB_MODULES, ids=lambda path: str(path.relative_to(WEB)))
@@ -207,4 +239,4 @@ def test_no_class_shares_a_private_name_with_quart(path: Path) -> None:
         for name in re.findall(r"\bself\.(_[a-z]\w*)", inspect.getsource(base))
     }
     shared = theirs & private_names_of_classes(ast.parse(path.read_text()))
-    assert bool(shared) == (web_layer_of(path) == "quart_side"), shared
+    assert bool(shared) == (layer_of(path, WEB) == "quart_side"), shared

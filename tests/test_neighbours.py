@@ -23,7 +23,7 @@ from asyncjobs.store import OVERRULED, QUEUED, SOMETHING
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.neighbours import datagrams, neighbours, outbox
 from asyncjobs.stores.sqlite.neighbours.bell import Bell
-from asyncjobs.stores.sqlite.neighbours.datagrams import MAX_SIZE, Mailbox, socket_of
+from asyncjobs.stores.sqlite.neighbours.datagrams import MAX_SIZE, Mailbox
 from asyncjobs.stores.sqlite.neighbours.interest import (
     EVERYBODY,
     Asked,
@@ -33,6 +33,7 @@ from asyncjobs.stores.sqlite.neighbours.interest import (
 )
 from asyncjobs.stores.sqlite.neighbours.messages import PER_DATAGRAM, Ask, Tell, decode, encode
 from asyncjobs.stores.sqlite.neighbours.outbox import Outbox
+from asyncjobs.stores.sqlite.processes.names import socket_of
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
 
 DEADLINE = 20

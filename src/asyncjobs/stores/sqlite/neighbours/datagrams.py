@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from ..processes.forks import left_in_forked_child
+from ..processes.names import SOCKET_SUFFIX, socket_of
 
 #: Bytes of the largest datagram. macOS takes no more than 2,048 (net.local.dgram.maxdgram).
 MAX_SIZE = 2000
@@ -24,7 +25,6 @@ MAX_SIZE = 2000
 BATCH = 8
 #: Bytes of the longest address: 104 on macOS and BSD, 108 on Linux, with the zero at its end.
 _MAX_ADDRESS = 103
-_SUFFIX = ".sock"
 # macOS says of a full queue that there is no buffer.
 _QUEUE_FULL = frozenset({errno.EAGAIN, errno.ENOBUFS})
 
@@ -70,9 +70,11 @@ class Mailbox:
             OSError: nobody can tell.
         """
         names = os.listdir(self._folder)
-        own = f"{self._name}{_SUFFIX}"
+        own = f"{self._name}{SOCKET_SUFFIX}"
         return [
-            name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX) and name != own
+            name.removesuffix(SOCKET_SUFFIX)
+            for name in names
+            if name.endswith(SOCKET_SUFFIX) and name != own
         ]
 
     def reaches(self, name: str) -> bool:
@@ -111,7 +113,7 @@ class Mailbox:
 
     def _bind(self) -> None:
         self._socket.setblocking(False)
-        if len(os.fsencode(self._folder / f"{self._name}{_SUFFIX}")) > _MAX_ADDRESS:
+        if len(os.fsencode(socket_of(self._folder, self._name))) > _MAX_ADDRESS:
             self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         address = self._address(self._name)
         self._socket.bind(address)
@@ -121,7 +123,7 @@ class Mailbox:
     def _address(self, name: str) -> str:
         """Where the socket of `name` is. On Linux there is a short way to every folder."""
         folder = self._folder if self._folder_fd is None else f"/proc/self/fd/{self._folder_fd}"
-        return f"{folder}/{name}{_SUFFIX}"
+        return f"{folder}/{name}{SOCKET_SUFFIX}"
 
     def _receive(self) -> None:
         for _ in range(BATCH):
@@ -130,11 +132,6 @@ class Mailbox:
             except OSError:
                 return  # there is no more
             self._received(data)
-
-
-def socket_of(folder: Path, name: str) -> Path:
-    """The file of the mailbox of the process called `name`."""
-    return folder / f"{name}{_SUFFIX}"
 
 
 def _can_be_called(name: str) -> bool:

@@ -10,23 +10,19 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
-import secrets
 from contextlib import closing
 from pathlib import Path
 
 from ....store import STRANGER, Liveness, Presence
 from ..identity import Identity
-from ..neighbours.datagrams import socket_of
 from ..private import make_folder
 from .forks import left_in_forked_child
 from .locks import FileLock
+from .names import LOCK_SUFFIX, is_name, lock_of, new_name, presence_of, socket_of
 from .presences import presence_files, read_presence, write_presence
 
 logger = logging.getLogger("asyncjobs.store")
 
-_SUFFIX = ".lock"
-_NAME = re.compile("[0-9a-f]{16}")
 # Something else is in the place of a lock: see `open_own`.
 _OF_ONE_FILE = frozenset({errno.EISDIR, errno.EPERM, errno.ENXIO})
 
@@ -40,7 +36,7 @@ class Peers:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.name = secrets.token_hex(8)
+        self.name = new_name()
         self.folder = folder
         self._lock: FileLock | None = None
         self._said: set[tuple[str, int | None]] = set()
@@ -78,14 +74,14 @@ class Peers:
         with os.scandir(self.folder) as entries:
             # What is no file is the lock of nobody, whatever it is called.
             files = [Path(each.name) for each in entries if each.is_file(follow_symlinks=False)]
-        names = [file.stem for file in files if file.suffix == _SUFFIX]
-        return [name for name in names if name != self.name and _NAME.fullmatch(name)]
+        names = [file.stem for file in files if file.suffix == LOCK_SUFFIX]
+        return [name for name in names if name != self.name and is_name(name)]
 
     def liveness(self, name: str) -> Liveness:
         """Whether the process called `name` lives."""
         if name == self.name and self._lock is not None:
             return Liveness.ALIVE
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             return Liveness.DEAD  # it never was one of ours
         try:
             return self._look_at(name)
@@ -95,7 +91,7 @@ class Peers:
 
     def died_at_work(self, name: str) -> bool:
         """Whether the dead `name` was there once, and nobody had told it to stop."""
-        if not _NAME.fullmatch(name) or not os.path.lexists(self._path(name)):
+        if not is_name(name) or not os.path.lexists(self._path(name)):
             return False
         return not self.presence(name).stopping
 
@@ -177,7 +173,7 @@ class Peers:
         return is_new
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}{_SUFFIX}"
+        return lock_of(self.folder, name)
 
     def _presence_path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+        return presence_of(self.folder, name)

@@ -1,0 +1,39 @@
+"""What a process is called, and its files in the folder of all that use one store."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+
+#: How the file ends whose lock says that its process lives.
+LOCK_SUFFIX = ".lock"
+#: How the socket ends at which the process hears of others.
+SOCKET_SUFFIX = ".sock"
+
+_NAME = re.compile("[0-9a-f]{16}")
+
+
+def new_name() -> str:
+    """A name that no other process has."""
+    return secrets.token_hex(8)
+
+
+def is_name(text: str) -> bool:
+    """Whether a process may be called that."""
+    return _NAME.fullmatch(text) is not None
+
+
+def lock_of(folder: Path, name: str) -> Path:
+    """The file that the process called `name` keeps locked while it lives."""
+    return folder / f"{name}{LOCK_SUFFIX}"
+
+
+def presence_of(folder: Path, name: str) -> Path:
+    """The file in which the process called `name` says what it runs."""
+    return folder / f"{name}.json"
+
+
+def socket_of(folder: Path, name: str) -> Path:
+    """The socket of the process called `name`."""
+    return folder / f"{name}{SOCKET_SUFFIX}"
