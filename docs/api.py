@@ -47,7 +47,9 @@ docstrings, by `make docs`.
 SECTIONS = {
     "In a Quart app": ["QuartJobs"],
     "In a handler": ["current_job", "RunningJob"],
-    "In any asyncio program": ["Jobs", "Query", "ANYONE", "Health", "ThreadsInUse"],
+    "In any asyncio program": [
+        *("Jobs", "Query", "Listing", "Page", "Cursor", "ANYONE", "Health", "ThreadsInUse")
+    ],
     "Settings": ["Settings", "RouteSettings"],
     "Jobs, requests and responses": ["Job", "State", "Progress", "Request", "Response"],
     "Errors": [name for name in vars(errors) if name in asyncjobs.__all__],
@@ -68,6 +70,7 @@ INTERNAL = {
     "RunningJob": {"stop", "stop_waits", "waiting"},
     "Job": set(vars(asyncjobs.Job)),
     "Query": {"matches", "cut"},
+    "Listing": {"matches"},
     "State": {"is_final"},
     "StoreContract": set(vars(importlib.import_module("asyncjobs.testing").StoreContract)),
 }

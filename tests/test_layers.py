@@ -31,12 +31,13 @@ LAYERS = [
     ["verdict"],
     ["handler", "watch", "program"],
     ["settings"],
+    ["paging"],
     ["stores"],
     ["hints", "daemons", "apart"],
     ["store"],
-    ["outcome", "problem", "documents", "transitions", "arguments"],
+    ["listing", "outcome", "problem", "documents", "transitions", "arguments"],
     ["job", "forms"],
-    ["errors", "given", "tasks", "slices", "shapes", "origin"],
+    ["errors", "given", "owner", "tasks", "slices", "shapes", "origin"],
     ["annotations", "credentials"],
 ]
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}

@@ -35,6 +35,7 @@ from .errors import (
 from .handler import RouteSettings
 from .job import Job, Progress, Request, Response, State
 from .jobs import Health, Jobs
+from .listing import Cursor, Listing, Page
 from .running.current import RunningJob, current_job
 from .running.threads import ThreadsInUse
 from .settings import Settings
@@ -50,6 +51,7 @@ __all__ = [
     "ConfigurationError",
     "Conflict",
     "CrossSiteRequest",
+    "Cursor",
     "HandlerFailed",
     "HandlerGone",
     "Health",
@@ -63,9 +65,11 @@ __all__ = [
     "JobUnreadable",
     "JobWasCancelled",
     "Jobs",
+    "Listing",
     "Liveness",
     "MemoryStore",
     "Orphan",
+    "Page",
     "Presence",
     "Progress",
     "QuartJobs",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .errors import JobNotFound, SetupError, StoreUnavailable
 from .job import Job, Response
+from .listing import Listing, Page
 from .store import ANYONE, Orphan, Owner, Presence, Query, Store, StoreWrapper
 
 logger = logging.getLogger("asyncjobs")
@@ -48,6 +49,9 @@ class ProgramStore(StoreWrapper):
 
     def _has(self, job: Job) -> bool:
         return job.program is None or job.program == self.program
+
+    async def list(self, listing: Listing) -> Page:
+        return await self.inner.list(replace(listing, program=self.program))
 
 
 async def introduce(store: Store, presence: Presence) -> None:

@@ -24,23 +24,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from .errors import JobNotFound, SetupError
 from .given import whole
 from .job import Job, Request, Response, State
-
-
-class _Anyone(enum.Enum):
-    ANYONE = "anyone"
-
-    def __repr__(self) -> str:
-        return "ANYONE"
-
-
-#: Stands for "whoever the owner is", which None cannot: None is a job that nobody owns.
-ANYONE: Final = _Anyone.ANYONE
-Owner = str | None | Literal[_Anyone.ANYONE]
+from .listing import Listing, Page
+from .owner import ANYONE as ANYONE
+from .owner import Owner as Owner
 
 #: A store deals its jobs into so many shares at most.
 MAX_SHARES = 256
@@ -67,6 +58,9 @@ def share_of(number: int, shares: int) -> int:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """Which jobs to find, oldest due first. A field left at None does not restrict.
+
+    It is made for who takes jobs from the queue. For who looks there is `Listing`: the newest
+    first, a page at a time, of however many.
 
     Attributes:
         states: jobs in one of these.
@@ -380,6 +374,20 @@ class Store(ABC):
         """
         return None
 
+    # The last one of its class: in a class, `list` is this and no type in the lines below it.
+    @abstractmethod
+    async def list(self, listing: Listing) -> Page:
+        """A page of the jobs that `listing` asks for, the newest first. Never reads bodies.
+
+        It takes as long with millions of jobs as with few: a page may be short, or empty, with
+        others behind it. A job that is there all the time is on one of the pages and not on two,
+        whatever comes, changes and goes between them. One may be ahead of what `get` gives, by a
+        change that is not durable yet.
+
+        Raises:
+            StoreUnavailable
+        """
+
 
 class StoreWrapper(Store):
     """Passes every call on to `inner`, which it opens and closes: to be overridden in parts."""
@@ -457,3 +465,6 @@ class StoreWrapper(Store):
 
     async def health(self) -> str | None:
         return await self.inner.health()
+
+    async def list(self, listing: Listing) -> Page:
+        return await self.inner.list(listing)

@@ -24,6 +24,7 @@ import pytest
 from . import transitions
 from .errors import Conflict, HandlerFailed, JobInterrupted, JobNotFound, JobWasCancelled
 from .job import Job, Progress, Request, Response, State
+from .listing import Listing, Page
 from .store import ANYONE, QUEUED, Liveness, Orphan, Presence, Query, Store, this_process
 
 #: When the jobs of these tests are made, in seconds since the epoch.
@@ -537,6 +538,111 @@ class StoreContract:
     def test_a_presence_names_its_process(self) -> None:
         """Two presences of one process tell that they are."""
         assert Presence("app", None).process == Presence(None, None).process == this_process()
+
+    async def test_a_listing_has_the_newest_first(self, store: Store) -> None:
+        """Jobs are listed from the newest to the oldest by when they were made, also where a clock
+        was set back; those that were made at the same time, from the last that came to the first.
+        Neither when they are due nor what becomes of them changes that."""
+        first = await store.add(a_job(created=NOW + 1), REQUEST)
+        late = await store.add(a_job(created=NOW + 5), REQUEST)
+        alike = [await store.add(a_job(created=NOW + 1), REQUEST) for _ in range(3)]
+        early = await store.add(a_job(created=NOW - 5), REQUEST)
+        postponed = first.start(store.worker, NOW).postpone(NOW + 100)
+        await store.replace(first, postponed)
+        expected = [late, *reversed(alike), postponed, early]
+        assert await store.list(Listing()) == Page(expected, None)
+        assert await _all_listed(store, Listing(limit=1)) == expected
+
+    async def test_a_listing_by_each_field(self, store: Store) -> None:
+        """A listing has the jobs that match all of its fields, and no others, on however many
+        pages."""
+        hers = await store.add(a_job(owner="ada", program="ours"), REQUEST)
+        his = await store.add(a_job(owner="bob", route="other"), REQUEST)
+        theirs = await store.add(a_job(created=NOW + 1, program="theirs"), REQUEST)
+        job = await store.add(a_job(created=NOW + 2, route="other"), REQUEST)
+        done = job.fail(NOW + 3)
+        await store.replace(job, done, RESPONSE)
+        newest_first = [done, theirs, his, hers]
+        for fields, expected in [
+            ({}, newest_first),
+            ({"owner": "ada"}, [hers]),
+            ({"owner": "eve"}, []),
+            ({"owner": "x\0"}, []),
+            ({"owner": None}, [done, theirs]),
+            ({"program": "ours"}, [done, his, hers]),
+            ({"states": frozenset({State.FAILED})}, [done]),
+            ({"states": frozenset({State.QUEUED, State.FAILED})}, newest_first),
+            ({"states": frozenset({State.QUEUED}), "owner": None}, [theirs]),
+            ({"states": frozenset()}, []),
+            ({"routes": frozenset({"other", "\N{SNOWMAN}"})}, [done, his]),
+            ({"routes": frozenset()}, []),
+            ({"since": NOW + 1}, [done, theirs]),
+            ({"since": NOW + 1, "program": "ours", "owner": None}, [done]),
+            ({"since": NOW + 9}, []),
+        ]:
+            for limit in (1, 2, 1000):
+                listing = Listing(**{**fields, "limit": limit})
+                assert await _all_listed(store, listing) == expected, listing
+
+    async def test_a_page_ends_where_the_next_one_begins(self, store: Store) -> None:
+        """A page that leaves nobody out is full if there is more, and the last one says that it
+        is."""
+        jobs = [await store.add(a_job(), REQUEST) for _ in range(4)]
+        jobs.reverse()
+        assert await store.list(Listing(limit=4)) == Page(jobs, None)
+        page = await store.list(Listing(limit=2))
+        assert page.jobs == jobs[:2]
+        assert page.next is not None
+        assert await store.list(Listing(limit=2, before=page.next)) == Page(jobs[2:], None)
+        await store.replace(jobs[2], jobs[2].cancel(NOW), RESPONSE)
+        await store.replace(jobs[3], jobs[3].cancel(NOW), RESPONSE)
+        assert await purge_all(store, NOW + 61) == 2
+        assert await store.list(Listing(before=page.next)) == Page([], None)
+
+    async def test_a_listing_is_as_it_was_where_jobs_come_change_and_go(self, store: Store) -> None:
+        """Of the jobs that are there from the first page to the last, none is listed twice or left
+        out, whatever happens between two pages: also where that is of the same time."""
+        jobs = [await store.add(a_job(), REQUEST) for _ in range(30)]
+        listing, seen = Listing(limit=3), list[Job]()
+        while True:
+            page = await store.list(listing)
+            seen += page.jobs
+            if page.next is None:
+                break
+            listing = replace(listing, before=page.next)
+            # What was listed last goes, what is in the middle of the rest changes, and others come.
+            await store.replace(page.jobs[-1], page.jobs[-1].cancel(NOW), RESPONSE)
+            await purge_all(store, NOW + 61)
+            left = await store.get(jobs[(len(jobs) - len(seen)) // 2].id)
+            if left.state is State.QUEUED:
+                await store.replace(left, left.start(store.worker, NOW))
+            await store.add(a_job(route="new"), REQUEST)
+        assert [job.id for job in seen if job.route != "new"] == [job.id for job in reversed(jobs)]
+        assert len({job.id for job in seen}) == len(seen)
+
+    async def test_a_listing_comes_to_what_is_rare(self, store: Store) -> None:
+        """Page by page a listing comes to the one job that it wants, behind however many others,
+        of one owner or of all."""
+        wanted = await store.add(a_job(route="rare", owner="ada"), REQUEST)
+        for _ in range(30):
+            await asyncio.gather(*(store.add(a_job(owner="ada"), REQUEST) for _ in range(50)))
+        for listing in (
+            Listing(routes=frozenset({"rare"})),
+            Listing(routes=frozenset({"rare"}), owner="ada", limit=1000),
+        ):
+            assert await _all_listed(store, listing) == [wanted]
+
+
+async def _all_listed(store: Store, listing: Listing) -> list[Job]:
+    """The jobs of all pages."""
+    jobs: list[Job] = []
+    while True:
+        page = await store.list(listing)
+        assert len(page.jobs) <= listing.limit
+        jobs += page.jobs
+        if page.next is None:
+            return jobs
+        listing = replace(listing, before=page.next)
 
 
 def _takes_one(left: dict[str, int], route: str) -> bool:

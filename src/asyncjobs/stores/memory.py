@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 from ..errors import Conflict, JobNotFound, SetupError
 from ..hints import Hints
 from ..job import Job, Request, Response, State
+from ..listing import MAX_PAGE, Cursor, Listing, Page
 from ..slices import in_a_slice
 from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store, share_of
 
@@ -38,6 +39,14 @@ class _Place(NamedTuple):
     id: str
 
 
+class _Arrival(NamedTuple):
+    """What the jobs are listed by."""
+
+    created: float
+    number: int
+    id: str
+
+
 class MemoryStore(Store):
     """Keeps jobs in dictionaries, which end with the process: what ``memory:`` stands for."""
 
@@ -47,6 +56,8 @@ class MemoryStore(Store):
         self._numbers: dict[str, int] = {}
         self._next_number = count()
         self._shelves: dict[_Shelf, list[_Place]] = {}
+        # In order, for each owner and for `ANYONE`.
+        self._arrivals: dict[Owner, list[_Arrival]] = {}
         self._requests: dict[str, Request] = {}
         self._responses: dict[str, Response] = {}
         self._strays: set[str] = set()
@@ -131,6 +142,7 @@ class MemoryStore(Store):
         purged = 0
         for job in in_a_slice(self._expired(before)):
             self._take_from_shelf(self._jobs.pop(job.id))
+            self._take_from_arrivals(job)
             del self._numbers[job.id]
             self._requests.pop(job.id, None)
             self._responses.pop(job.id, None)
@@ -165,6 +177,8 @@ class MemoryStore(Store):
             self._take_from_shelf(self._jobs[job.id])
         else:
             self._numbers[job.id] = next(self._next_number)
+            for owner in (ANYONE, job.owner):
+                insort(self._arrivals.setdefault(owner, []), self._arrival_of(job))
         self._jobs[job.id] = job
         insort(self._shelves.setdefault(_shelf_of(job), []), self._place_of(job))
         if job.state is State.RUNNING and job.worker != self.worker:
@@ -187,8 +201,35 @@ class MemoryStore(Store):
         if not shelf:
             del self._shelves[_shelf_of(job)]
 
+    def _take_from_arrivals(self, job: Job) -> None:
+        for owner in (ANYONE, job.owner):
+            arrivals = self._arrivals[owner]
+            del arrivals[bisect_left(arrivals, self._arrival_of(job))]
+            if not arrivals:
+                del self._arrivals[owner]
+
     def _place_of(self, job: Job) -> _Place:
         return _Place(job.due, self._numbers[job.id], job.id)
+
+    def _arrival_of(self, job: Job) -> _Arrival:
+        return _Arrival(job.created, self._numbers[job.id], job.id)
+
+    # The last one: see `Store.list`.
+    async def list(self, listing: Listing) -> Page:
+        arrivals = self._arrivals.get(listing.owner, [])
+        first, end = 0, len(arrivals)
+        if listing.since is not None:
+            first = bisect_left(arrivals, (listing.since,))
+        if listing.before is not None:
+            end = bisect_left(arrivals, (listing.before.created, listing.before.number))
+        jobs: list[Job] = []
+        at = end
+        while at > max(first, end - MAX_PAGE) and len(jobs) < listing.limit:
+            at -= 1
+            job = self._jobs[arrivals[at].id]
+            if listing.matches(job):
+                jobs.append(job)
+        return Page(jobs, Cursor(*arrivals[at][:2]) if at > first else None)
 
 
 def _shelf_of(job: Job) -> _Shelf:

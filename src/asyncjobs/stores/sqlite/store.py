@@ -10,7 +10,7 @@ import random
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from ...errors import (
 from ...given import is_storable, shown, whole
 from ...hints import Hints
 from ...job import Job, Request, Response, State
+from ...listing import Listing, Page
 from ...slices import in_a_slice
 from ...store import (
     ANSWER_DEADLINE,
@@ -42,6 +43,7 @@ from ...store import (
 )
 from .database import Database
 from .file import OpenFile
+from .listing import listed
 from .mender import Mender
 from .neighbours.neighbours import Neighbours
 from .processes.locks import LOCK_TIMEOUT
@@ -63,6 +65,7 @@ from .rows import (
     job_changes_to_row,
     job_from_row,
     job_to_row,
+    jobs_from_rows,
     marks,
     of_table,
     request_from_row,
@@ -266,12 +269,12 @@ class SqliteStore(Store):
         if len(states) == 1 and query.limits is None:
             # To skip within the index costs next to nothing, but it takes that all are in one.
             rows = self._oldest(query, states[0], query.limit, damaged, query.skip)
-            return _jobs_from_rows(rows, damaged)
+            return jobs_from_rows(rows, damaged)
         wanted = query.skip + query.limit
         while True:
             rows = [row for state in states for row in self._oldest(query, state, wanted, damaged)]
             rows.sort(key=lambda row: row[-2:])
-            found = query.cut(_jobs_from_rows(rows, damaged))
+            found = query.cut(jobs_from_rows(rows, damaged))
             if damaged or len(found) == query.limit or len(rows) < wanted:
                 return found
             # A route's limit holds for each of its queues, and there was more than one.
@@ -368,9 +371,7 @@ class SqliteStore(Store):
         with suppress(OSError):  # then at least these
             names.update(peers.known())
         damaged: list[int] = []
-        orphans = [
-            Orphan(job, blamed=False) for job in _jobs_from_rows(self._run_by(None), damaged)
-        ]
+        orphans = [Orphan(job, blamed=False) for job in jobs_from_rows(self._run_by(None), damaged)]
         for name in names:
             if isinstance(name, NotText):  # nobody is called that
                 damaged += self._mender.numbers(State.RUNNING, "worker", name)
@@ -379,7 +380,7 @@ class SqliteStore(Store):
                 left = self._run_by(name)
                 if not left:
                     peers.bury(name)
-                orphans += [Orphan(job, blamed) for job in _jobs_from_rows(left, damaged)]
+                orphans += [Orphan(job, blamed) for job in jobs_from_rows(left, damaged)]
         if damaged:
             await self._mend(damaged)
         return orphans
@@ -500,6 +501,14 @@ class SqliteStore(Store):
         keys = b"".join(filter(None, map(_key, job_ids)))
         return {key.hex(): version for key, version in self._database.read(*select_versions(keys))}
 
+    # The last one: see `Store.list`.
+    async def list(self, listing: Listing) -> Page:
+        while True:
+            damaged: list[int] = []
+            page = listed(self._database.read, listing, damaged)
+            if not damaged or not await self._mend(damaged):
+                return page
+
 
 def _checked(what: str, path: os.PathLike[str] | str) -> Path:
     """The path, unless it means something else to SQLite, to the shell or to the system.
@@ -527,17 +536,6 @@ def _checked(what: str, path: os.PathLike[str] | str) -> Path:
 def _key(job_id: str) -> bytes | None:
     """The id as it is stored, or None if it can be no job's."""
     return bytes.fromhex(job_id) if _ID.fullmatch(job_id) else None
-
-
-def _jobs_from_rows(rows: Iterable[tuple[Any, ...]], damaged: list[int]) -> list[Job]:
-    """The jobs that can be read; the numbers of the other rows are added to `damaged`."""
-    jobs = []
-    for row in rows:
-        try:
-            jobs.append(job_from_row(row))
-        except JobUnreadable:
-            damaged.append(row[-1])
-    return jobs
 
 
 def _result_from_row(row: tuple[Any, ...]) -> tuple[Job, Response | None]:
