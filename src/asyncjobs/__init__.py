@@ -1,47 +1,7 @@
 """Turn any Quart endpoint into a durable background job with one decorator."""
 
-from .errors import (
-    AsyncJobsError,
-    BodyTimeout,
-    BodyTooLarge,
-    ConfigurationError,
-    Conflict,
-    CrossSiteRequest,
-    HandlerFailed,
-    HandlerGone,
-    InvalidTransition,
-    JobCancelled,
-    JobFailure,
-    JobInterrupted,
-    JobNotFound,
-    JobTimedOut,
-    JobUnreadable,
-    JobWasCancelled,
-    ResponseTooLarge,
-    SetupError,
-    ShuttingDown,
-    StoreCorrupt,
-    StoreError,
-    StoreExposed,
-    StoreFull,
-    StoreInUse,
-    StoreLocked,
-    StorePathError,
-    StoreReadOnly,
-    StoreTooNew,
-    StoreUnavailable,
-    Unstorable,
-)
-from .handler import RouteSettings
-from .job import Job, Progress, Request, Response, State
-from .jobs import Health, Jobs
-from .listing import Cursor, Listing, Page
-from .running.current import RunningJob, current_job
-from .running.threads import ThreadsInUse
-from .settings import Settings
-from .store import ANYONE, Liveness, Orphan, Presence, Query, Store
-from .stores import MemoryStore, SqliteStore
-from .web import QuartJobs
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "ANYONE",
@@ -99,3 +59,120 @@ __all__ = [
     "Unstorable",
     "current_job",
 ]
+
+# Each name is imported where it is first asked for: who wants `Jobs` has no need of Quart, and who
+# only looks at jobs has none of what runs them. Who reads the code, or checks it, sees imports.
+if TYPE_CHECKING:
+    from . import errors as errors
+    from . import store as store
+    from .errors import (
+        AsyncJobsError,
+        BodyTimeout,
+        BodyTooLarge,
+        ConfigurationError,
+        Conflict,
+        CrossSiteRequest,
+        HandlerFailed,
+        HandlerGone,
+        InvalidTransition,
+        JobCancelled,
+        JobFailure,
+        JobInterrupted,
+        JobNotFound,
+        JobTimedOut,
+        JobUnreadable,
+        JobWasCancelled,
+        ResponseTooLarge,
+        SetupError,
+        ShuttingDown,
+        StoreCorrupt,
+        StoreError,
+        StoreExposed,
+        StoreFull,
+        StoreInUse,
+        StoreLocked,
+        StorePathError,
+        StoreReadOnly,
+        StoreTooNew,
+        StoreUnavailable,
+        Unstorable,
+    )
+    from .handler import RouteSettings
+    from .job import Job, Progress, Request, Response, State
+    from .jobs import Health, Jobs
+    from .listing import Cursor, Listing, Page
+    from .running.current import RunningJob, current_job
+    from .running.threads import ThreadsInUse
+    from .settings import Settings
+    from .store import ANYONE, Liveness, Orphan, Presence, Query, Store
+    from .stores import MemoryStore, SqliteStore
+    from .web import QuartJobs
+else:
+    _PUBLIC_MODULES = {"errors", "store"}
+    _HOMES = {
+        "AsyncJobsError": ".errors",
+        "BodyTimeout": ".errors",
+        "BodyTooLarge": ".errors",
+        "ConfigurationError": ".errors",
+        "Conflict": ".errors",
+        "CrossSiteRequest": ".errors",
+        "HandlerFailed": ".errors",
+        "HandlerGone": ".errors",
+        "InvalidTransition": ".errors",
+        "JobCancelled": ".errors",
+        "JobFailure": ".errors",
+        "JobInterrupted": ".errors",
+        "JobNotFound": ".errors",
+        "JobTimedOut": ".errors",
+        "JobUnreadable": ".errors",
+        "JobWasCancelled": ".errors",
+        "ResponseTooLarge": ".errors",
+        "SetupError": ".errors",
+        "ShuttingDown": ".errors",
+        "StoreCorrupt": ".errors",
+        "StoreError": ".errors",
+        "StoreExposed": ".errors",
+        "StoreFull": ".errors",
+        "StoreInUse": ".errors",
+        "StoreLocked": ".errors",
+        "StorePathError": ".errors",
+        "StoreReadOnly": ".errors",
+        "StoreTooNew": ".errors",
+        "StoreUnavailable": ".errors",
+        "Unstorable": ".errors",
+        "RouteSettings": ".handler",
+        "Job": ".job",
+        "Progress": ".job",
+        "Request": ".job",
+        "Response": ".job",
+        "State": ".job",
+        "Health": ".jobs",
+        "Jobs": ".jobs",
+        "Cursor": ".listing",
+        "Listing": ".listing",
+        "Page": ".listing",
+        "RunningJob": ".running.current",
+        "current_job": ".running.current",
+        "ThreadsInUse": ".running.threads",
+        "Settings": ".settings",
+        "ANYONE": ".store",
+        "Liveness": ".store",
+        "Orphan": ".store",
+        "Presence": ".store",
+        "Query": ".store",
+        "Store": ".store",
+        "MemoryStore": ".stores",
+        "SqliteStore": ".stores",
+        "QuartJobs": ".web",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name in _PUBLIC_MODULES:
+            return import_module(f".{name}", __name__)
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_PUBLIC_MODULES, *_HOMES})
