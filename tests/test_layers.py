@@ -61,7 +61,7 @@ SQLITE_LAYERS = [
     ["store"],
     ["file", "mender"],
     ["database", "backups"],
-    ["schema", "queries", "salvage"],
+    ["schema", "queries", "listing", "salvage"],
     ["writing", "neighbours"],
     ["start_errors"],
     ["processes", "custody"],

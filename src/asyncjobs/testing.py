@@ -547,7 +547,9 @@ class StoreContract:
         late = await store.add(a_job(created=NOW + 5), REQUEST)
         alike = [await store.add(a_job(created=NOW + 1), REQUEST) for _ in range(3)]
         early = await store.add(a_job(created=NOW - 5), REQUEST)
-        postponed = first.start(store.worker, NOW).postpone(NOW + 100)
+        postponed = transitions.postpone(
+            transitions.start(first, store.worker, NOW), NOW + 100, "it broke"
+        )
         await store.replace(first, postponed)
         expected = [late, *reversed(alike), postponed, early]
         assert await store.list(Listing()) == Page(expected, None)
@@ -560,10 +562,10 @@ class StoreContract:
         his = await store.add(a_job(owner="bob", route="other"), REQUEST)
         theirs = await store.add(a_job(created=NOW + 1, program="theirs"), REQUEST)
         job = await store.add(a_job(created=NOW + 2, route="other"), REQUEST)
-        done = job.fail(NOW + 3)
+        done = transitions.fail(job, NOW + 3, BROKEN)
         await store.replace(job, done, RESPONSE)
         newest_first = [done, theirs, his, hers]
-        for fields, expected in [
+        cases: list[tuple[dict[str, Any], list[Job]]] = [
             ({}, newest_first),
             ({"owner": "ada"}, [hers]),
             ({"owner": "eve"}, []),
@@ -579,7 +581,8 @@ class StoreContract:
             ({"since": NOW + 1}, [done, theirs]),
             ({"since": NOW + 1, "program": "ours", "owner": None}, [done]),
             ({"since": NOW + 9}, []),
-        ]:
+        ]
+        for fields, expected in cases:
             for limit in (1, 2, 1000):
                 listing = Listing(**{**fields, "limit": limit})
                 assert await _all_listed(store, listing) == expected, listing
@@ -594,8 +597,8 @@ class StoreContract:
         assert page.jobs == jobs[:2]
         assert page.next is not None
         assert await store.list(Listing(limit=2, before=page.next)) == Page(jobs[2:], None)
-        await store.replace(jobs[2], jobs[2].cancel(NOW), RESPONSE)
-        await store.replace(jobs[3], jobs[3].cancel(NOW), RESPONSE)
+        await store.replace(jobs[2], transitions.cancel(jobs[2], NOW, CANCELLED), RESPONSE)
+        await store.replace(jobs[3], transitions.cancel(jobs[3], NOW, CANCELLED), RESPONSE)
         assert await purge_all(store, NOW + 61) == 2
         assert await store.list(Listing(before=page.next)) == Page([], None)
 
@@ -611,11 +614,13 @@ class StoreContract:
                 break
             listing = replace(listing, before=page.next)
             # What was listed last goes, what is in the middle of the rest changes, and others come.
-            await store.replace(page.jobs[-1], page.jobs[-1].cancel(NOW), RESPONSE)
+            await store.replace(
+                page.jobs[-1], transitions.cancel(page.jobs[-1], NOW, CANCELLED), RESPONSE
+            )
             await purge_all(store, NOW + 61)
             left = await store.get(jobs[(len(jobs) - len(seen)) // 2].id)
             if left.state is State.QUEUED:
-                await store.replace(left, left.start(store.worker, NOW))
+                await store.replace(left, transitions.start(left, store.worker, NOW))
             await store.add(a_job(route="new"), REQUEST)
         assert [job.id for job in seen if job.route != "new"] == [job.id for job in reversed(jobs)]
         assert len({job.id for job in seen}) == len(seen)

@@ -35,8 +35,8 @@ CREATE INDEX jobs_running ON jobs (state, worker, program) WHERE state = 'runnin
 CREATE INDEX jobs_suspect ON jobs (due) WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES};
 """
 
-# The jobs newest first, all of them or one owner's: behind these columns an index has `seq`, so that
-# a page goes on where the last one ended. Neither changes with a job; most jobs have no owner.
+# The jobs newest first, all of them or one owner's: behind these columns an index has `seq`, so
+# that a page goes on where the last one ended. Neither changes with a job; most jobs have no owner.
 _LISTINGS = """
 CREATE INDEX jobs_created ON jobs (created);
 CREATE INDEX jobs_owner_created ON jobs (owner, created) WHERE owner IS NOT NULL;
