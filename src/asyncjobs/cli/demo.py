@@ -1,4 +1,4 @@
-"""The command line: `asyncjobs`."""
+"""`asyncjobs demo`."""
 
 from __future__ import annotations
 
@@ -9,38 +9,17 @@ from typing import Any, TypeVar
 
 import click
 
+from ..demo.play import play
+from ..demo.serve import serve as serve_demo
+from ..demo.server import ServerFailed
+
 T = TypeVar("T")
 
 
-class Main(click.Group):
-    """The commands; the harnesses are imported only if they are asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), "torture"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "torture":
-            from .torture.cli import torture
-
-            return torture
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(cls=Main)
-@click.version_option(package_name="quart-asyncjobs")
-def main() -> None:
-    """Durable background jobs for Quart."""
-
-
-@main.command()
+@click.command()
 @click.option("--serve", is_flag=True, help="Leave the server up and print curl lines to try.")
 def demo(serve: bool) -> None:
     """Run five real jobs on a real server, watch them, and check their results."""
-    # Here, so that the other commands do not wait for what only this one needs.
-    from .demo.play import play
-    from .demo.serve import serve as serve_demo
-    from .demo.server import ServerFailed
-
     try:
         if serve:
             asyncio.run(_until_stopped(serve_demo()))
@@ -63,7 +42,3 @@ async def _until_stopped(main: Coroutine[Any, Any, T]) -> T:
     for number in signals:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await main
-
-
-if __name__ == "__main__":
-    main()
