@@ -70,7 +70,7 @@ Start = Callable[..., Server]
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Where each release is imported from."""
     folder = tmp_path_factory.mktemp("landed")
-    # Without the torture, which is a link to the tests.
+    # Without the torture, which was a link to the tests in some releases.
     what = [LANDED, "src/asyncjobs", ":(exclude)src/asyncjobs/torture"]
     try:
         archive = subprocess.run(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..job import Job
+from asyncjobs.job import Job
 
 
 class AckFile:

@@ -13,10 +13,11 @@ from typing import Any
 
 from quart import Quart
 
-from ..running.current import current_job
-from ..store import Store
-from ..stores import SqliteStore
-from ..web import QuartJobs
+from asyncjobs.running.current import current_job
+from asyncjobs.store import Store
+from asyncjobs.stores import SqliteStore
+from asyncjobs.web import QuartJobs
+
 from .deaths import DEATHS, KIND, PATH
 from .failpoints import IN_HANDLER, Failpoint, FailpointStore
 from .history import HistoryStore

@@ -26,11 +26,11 @@ from dataclasses import replace as with_
 from pathlib import Path
 from typing import Any, Self
 
-from ..job import Job, Request, Response, State
-from ..store import ANYONE, Orphan, Query, Store, StoreWrapper
-from ..stores.sqlite import SqliteStore, database, file
-from ..stores.sqlite.schema import connect
-from ..stores.sqlite.writing import checkpoints, flusher
+from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.store import ANYONE, Orphan, Query, Store, StoreWrapper
+from asyncjobs.stores.sqlite import SqliteStore, database, file
+from asyncjobs.stores.sqlite.schema import connect
+from asyncjobs.stores.sqlite.writing import checkpoints, flusher
 
 # --- power ---
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from .. import transitions
-from ..errors import HandlerFailed, InvalidTransition, JobInterrupted, JobWasCancelled
-from ..job import Job, Progress, Response
+from asyncjobs import transitions
+from asyncjobs.errors import HandlerFailed, InvalidTransition, JobInterrupted, JobWasCancelled
+from asyncjobs.job import Job, Progress, Response
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from random import Random
 
-from ..job import Request, Response
+from asyncjobs.job import Request, Response
 
 #: Mostly small bodies; the last ones take pages of their own.
 _SIZES = (0, 0, 1, 30, 200, 200, 1_000, 1_000, 3_000, 5_000, 9_000, 50_000)

@@ -22,9 +22,10 @@ from random import Random
 
 import click
 
-from ..errors import StoreError
-from ..stores import SqliteStore
-from ..stores.sqlite.processes.locks import FileLock
+from asyncjobs.errors import StoreError
+from asyncjobs.stores import SqliteStore
+from asyncjobs.stores.sqlite.processes.locks import FileLock
+
 from .acks import Promises
 from .command import COUNT, conclude, folder_option, seed_option
 from .damages import DAMAGES, LOCK, LOG, Outcome, When

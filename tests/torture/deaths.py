@@ -8,7 +8,7 @@ import resource
 import signal
 from collections.abc import Callable, Mapping
 
-from ..job import Job
+from asyncjobs.job import Job
 
 #: What comes before the name of the way: a path, and what the ledger of signals has.
 PATH, KIND = "/poison", "poison: "

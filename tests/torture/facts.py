@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from ..job import Job, Response, State
+from asyncjobs.job import Job, Response, State
+
 from .ledger import GONE, HARMLESS, REQUESTS, STOPPING, Effect, Records, Signalled, Written
 
 

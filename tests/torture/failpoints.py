@@ -7,8 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-from ..job import Job, Request, Response, State
-from ..store import Store, StoreWrapper
+from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.store import Store, StoreWrapper
+
 from .ledger import Ledger, Signalled
 
 BEFORE_ADD = "before-add"

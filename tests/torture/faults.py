@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from ..errors import StoreUnavailable
-from ..job import Job, Request, Response
-from ..store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
+from asyncjobs.errors import StoreUnavailable
+from asyncjobs.job import Job, Request, Response
+from asyncjobs.store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
 
 T = TypeVar("T")
 

@@ -8,9 +8,10 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..job import State
-from ..store import Query
-from ..stores import SqliteStore
+from asyncjobs.job import State
+from asyncjobs.store import Query
+from asyncjobs.stores import SqliteStore
+
 from .app import STORE
 from .clients import Clients
 from .facts import Facts, Stored

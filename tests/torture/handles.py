@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from .. import slices
-from ..errors import Conflict, JobNotFound, StoreUnavailable
-from ..store import SOMETHING, Store
-from ..stores import MemoryStore, SqliteStore
+from asyncjobs import slices
+from asyncjobs.errors import Conflict, JobNotFound, StoreUnavailable
+from asyncjobs.store import SOMETHING, Store
+from asyncjobs.stores import MemoryStore, SqliteStore
+
 from .faults import Fault, FaultyStore
 from .model import CANCELLED, Call, Outcome
 

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Self
 
-from ..job import Job, Request, Response
-from ..store import Presence, Store, StoreWrapper
+from asyncjobs.job import Job, Request, Response
+from asyncjobs.store import Presence, Store, StoreWrapper
+
 from .ledger import STOPPING, Joined, Ledger, Signalled, Written
 
 

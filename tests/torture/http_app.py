@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from quart import Blueprint, Quart, Response, g, redirect, request, send_file
 
-from ..jobs import Jobs
-from ..stores import SqliteStore
-from ..web import QuartJobs
+from asyncjobs.jobs import Jobs
+from asyncjobs.stores import SqliteStore
+from asyncjobs.web import QuartJobs
+
 from .app import STORE
 from .history import HistoryStore
 from .http_asks import (

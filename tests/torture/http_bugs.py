@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 from quart import Quart, Response, g, has_request_context, request
 
-from ..errors import JobNotFound
-from ..job import Job
-from ..job import Response as StoredResponse
-from ..jobs import Jobs
-from ..store import ANYONE, Owner
+from asyncjobs.errors import JobNotFound
+from asyncjobs.job import Job
+from asyncjobs.job import Response as StoredResponse
+from asyncjobs.jobs import Jobs
+from asyncjobs.store import ANYONE, Owner
+
 from .http_asks import ENDLESS, mark_of
 
 Guard = Callable[[], Awaitable[Any]]

@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..job import State
-from ..store import Query
-from ..stores import SqliteStore
+from asyncjobs.job import State
+from asyncjobs.store import Query
+from asyncjobs.stores import SqliteStore
+
 from .app import STORE
 from .http_asks import ENDLESS, HELD, Answer, Ask, Expect, Known, Sending, result_ask
 from .http_promises import End

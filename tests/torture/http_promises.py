@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..errors import AsyncJobsError, SetupError
-from ..problem import CONTENT_TYPE
+from asyncjobs.errors import AsyncJobsError, SetupError
+from asyncjobs.problem import CONTENT_TYPE
+
 from .http_asks import (
     FINE,
     OWNERS,

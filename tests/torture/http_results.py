@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from werkzeug.utils import redirect
 
-from ..job import State
-from ..problem import CONTENT_TYPE
+from asyncjobs.job import State
+from asyncjobs.problem import CONTENT_TYPE
+
 from .http_asks import ENDLESS, MARK, Answer, Ask, Known, mark_of
 
 NOT_YET = ("queued", "running")

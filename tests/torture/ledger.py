@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ..stores.sqlite.processes.locks import sync_data
+from asyncjobs.stores.sqlite.processes.locks import sync_data
 
 
 class Ack(NamedTuple):

@@ -19,9 +19,10 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from .. import transitions
-from ..job import Job, Request, State
-from ..store import ANYONE, Owner, Query, Store
+from asyncjobs import transitions
+from asyncjobs.job import Job, Request, State
+from asyncjobs.store import ANYONE, Owner, Query, Store
+
 from .changes import CHANGES, Facts, changed
 from .faults import Fault
 from .handles import TURNS, Handles, Kind

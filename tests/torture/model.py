@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Any, Final, NamedTuple
 
-from ..errors import Conflict, JobNotFound, StoreUnavailable
-from ..job import Job, Request, Response, State
-from ..store import ANYONE, Orphan, Owner, Query
+from asyncjobs.errors import Conflict, JobNotFound, StoreUnavailable
+from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.store import ANYONE, Orphan, Owner, Query
+
 from .faults import Fault
 
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .. import job, verdict
-from ..job import Job, Response
-from ..store import Orphan, Store, StoreWrapper
-from ..stores.sqlite import queries
+from asyncjobs import job, verdict
+from asyncjobs.job import Job, Response
+from asyncjobs.store import Orphan, Store, StoreWrapper
+from asyncjobs.stores.sqlite import queries
 
 
 def suspect_nobody(store: Store, folder: Path) -> Store:

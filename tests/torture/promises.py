@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from ..job import FINAL, SUSPECT_CRASHES, Job, State
-from ..settings import Settings
-from ..verdict import MAX_CRASHES
+from asyncjobs.job import FINAL, SUSPECT_CRASHES, Job, State
+from asyncjobs.settings import Settings
+from asyncjobs.verdict import MAX_CRASHES
+
 from .deaths import KIND, is_poison
 from .facts import Facts
 

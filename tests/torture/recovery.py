@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreError
-from ..job import Job
-from ..stores import SqliteStore
-from ..stores.sqlite.rows import (
+from asyncjobs.errors import StoreError
+from asyncjobs.job import Job
+from asyncjobs.stores import SqliteStore
+from asyncjobs.stores.sqlite.rows import (
     JOB_COLUMNS,
     REQUEST_COLUMNS,
     RESPONSE_COLUMNS,
@@ -20,6 +20,7 @@ from ..stores.sqlite.rows import (
     request_from_row,
     response_from_row,
 )
+
 from .acks import Promises
 from .contents import request_of, response_of
 

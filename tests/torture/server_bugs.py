@@ -10,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..errors import Conflict
-from ..job import Job, Request, Response, State
-from ..store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
+from asyncjobs.errors import Conflict
+from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
+
 from .bugs import NoVersionCheckOnFinish
 
 #: How long the hasty stores leave a write lying, in seconds.

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from ..store import Store
+from asyncjobs.store import Store
+
 from .command import COUNT
 from .handles import STORES, Kind
 

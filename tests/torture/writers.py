@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
-from .. import transitions
-from ..errors import Conflict, HandlerFailed, JobWasCancelled
-from ..job import Job, Progress, State
-from ..stores.sqlite import SqliteStore
-from ..stores.sqlite.writing import checkpoints
+from asyncjobs import transitions
+from asyncjobs.errors import Conflict, HandlerFailed, JobWasCancelled
+from asyncjobs.job import Job, Progress, State
+from asyncjobs.stores.sqlite import SqliteStore
+from asyncjobs.stores.sqlite.writing import checkpoints
+
 from .acks import AckFile
 from .bugs import POWER_BUGS
 from .contents import request_of, response_of
