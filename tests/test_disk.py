@@ -21,7 +21,7 @@ from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.processes.locks import FileLock
-from asyncjobs.stores.sqlite.writing import checkpoints, commits, reserve
+from asyncjobs.stores.sqlite.writing import checkpoints, commits, reserve, trials
 from asyncjobs.stores.sqlite.writing.reserve import Reserve
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job, purge_all
 
@@ -33,7 +33,7 @@ SMALL_LIMIT = 1_000_000
 
 @pytest.fixture(autouse=True)
 def frequent_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "TRIAL_INTERVAL", 0.05)
+    monkeypatch.setattr(trials, "TRIAL_INTERVAL", 0.05)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import identity
 from asyncjobs.stores.sqlite.processes import peers
 from asyncjobs.stores.sqlite.processes.peers import Peers
-from asyncjobs.stores.sqlite.writing import commits
+from asyncjobs.stores.sqlite.writing import trials
 from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, a_job
 from children import told_by_child
 from server import DEADLINE
@@ -300,7 +300,7 @@ async def test_files_that_cannot_be_looked_at_are_not_lost(
 ) -> None:
     """While the files of a store cannot be looked at, no job is accepted, as nobody knows where it
     would be. That is not the end of the store: when they can be, it takes jobs again."""
-    monkeypatch.setattr(commits, "TRIAL_INTERVAL", 0.01)
+    monkeypatch.setattr(trials, "TRIAL_INTERVAL", 0.01)
     look = os.stat
 
     def fail(path: Any, **options: Any) -> os.stat_result:

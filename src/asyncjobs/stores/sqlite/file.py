@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from ...errors import StoreUnavailable
 from .backups import back_up
 from .custody import secure, warn_of_folder
 from .database import Database
@@ -24,7 +23,9 @@ from .start_errors import explained, locked
 from .writing.checkpoints import Checkpointer
 from .writing.commits import GroupCommit
 from .writing.flusher import Flusher
+from .writing.inspector import Inspector
 from .writing.log_loss import refuse_log_without_database
+from .writing.trials import Trials
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -45,6 +46,7 @@ class OpenFile:
 
     peers: Peers
     database: Database
+    inspector: Inspector
     commits: GroupCommit
     checkpointer: Checkpointer
 
@@ -78,26 +80,34 @@ class OpenFile:
             self.peers.join()
 
             files = [path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-lock"))]
-            self._identity = Identity([*files, self.peers.file])
+            self.inspector = Inspector(
+                Identity([*files, self.peers.file]),
+                database.lengths,
+                database.reserve,
+                database.condition,
+                lost=self._save_log,
+            )
             flusher = Flusher(database.log)
             opened.callback(flusher.close)
             self.commits = GroupCommit(
                 database.connection,
                 self._lock,
                 flusher,
-                self._identity,
-                database.lengths,
-                database.reserve,
-                database.condition,
+                self.inspector,
                 settled=settled,
-                lost=self._save_log,
                 random=random,
             )
+            self._trials = Trials(self.commits, database.reserve, database.condition)
             self.checkpointer = self._checkpointer(opened)
             secure(path)  # what was put there since
             warn_of_folder(path)
             self._lock.release()
             self._close = opened.pop_all().close
+
+    def stop_writing(self) -> None:
+        """Take no more writes, and try no more whether trouble has passed."""
+        self.commits.close()
+        self._trials.close()
 
     async def about_to_close(self) -> None:
         """Wait for what `close` needs, while the event loop turns: for the last checkpoint, and for
@@ -151,8 +161,8 @@ class OpenFile:
         Raises:
             StorePathError, StoreUnavailable
         """
-        self.commits.check_files()
-        await back_up(self._path, target, self._check_files)
+        self.inspector.check_files()
+        await back_up(self._path, target, self.inspector.check_files_from_thread)
 
     def _open_lock(self, opened: ExitStack) -> FileLock:
         lock = FileLock(self._lock_path)
@@ -174,17 +184,6 @@ class OpenFile:
             self.database.condition,
             self.database.generation(connection),
         )
-
-    def _check_files(self) -> None:
-        """Look whether what is read now is what was written; from any thread.
-
-        Raises:
-            StoreUnavailable, OSError
-        """
-        if self._identity.lost():
-            raise StoreUnavailable("the files of the job store were deleted or replaced")
-        if not self.database.lengths.are_right():
-            raise StoreUnavailable(str(self.database.condition.reason))
 
     def _save_log(self, lost: list[str]) -> None:
         """If it is the log alone that is lost, what was acknowledged is still saved from it: it is

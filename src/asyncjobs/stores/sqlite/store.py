@@ -196,7 +196,7 @@ class SqliteStore(Store):
             async with asyncio.timeout(ANSWER_DEADLINE):
                 await file.commits.drain()
             close = file.close
-            file.commits.close()
+            file.stop_writing()
             await file.about_to_close()
             close = partial(file.close, waited=True)
         except TimeoutError:
@@ -204,7 +204,7 @@ class SqliteStore(Store):
                 "the disk of the store %s does not answer: it is not waited for", self.path
             )
         finally:
-            file.commits.close()
+            file.stop_writing()
             self._neighbours.close()
             self._open = None
             self._is_entered = False
@@ -395,7 +395,7 @@ class SqliteStore(Store):
         await self._file.back_up(_checked("the copy", path))
 
     async def health(self) -> str | None:
-        self._file.commits.check()
+        self._file.inspector.check()
         loss = self._database.loss
         return None if loss is None else loss.reason
 
@@ -490,9 +490,9 @@ class SqliteStore(Store):
         self, job_id: str | None, operation: Operation, body_size: int, *, can_wait: bool = False
     ) -> Awaitable[None]:
         file = self._file
-        writing = file.commits.write(job_id, operation, can_wait=can_wait)
+        file.commits.admit(can_wait=can_wait)
         file.checkpointer.wrote(body_size + _LOG_BYTES_PER_WRITE)
-        return writing
+        return file.commits.write(job_id, operation, can_wait=can_wait)
 
     def _settled(self, job_ids: list[str]) -> None:
         self._neighbours.changed(job_ids)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ....errors import StoreUnavailable
@@ -48,6 +48,11 @@ class Condition:
         self.is_damaged = False
         self.has_holes = False
         self._unreadable = ""
+        self._troubled: Callable[[], None] = lambda: None
+
+    def when_troubled(self, troubled: Callable[[], None]) -> None:
+        """Have this called at trouble that may pass: each time, as it may have seemed over."""
+        self._troubled = troubled
 
     def check(self, *, can_wait: bool) -> None:
         """Let a write pass, if it may: one that can wait only while there is no trouble.
@@ -124,7 +129,7 @@ class Condition:
         )
 
     def trouble(self, reason: str, details: str = "") -> None:
-        """There is trouble that may pass."""
+        """There is trouble that may pass; told on the event loop, as all but damage is."""
         is_new = self.reason is None
         if not self.is_final:
             self.reason = reason  # whatever comes of what is said
@@ -134,6 +139,7 @@ class Condition:
                 details = by or details
             said = f"{reason} ({details})" if details else reason
             logger.error("the store %s takes no new jobs until it can: %s", self._path, said)
+        self._troubled()
 
     def recovered(self) -> None:
         """The trouble has passed."""

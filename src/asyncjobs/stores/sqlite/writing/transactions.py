@@ -53,12 +53,6 @@ def refuse(batch: Iterable[Write], reason: str) -> None:
         write.error = StoreUnavailable(reason)
 
 
-def write_nothing(execute: Callable[..., sqlite3.Cursor]) -> None:
-    """A write that changes nothing that anybody reads."""
-    (version,) = execute("PRAGMA user_version").fetchone()
-    execute(f"PRAGMA user_version = {version}")
-
-
 def transact(connection: sqlite3.Connection, batch: list[Write]) -> None:
     """Do all that can be done of the batch, in one transaction; the others get their errors.
 
