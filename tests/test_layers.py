@@ -59,13 +59,14 @@ SQLITE = ROOT / "stores" / "sqlite"
 SQLITE_LAYERS = [
     ["__init__"],
     ["store"],
+    ["reader"],
     ["file", "mender"],
     ["database", "backups"],
     ["schema", "queries", "listing", "salvage"],
     ["writing", "neighbours"],
     ["start_errors"],
     ["processes", "custody"],
-    ["private", "identity", "rows", "shape"],
+    ["private", "identity", "paths", "rows", "shape"],
 ]
 SQLITE_RANK = {name: rank for rank, names in enumerate(reversed(SQLITE_LAYERS)) for name in names}
 

@@ -8,20 +8,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from ...job import Job
 from ...listing import MAX_PAGE, Cursor, Listing, Page
-from .rows import JOB_COLUMNS, jobs_from_rows, of_table
+from .rows import JOB_COLUMNS, of_table
 
 # Behind all times that a cursor can tell of: only damaged rows are in front of it.
 _FIRST = Cursor(sys.float_info.max, 0)
 
 
+Rows = list[tuple[Any, ...]]
+
+
 def listed(
-    read: Callable[..., list[tuple[Any, ...]]], listing: Listing, damaged: list[int]
+    read: Callable[..., Rows], jobs_of: Callable[[Rows], list[Job]], listing: Listing
 ) -> Page:
-    """A page of the jobs that can be read; the numbers of the other rows are added to `damaged`.
+    """A page of the jobs that can be read.
 
     Args:
         read: gives all rows of a query.
+        jobs_of: makes jobs of those rows that one can be made of; each ends with its number.
     """
     filters, values = _filters(listing)
     reach = MAX_PAGE if filters else listing.limit
@@ -29,7 +34,7 @@ def listed(
     rows = read(sql, values | places)
     walked = rows[:reach]
     found = [at for at, row in enumerate(walked) if row[0] is not None]
-    jobs = jobs_from_rows([walked[at] for at in found[: listing.limit]], damaged)
+    jobs = jobs_of([walked[at] for at in found[: listing.limit]])
     if len(found) > listing.limit:
         walked = walked[: found[listing.limit - 1] + 1]
     elif len(rows) == len(walked):

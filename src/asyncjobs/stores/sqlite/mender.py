@@ -29,7 +29,8 @@ logger = logging.getLogger("asyncjobs.store")
 CHUNK = 100
 
 
-_SELECT = (
+#: All there is of the row of a number, bodies of requests apart: what `mended` is told.
+SELECT_WHOLE = (
     f"SELECT {of_table('jobs', JOB_COLUMNS)}, {of_table('responses', RESPONSE_COLUMNS)}"
     " FROM jobs LEFT JOIN responses USING (seq) WHERE seq = ?"
 )
@@ -66,10 +67,6 @@ class Mender:
         attempts = [self._mend(number) for number in dict.fromkeys(numbers)]
         return any(await all_to_the_end(attempts))
 
-    def number(self, key: bytes | None) -> list[int]:
-        """The number of the row with this id."""
-        return [number for (number,) in self._read("SELECT seq FROM jobs WHERE id = ?", (key,))]
-
     def numbers(self, state: State, column: str, value: NotText) -> list[int]:
         """The numbers of some rows that have this in a column for text."""
         rows = self._read(
@@ -79,7 +76,7 @@ class Mender:
         return [number for (number,) in rows]
 
     async def _mend(self, number: int) -> bool:
-        for row in self._read(_SELECT, (number,)):
+        for row in self._read(SELECT_WHOLE, (number,)):
             job_row, response_row = row[:_JOB_FIELDS], row[_JOB_FIELDS:]
             repair = mended(job_row, response_row, self._clock())
             if repair is None:
@@ -89,7 +86,7 @@ class Mender:
                 await self._write(repair.job.id, operation, 0)
             except Conflict:
                 # Else whoever reads until nothing is damaged would never come to an end.
-                return self._read(_SELECT, (number,)) != [row]
+                return self._read(SELECT_WHOLE, (number,)) != [row]
             except StoreUnavailable:
                 raise
             except Exception:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
@@ -151,18 +150,6 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
         )
     except _UNREADABLE as error:
         raise JobUnreadable("the stored job is damaged") from error
-
-
-def jobs_from_rows(rows: Iterable[tuple[Any, ...]], damaged: list[int]) -> list[Job]:
-    """The jobs that can be read; the numbers of the other rows, which they end with, are added to
-    `damaged`."""
-    jobs = []
-    for row in rows:
-        try:
-            jobs.append(job_from_row(row))
-        except JobUnreadable:
-            damaged.append(row[-1])
-    return jobs
 
 
 def request_to_row(request: Request) -> tuple[Any, ...]:
