@@ -596,14 +596,14 @@ async def test_a_loop_that_ends_under_its_jobs(tmp_path: Path) -> None:
 
     @jobs.function(idempotent=True)
     async def again() -> str:
-        transitions.release(started, "given back")
+        started.release()
         if current_job.attempt == 1:
             await asyncio.Event().wait()
         return "done"
 
     @jobs.function
     async def once() -> None:
-        transitions.release(started, "given back")
+        started.release()
         await asyncio.Event().wait()
 
     @jobs.function

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncjobs import Jobs, Query, State, current_job, transitions
+from asyncjobs import Jobs, Query, State, current_job
 from asyncjobs.errors import HandlerFailed, JobInterrupted, JobTimedOut, JobWasCancelled
 from luck import NoWait
 
@@ -333,7 +333,7 @@ async def most_at_a_time(jobs: Jobs, limit: int, threaded: bool) -> int:
     name = f"probe {threaded}"
 
     async def probe() -> None:
-        transitions.release(running, "given back")
+        running.release()
         await go_on.wait()
 
     def probe_in_thread() -> None:
