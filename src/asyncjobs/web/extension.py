@@ -15,10 +15,9 @@ from ..handler import RouteOptions, RouteSettings
 from ..job import Job
 from ..jobs import Jobs
 from ..settings import Options, make
-from .app_jobs import AppJobs
+from .app_jobs import AppJobs, Declared
 from .routing.marks import Background, View, background_of, mark
 from .routing.refusals import NAMELESS, check_view, name_of
-from .routing.routes import Decorated
 
 V = TypeVar("V", bound=View)
 OwnerOf = Callable[[], str | Awaitable[str | None] | None]
@@ -76,12 +75,7 @@ class QuartJobs:
             raise SetupError(
                 f"principal must be a function that tells who has sent a request, not {principal!r}"
             )
-        self._owner = owner
-        self._principal = principal
-        self._options = options
-        self._decorated = Decorated()
-        self._before_run: list[View] = []
-        self._functions: dict[str, Callable[[Jobs], object]] = {}
+        self._declared = Declared(options, owner, principal)
         self._apps: list[Quart] = []
         if app is not None:
             self.init_app(app)
@@ -94,15 +88,7 @@ class QuartJobs:
         """
         if _EXTENSION in app.extensions:
             raise SetupError("this app has a QuartJobs already: one is enough for all its views")
-        app.extensions[_EXTENSION] = AppJobs(
-            app,
-            self._options,
-            self._owner,
-            self._principal,
-            self._decorated,
-            self._before_run,
-            self._functions,
-        )
+        app.extensions[_EXTENSION] = AppJobs(app, self._declared)
         self._apps.append(app)
 
     @overload
@@ -152,13 +138,13 @@ class QuartJobs:
 
         @wraps(view)
         async def submit(*args: Any, **kwargs: Any) -> QuartResponse:
-            return await _jobs_of_current_app().views.submit(args, kwargs)
+            return await _jobs_of_current_app().submission.submit(args, kwargs)
 
         if not hasattr(view, "__name__"):  # a partial, for one
             submit.__name__ = NAMELESS
         background = Background(view, poll_route, settings)
         mark(submit, background)
-        self._decorated.all.append(background)
+        self._declared.views.all.append(background)
         return submit
 
     @overload
@@ -186,13 +172,13 @@ class QuartJobs:
         if function is None:
             return partial(self.function, name=name, **options)
         route = name_of_function(function, name)
-        if route in self._functions:
+        if route in self._declared.functions:
             raise SetupError(f"there is a function called {route!r} already: give this one a name=")
 
         def register(jobs: Jobs) -> None:
             jobs.function(name=route, **options)(function)
 
-        self._functions[route] = register
+        self._declared.functions[route] = register
         for app in self._apps:
             cast("AppJobs", app.extensions[_EXTENSION]).add_function(register)
         return function
@@ -211,7 +197,7 @@ class QuartJobs:
             async def connect():
                 g.locale = request.accept_languages.best
         """
-        self._before_run.append(function)
+        self._declared.before_run.append(function)
         return function
 
     async def poll(self, job_id: str) -> QuartResponse:
@@ -242,7 +228,7 @@ class QuartJobs:
         body, a job that the request itself has made), and where it is not called in the task of the
         request's view.
         """
-        return await _jobs_of_current_app().views.poll(job_id)
+        return await _jobs_of_current_app().polls.poll(job_id)
 
     async def check(self) -> list[Job]:
         """The queued jobs that no view of the current app can run: see `Jobs.check`.
@@ -264,7 +250,7 @@ class QuartJobs:
         It is 200 while new jobs are accepted, else 503; its JSON tells the reason, or with a 200
         what was lost before this process started.
         """
-        return await _jobs_of_current_app().views.health()
+        return await _jobs_of_current_app().polls.health()
 
     @property
     def jobs(self) -> Jobs:

@@ -13,7 +13,8 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from ...settings import NAMES, Settings
+from ...errors import ConfigurationError
+from ...settings import NAMES, Settings, make_settings
 
 CONFIG = "QUART_JOBS_"
 _TAKEN_OFF = "QUART_"
@@ -56,6 +57,40 @@ def configured(config: Mapping[str, Any]) -> Iterator[Configured]:
         full = key_of(name)
         key = next((key for key in (full, full.removeprefix(_TAKEN_OFF)) if key in config), full)
         yield Configured(name, key, config.get(key, default))
+
+
+def settings_said(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings from the configuration, and over them those given in code.
+
+    Raises:
+        ConfigurationError: the configuration has a name that is no setting.
+    """
+    names = [key_of(name) for name in _DEFAULTS]
+    for key in config:
+        if key.startswith(CONFIG) and key not in names:
+            raise ConfigurationError(
+                f"there is no setting {key!r} (in the environment QUART_{key}); the settings "
+                f"are: {', '.join(names)}"
+            )
+    return {**{name: value for name, _, value in configured(config)}, **options}
+
+
+def check_configured(config: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Name the variable of a value that the configuration has wrong.
+
+    Args:
+        options: what is said in code, and goes before it.
+
+    Raises:
+        ConfigurationError
+    """
+    for said in configured(config):
+        if said.name in options:
+            continue
+        try:
+            make_settings({said.name: said.value})
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error} ({said.where})") from None
 
 
 def unread(

@@ -1,0 +1,115 @@
+"""What views about jobs ask of their app: its jobs, who asks, where a job is told of, its 404."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, Protocol, TypeVar, cast
+
+from msgspec import UNSET, Raw, UnsetType
+from quart import Quart, Request, Response
+from werkzeug.exceptions import NotFound
+
+from ...errors import AsyncJobsError, JobNotFound, SetupError
+from ...given import text
+from ...job import Job
+from ...jobs import Jobs
+from ..callers.principal import principal_to_json
+from ..quart_side import current_request, handle_user_exception
+from . import answers
+from .answers import Links
+
+Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
+
+
+class AppSide:
+    """One app, as far as the requests about its jobs are concerned.
+
+    Args:
+        started: the app's jobs, started if need be.
+        owner: tells whom the current request's jobs belong to.
+        principal: tells who has sent it, for its job.
+        prefix: the path above the status documents, known once the app's configuration is.
+    """
+
+    prefix: str
+
+    def __init__(
+        self,
+        app: Quart,
+        started: Callable[[], Awaitable[Jobs]],
+        owner: Callable[[], Any] | None,
+        principal: Callable[[], Any] | None,
+    ) -> None:
+        self.app = app
+        self.started = started
+        self._owner_of_request = owner or _nobody
+        self._principal_of_request = principal or _unknown
+
+    async def owner(self) -> str | None:
+        """Whom the current request's jobs belong to."""
+        owner = self._owner_of_request()
+        if inspect.isawaitable(owner):
+            owner = await owner
+        return None if owner is None else text("the owner of a job", owner)
+
+    async def principal(self) -> Raw | UnsetType:
+        """Who has sent the current request, as JSON.
+
+        Raises:
+            Unstorable: the app tells what cannot be stored.
+        """
+        principal = self._principal_of_request()
+        if inspect.isawaitable(principal):
+            principal = await principal
+        return principal if principal is UNSET else Raw(principal_to_json(principal))
+
+    def links(self, job: Job, request: Request) -> Links:
+        """Where the job is told of, for who has sent `request`."""
+        return Links(job, request.root_path, self.prefix)
+
+    async def not_found(self) -> Response:
+        """The app's own 404, as if no rule had matched: a blueprint's would tell that one did."""
+        request = current_request()
+        rule, request.url_rule = request.url_rule, None
+        try:
+            answer = await handle_user_exception(self.app, NotFound())
+            response = cast("Response", await self.app.make_response(answer))
+            # A cache may keep a 404 for as long as it likes, and who asks next may be the owner.
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
+        finally:
+            request.url_rule = rule  # the hooks that ran before get their counterparts after
+
+
+class OfApp(Protocol):
+    """What has views that are about the jobs of an app."""
+
+    side: AppSide
+
+
+def answering_errors(view: Method) -> Method:
+    """Have a view, a method, answer with a problem document where it raises one of our errors."""
+
+    @wraps(view)
+    async def answer(self: OfApp, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await view(self, *args, **kwargs)
+        except JobNotFound:
+            return await self.side.not_found()
+        except SetupError:
+            raise  # nothing that a client could do something about: the app's own 500
+        except AsyncJobsError as error:
+            return answers.refused(self.side.app, error)
+
+    return cast("Method", answer)
+
+
+def _nobody() -> None:
+    """The owner of all jobs, if the app does not tell them apart."""
+
+
+def _unknown() -> UnsetType:
+    """The principal of all jobs, if the app tells none."""
+    return UNSET

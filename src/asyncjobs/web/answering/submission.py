@@ -1,0 +1,86 @@
+"""A request becomes a job: its body is read first of all, and the view of its route answers 202."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import structs
+from quart import Quart, Request, Response, session
+
+from ...errors import SetupError
+from ...job import Job
+from ..background.added import callee_of, context_of_call
+from ..background.replay import freeze
+from ..callers.session import has_data
+from ..context import Context
+from ..http.body import body_of, read_body
+from ..quart_side import current_request, options_response
+from ..routing.marks import background_at, background_of
+from ..routing.matching import matched
+from . import answers
+from .app_side import AppSide, answering_errors
+
+
+class Submission:
+    """Makes jobs of the requests to the marked routes of one app."""
+
+    def __init__(self, side: AppSide) -> None:
+        self.side = side
+
+    @answering_errors
+    async def read_body(self) -> Response | None:
+        """The hook that reads the body of a request that is to be a job."""
+        app, request = self.side.app, current_request()
+        if request.method in ("HEAD", "OPTIONS") or background_at(app, request.endpoint) is None:
+            return None
+        settings = (await self.side.started()).settings
+        limit = min(settings.max_body, app.config["MAX_CONTENT_LENGTH"] or settings.max_body)
+        await read_body(request, limit=limit, timeout=settings.body_timeout)
+        return None
+
+    @answering_errors
+    async def submit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Response:
+        """The view of every marked route: make the current request a job, and answer 202.
+
+        It is called with these arguments, some of which are from the URL.
+        """
+        app, request = self.side.app, current_request()
+        if request.method == "HEAD":
+            return answers.nothing_started(app)
+        if request.method == "OPTIONS":  # from a decorator that answers it, but not this one
+            return await options_response(app)
+        jobs = await self.side.started()
+        endpoint = request.endpoint or ""
+        if endpoint not in jobs.handlers:
+            raise SetupError(
+                f"the view of {endpoint!r} does not show that it is a background job: use "
+                "functools.wraps in each decorator that stands above @jobs.background"
+            )
+        added = _context_of_call(app, request, endpoint, args, kwargs)
+        context = structs.replace(
+            matched(app, request),
+            arguments=added.arguments,
+            without=added.without,
+            principal=await self.side.principal(),
+            session=has_data(session),
+        )
+        frozen = freeze(request, body_of(request), context, jobs.settings)
+        job = await jobs.accept(endpoint, frozen, owner=await self.side.owner())
+        links = self.side.links(job, request)
+        return answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
+
+
+def _context_of_call(
+    app: Quart, request: Request, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Context:
+    routed = app.view_functions[endpoint]
+    background = background_of(routed)
+    assert background is not None
+    callee = callee_of(routed, background.view, endpoint, request.method)
+    return context_of_call(callee, request.view_args or {}, args, kwargs)
+
+
+def _has_poll_route(app: Quart, job: Job) -> bool:
+    background = background_at(app, job.route)
+    return background is not None and background.poll_route
