@@ -7,7 +7,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-_WAITS_FOR_LOCKS = ("store", "file", "checkpoints", "commits")
+_WAITS_FOR_LOCKS = ("store", "file", "writing.checkpoints", "writing.commits")
 
 
 def configuration() -> dict[str, Any]:
