@@ -51,9 +51,9 @@ def hints_of_call(called: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def without_partials(called: Callable[..., Any]) -> Callable[..., Any]:
-    """What is called in the end."""
-    while isinstance(called, partial):
-        called = called.func
+    """What is called in the end, behind partials and what makes a method static."""
+    while isinstance(called, (partial, staticmethod)):
+        called = called.func if isinstance(called, partial) else called.__func__
     return called
 
 

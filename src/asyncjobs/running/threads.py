@@ -19,6 +19,7 @@ from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
+from ..annotations import without_partials
 from ..daemons import THREAD_LIMIT
 from .current import RunningJob, running_job
 
@@ -275,8 +276,7 @@ def is_threaded(function: Callable[..., Any]) -> bool:
 
 def is_kind_of(function: Callable[..., Any], *kinds: Callable[[Any], bool]) -> bool:
     """Whether a function is of one of these kinds, or a partial or an object that calls one."""
-    while isinstance(function, (partial, staticmethod)):
-        function = function.func if isinstance(function, partial) else function.__func__
+    function = without_partials(function)
     called = type(function).__call__
     return any(kind(function) or kind(called) for kind in kinds)
 

@@ -10,13 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from quart.views import MethodView
 
 from ...arguments import Callee
 from ...credentials import is_credential
 from ...errors import Unstorable
 from ...shapes import same
 from ..context import Context
+from ..routing.classes import class_of, method_for
 from ..routing.marks import View
 
 _NOTHING = Context()
@@ -79,17 +79,14 @@ def callee_of(routed: View, view: View, endpoint: str, method: str) -> Callee:
     """What has the parameters that the arguments of `view` are for.
 
     Args:
-        routed: what stands in the app; what `View.as_view` makes knows its class.
+        routed: what stands in the app.
         view: what is called.
-        method: that of the request, by which a `MethodView` chooses.
+        method: that of the request, by which a class may choose.
     """
-    view_class = getattr(routed, "view_class", None)
+    view_class = class_of(routed)
     if view_class is None:
         return _callee(view, endpoint, is_method=False)
-    found = None
-    if issubclass(view_class, MethodView):
-        found = getattr(view_class, method.lower(), None)
-    return _callee(found or view_class.dispatch_request, endpoint, is_method=True)
+    return _callee(method_for(view_class, method), endpoint, is_method=True)
 
 
 def _callee(function: Any, endpoint: str, *, is_method: bool) -> Callee:

@@ -12,10 +12,10 @@ from functools import partial, wraps
 from typing import Any
 
 from quart import Quart
-from quart.views import MethodView, http_method_funcs
 
 from ...running.threads import Threads, is_threaded
 from ..around import around
+from ..routing.classes import class_of, methods_of
 
 Function = Callable[..., Any]
 Async = Callable[..., Awaitable[Any]]
@@ -49,12 +49,8 @@ def takes_thread(view: Function, routed: Function) -> bool:
     """Whether jobs of a view may need a thread: if it does, or any method of its class.
 
     Args:
-        routed: what stands in the app in its place; what `View.as_view` makes knows its class.
+        routed: what stands in the app in its place.
     """
-    view_class = getattr(routed, "view_class", None)
-    if view_class is None:
-        return is_threaded(view)
-    names = ["dispatch_request"]
-    if issubclass(view_class, MethodView):
-        names += [name for name in http_method_funcs if hasattr(view_class, name)]
-    return is_threaded(view) or any(is_threaded(getattr(view_class, name)) for name in names)
+    view_class = class_of(routed)
+    methods = [] if view_class is None else methods_of(view_class)
+    return any(map(is_threaded, [view, *methods]))

@@ -8,11 +8,11 @@ from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
-from quart.views import http_method_funcs
 from werkzeug.routing import Rule
 
 from ...errors import SetupError
 from ...given import shown
+from .classes import METHODS, class_of
 
 View = Callable[..., Any]
 
@@ -88,9 +88,9 @@ def check_class(routed: View, is_marked: Callable[[Any], bool]) -> None:
     Raises:
         SetupError
     """
-    view_class: Any = getattr(routed, "view_class", None)
-    for name in ("dispatch_request", *sorted(http_method_funcs)):
-        if is_marked(getattr(view_class, name, None)):
+    view_class = class_of(routed)
+    for name in METHODS:
+        if view_class is not None and is_marked(getattr(view_class, name, None)):
             raise SetupError(
                 f"@jobs.background is on the method {view_class.__qualname__}.{name}, and has no "
                 "request's view there: take it off, and give the class the attribute decorators = "
@@ -140,5 +140,5 @@ def layers(function: Any) -> Iterator[Any]:
 def name_of(view: Any) -> str:
     """What to call a view in a message; a partial, for one, has no name, and what `as_view` makes
     has one that nobody has given it."""
-    view = getattr(view, "view_class", view)
+    view = class_of(view) or view
     return str(getattr(view, "__qualname__", None) or shown(view))
