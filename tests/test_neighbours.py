@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncjobs import transitions
-from asyncjobs.hints import Hints
-from asyncjobs.store import OVERRULED, QUEUED, SOMETHING
+from asyncjobs.hints import Changed, Hint, Hints, Overruled, Queued, Something
+from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.neighbours import datagrams, neighbours, outbox
 from asyncjobs.stores.sqlite.neighbours.bell import Bell
@@ -31,7 +31,14 @@ from asyncjobs.stores.sqlite.neighbours.interest import (
     whom_to_ask,
     whom_to_tell,
 )
-from asyncjobs.stores.sqlite.neighbours.messages import PER_DATAGRAM, Ask, Tell, decode, encode
+from asyncjobs.stores.sqlite.neighbours.messages import (
+    PER_DATAGRAM,
+    Ask,
+    Tell,
+    decode,
+    encode,
+    word_of,
+)
 from asyncjobs.stores.sqlite.neighbours.outbox import Outbox
 from asyncjobs.stores.sqlite.processes.names import socket_of
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
@@ -66,12 +73,12 @@ def test_whom_a_write_concerns_is_told() -> None:
     """Who runs a job hears when another process changes it; all hear of what is queued."""
     job = a_job()
     theirs = transitions.start(job, PEER, NOW)
-    overruled = [(PEER, OVERRULED), (PEER, job.id)]
-    assert list(whom_to_tell(None, job, ME)) == [(EVERYBODY, QUEUED)]
+    overruled = [(PEER, Overruled()), (PEER, Changed(job.id))]
+    assert list(whom_to_tell(None, job, ME)) == [(EVERYBODY, Queued())]
     assert list(whom_to_tell(theirs, transitions.ask_to_cancel(theirs), ME)) == overruled
     assert list(whom_to_tell(theirs, transitions.rescue(theirs, NOW, "its process died"), ME)) == [
         *overruled,
-        (EVERYBODY, QUEUED),
+        (EVERYBODY, Queued()),
     ]
     assert list(whom_to_tell(job, transitions.cancel(job, NOW, CANCELLED), ME)) == []
 
@@ -83,7 +90,7 @@ def test_a_process_tells_nobody_of_its_own_work() -> None:
     assert list(whom_to_tell(a_job(), ours, ME)) == []
     assert list(whom_to_tell(ours, transitions.finish(ours, 200, NOW), ME)) == []
     assert list(whom_to_tell(ours, transitions.release(ours, "given back"), ME)) == [
-        (EVERYBODY, QUEUED)
+        (EVERYBODY, Queued())
     ]
 
 
@@ -148,8 +155,18 @@ def test_messages_are_read_as_they_were_written() -> None:
     assert fitting == things[:PER_DATAGRAM]
     assert len(datagram) <= MAX_SIZE
     assert decode(datagram) == Ask(ME, dict(list(known.items())[:PER_DATAGRAM]))
-    hints = (QUEUED, OVERRULED, a_job().id)
-    assert decode(encode("tell", hints)[0]) == Tell(hints)
+    hints = (Queued(), Overruled(), Changed(a_job().id))
+    assert decode(encode("tell", map(word_of, hints))[0]) == Tell(hints)
+
+
+def test_hints_are_said_in_the_words_of_earlier_releases() -> None:
+    """What a process of an earlier release says is understood, and what is said to it is what it
+    knows, byte for byte; which route was queued is nothing that it would understand."""
+    job_id = "0123456789abcdef" * 2
+    hints = (Changed(job_id), Queued(), Overruled())
+    datagram = f"tell {job_id} queued overruled".encode()
+    assert decode(datagram) == Tell(hints)
+    assert encode("tell", map(word_of, (hints[0], Queued("report"), hints[2])))[0] == datagram
 
 
 @pytest.mark.parametrize(
@@ -167,7 +184,7 @@ def test_what_is_no_message_is_ignored(data: bytes) -> None:
 def test_what_is_wrong_within_a_message_is_left_out() -> None:
     """Of a message only what makes sense is taken."""
     job_id = a_job().id
-    assert decode(f"tell  x {job_id} {job_id}0 QUEUED".encode()) == Tell((job_id,))
+    assert decode(f"tell  x {job_id} {job_id}0 QUEUED".encode()) == Tell((Changed(job_id),))
     assert decode(f"ask {ME} x {job_id} {job_id}:3 {job_id}:-1".encode()) == Ask(ME, {job_id: 3})
 
 
@@ -176,7 +193,9 @@ def test_of_too_much_within_a_message_as_much_is_taken_as_is_sent() -> None:
     ids = [a_job().id for _ in range(PER_DATAGRAM + 15)]
     asked = " ".join(["ask", ME, *(f"{job_id}:1" for job_id in ids)]).encode()
     assert decode(asked) == Ask(ME, dict.fromkeys(ids[:PER_DATAGRAM], 1))
-    assert decode(" ".join(["tell", *ids]).encode()) == Tell(tuple(ids[:PER_DATAGRAM]))
+    assert decode(" ".join(["tell", *ids]).encode()) == Tell(
+        tuple(map(Changed, ids[:PER_DATAGRAM]))
+    )
 
 
 @given(st.binary())
@@ -370,9 +389,9 @@ async def test_a_flood_of_questions_leaves_the_rest_its_turns(
         job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
         questions = [f"{a_job().id}:1" for _ in range(PER_DATAGRAM)]
         assert fill(flood, owner.worker, encode(f"ask {ME}", questions)[0])
-        await reader.get(job.id)
+        reader.follow(job)
         await owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE)
-        while await next_of(hints) != job.id:
+        while await next_of(hints) != Changed(job.id):
             pass
     flood.close()
 
@@ -396,8 +415,8 @@ async def test_who_has_no_socket_has_asked_nothing(tmp_path: Path) -> None:
             one._received(encode(f"ask {name}", [f"{job.id}:{version}"])[0])
     await asyncio.sleep(0)
     assert (looks, one._outboxes, bool(one._wanted)) == ([], {}, False)
-    one.read(transitions.start(job, "../x", NOW))
-    one.read(transitions.start(a_job(), names[0], NOW))
+    one.follow(transitions.start(job, "../x", NOW))
+    one.follow(transitions.start(a_job(), names[0], NOW))
     assert one._outboxes == {}
 
     other = mailbox(tmp_path, PEER, got.append)
@@ -419,7 +438,7 @@ async def test_what_others_tell_is_handed_on_a_few_in_a_turn(
     monkeypatch.setattr(neighbours, "MAX_HINTS", 2 * PER_DATAGRAM + 5)
     hints = Hints()
     one = neighbours.Neighbours(tmp_path, ME, hints, lambda job_ids: {})
-    turns: list[list[str]] = []
+    turns: list[list[Hint]] = []
     monkeypatch.setattr(hints, "send", turns.append)
     ids = [a_job().id for _ in range(4 * PER_DATAGRAM)]
     for start in range(0, len(ids), PER_DATAGRAM):
@@ -427,10 +446,12 @@ async def test_what_others_tell_is_handed_on_a_few_in_a_turn(
             one._received(encode("tell", ids[start : start + PER_DATAGRAM])[0])
     await until(lambda: not one._told)
     assert max(map(len, turns)) == 10
-    assert [hint for turn in turns for hint in turn] == ids[: 2 * PER_DATAGRAM + 5]
-    one._received(encode("tell", [QUEUED])[0])
-    await until(lambda: turns[-1] == [QUEUED])
-    one._received(encode("tell", [QUEUED])[0])
+    assert [hint for turn in turns for hint in turn] == [
+        Changed(job_id) for job_id in ids[: 2 * PER_DATAGRAM + 5]
+    ]
+    one._received(encode("tell", ["queued"])[0])
+    await until(lambda: turns[-1] == [Queued()])
+    one._received(encode("tell", ["queued"])[0])
     count = len(turns)
     one.close()
     await asyncio.sleep(0)
@@ -459,44 +480,48 @@ async def pair(
         yield one, two
 
 
-async def test_who_reads_a_job_hears_of_its_changes(pair: tuple[SqliteStore, SqliteStore]) -> None:
-    """Who has read a job that another process runs hears of each change of it, without polling."""
+async def test_who_follows_a_job_hears_of_its_changes(
+    pair: tuple[SqliteStore, SqliteStore],
+) -> None:
+    """Who follows a job that another process runs hears of each change of it, without polling."""
     owner, reader = pair
     job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
     for changed in (
         transitions.ask_to_cancel(job),
         transitions.cancel(transitions.ask_to_cancel(job), NOW, CANCELLED),
     ):
-        assert await reader.get(job.id) == job
+        reader.follow(job)
         await turn_of(reader, owner)
         hints = reader.changes()
         await owner.replace(job, changed, RESPONSE if changed.state.is_final else None)
-        assert await next_of(hints) == job.id
+        assert await next_of(hints) == Changed(job.id)
         job = changed
     assert await reader.get(job.id) == job
 
 
-async def test_who_reads_too_late_is_told_at_once(pair: tuple[SqliteStore, SqliteStore]) -> None:
-    """A change between the read and the arrival of the question is told of as well."""
+async def test_who_follows_too_late_is_told_at_once(
+    pair: tuple[SqliteStore, SqliteStore],
+) -> None:
+    """A change between the read of a job and the arrival of the question is told of as well."""
     owner, reader = pair
     job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
     hints = reader.changes()
-    await reader.get(job.id)
     await owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE)
-    assert await next_of(hints) == job.id
+    reader.follow(job)
+    assert await next_of(hints) == Changed(job.id)
 
 
 async def test_of_a_queued_job_whoever_starts_it_tells(
     pair: tuple[SqliteStore, SqliteStore],
 ) -> None:
-    """Who has read a queued job hears when another process starts it."""
+    """Who follows a queued job hears when another process starts it."""
     one, reader = pair
     job = await reader.add(a_job(), REQUEST)
-    await reader.get(job.id)
+    reader.follow(job)
     await turn_of(reader, one)
     hints = reader.changes()
     await one.replace(job, transitions.start(job, one.worker, NOW))
-    assert await next_of(hints) == job.id
+    assert await next_of(hints) == Changed(job.id)
 
 
 async def test_many_readers_hear_of_many_jobs(pair: tuple[SqliteStore, SqliteStore]) -> None:
@@ -505,14 +530,39 @@ async def test_many_readers_hear_of_many_jobs(pair: tuple[SqliteStore, SqliteSto
     jobs = [transitions.start(a_job(), owner.worker, NOW) for _ in range(2000)]
     await asyncio.gather(*(owner.add(job, REQUEST) for job in jobs))
     hints = reader.changes()
-    await asyncio.gather(*(reader.get(job.id) for job in jobs))
+    for job in jobs:
+        reader.follow(job)
     await asyncio.gather(
         *(owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE) for job in jobs)
     )
     left = {job.id for job in jobs}
     async with asyncio.timeout(DEADLINE):
         while left:
-            left.discard(await anext(hints))
+            hint = await anext(hints)
+            left.discard(hint.job_id if isinstance(hint, Changed) else "")
+
+
+async def test_to_read_asks_for_nothing(
+    pair: tuple[SqliteStore, SqliteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is read of a job that another process runs or may run, nothing is said for it: it
+    takes somebody who waits. Who waits for the same is asked for once."""
+    owner, reader = pair
+    job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
+    queued = await owner.add(a_job(), REQUEST)
+    await turn_of(reader, owner)
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(Outbox, "put", lambda box, head, thing: asked.append((head, thing)))
+    for each in (job, queued):
+        assert await reader.get(each.id) == each
+        assert await reader.result(each.id) == (each, None)
+        assert await reader.versions([each.id]) == {each.id: each.version}
+        assert await reader.request(each.id) == REQUEST
+        assert each in await reader.find(Query())
+    assert asked == []
+    for _ in range(3):
+        reader.follow(job)
+    assert asked == [(f"ask {reader.worker}", f"{job.id}:{job.version}")]
 
 
 async def test_who_has_asked_nothing_is_told_nothing(
@@ -525,7 +575,7 @@ async def test_who_has_asked_nothing_is_told_nothing(
         job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
         await owner.replace(job, transitions.finish(job, 200, NOW), RESPONSE)
     await owner.add(a_job(), REQUEST)
-    assert await next_of(hints) == QUEUED
+    assert await next_of(hints) == Queued()
 
 
 async def test_a_process_is_told_when_its_job_is_changed(
@@ -536,8 +586,8 @@ async def test_a_process_is_told_when_its_job_is_changed(
     job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
     hints = owner.changes()
     await other.replace(job, transitions.ask_to_cancel(job))
-    assert await next_of(hints) == OVERRULED
-    assert await next_of(hints) == job.id
+    assert await next_of(hints) == Overruled()
+    assert await next_of(hints) == Changed(job.id)
 
 
 async def test_the_last_words_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,9 +599,9 @@ async def test_the_last_words_are_said(tmp_path: Path, monkeypatch: pytest.Monke
         async with SqliteStore(path) as stopping:
             await stopping.add(a_job(), REQUEST)
             hints = heir.changes()
-            assert await next_of(hints) == QUEUED
+            assert await next_of(hints) == Queued()
             await stopping.add(a_job(), REQUEST)
-        assert await next_of(hints) == QUEUED
+        assert await next_of(hints) == Queued()
 
 
 async def test_without_sockets_the_database_is_watched(
@@ -564,7 +614,7 @@ async def test_without_sockets_the_database_is_watched(
         hints = two.changes()
         for _ in range(3):
             await one.add(a_job(), REQUEST)
-            assert await next_of(hints) == SOMETHING
+            assert await next_of(hints) == Something()
 
 
 async def test_lost_datagrams_are_made_up_for(
@@ -578,7 +628,7 @@ async def test_lost_datagrams_are_made_up_for(
         hints = two.changes()
         for _ in range(3):
             await one.add(a_job(), REQUEST)
-            assert await next_of(hints) == SOMETHING
+            assert await next_of(hints) == Something()
 
 
 async def test_a_stopped_process_holds_nobody_up(
@@ -590,7 +640,7 @@ async def test_a_stopped_process_holds_nobody_up(
         hints = two.changes()
         for _ in range(50):
             await one.add(a_job(), REQUEST)
-            assert await next_of(hints) == QUEUED
+            assert await next_of(hints) == Queued()
         process.send_signal(signal.SIGCONT)
         assert process.stdout is not None
         while line := await asyncio.to_thread(process.stdout.readline):
@@ -644,7 +694,7 @@ def stopped_process(path: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-async def next_of(hints: AsyncIterator[str]) -> str:
+async def next_of(hints: AsyncIterator[Hint]) -> Hint:
     """The next hint."""
     async with asyncio.timeout(DEADLINE):
         return await anext(hints)
@@ -655,9 +705,9 @@ async def turn_of(*stores: SqliteStore) -> None:
     one, two = stores
     probe = await two.add(transitions.start(a_job(), two.worker, NOW), REQUEST)
     hints = one.changes()
-    await one.get(probe.id)
+    one.follow(probe)
     await two.replace(probe, transitions.fail(probe, NOW, BROKEN), RESPONSE)
-    assert await next_of(hints) == probe.id
+    assert await next_of(hints) == Changed(probe.id)
 
 
 def fill(box: Mailbox, name: str, data: bytes) -> int:

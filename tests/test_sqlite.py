@@ -20,8 +20,9 @@ from asyncjobs.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
+from asyncjobs.hints import Changed, Queued
 from asyncjobs.job import Request, State
-from asyncjobs.store import QUEUED, Liveness, Orphan, Query
+from asyncjobs.store import Liveness, Orphan, Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.stores.sqlite.queries import select_heads, select_routes, select_workers
@@ -89,7 +90,7 @@ async def test_the_disk_has_a_job_before_its_adder_is_told(
     assert not done
     go_on.set()
     assert await adding == await getting == job
-    assert await hearing == job.id
+    assert await hearing == Changed(job.id)
 
 
 async def test_a_failed_flush_is_no_ack(
@@ -164,7 +165,7 @@ async def test_processes_share_a_file(path: Path, store: SqliteStore) -> None:
         hints = other.changes()
         job = await store.add(a_job(), REQUEST)
         async with asyncio.timeout(10):
-            assert await anext(hints) == QUEUED
+            assert await anext(hints) == Queued()
         assert await other.get(job.id) == job
         running = transitions.start(job, other.worker, NOW)
         await other.replace(job, running)

@@ -6,13 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asyncjobs import Jobs, State, transitions, watch
+from asyncjobs import Jobs, State, current_job, transitions, watch
+from asyncjobs.engines import queue
 from asyncjobs.errors import JobNotFound, StoreUnavailable
+from asyncjobs.hints import Changed, Hint, Overruled, Queued, Something
 from asyncjobs.job import Job, Progress
-from asyncjobs.store import ANYONE, SOMETHING, Owner, Store, StoreWrapper
+from asyncjobs.running import runner, sweeper
+from asyncjobs.store import ANYONE, Owner, Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
 
@@ -29,6 +33,7 @@ class Counting(StoreWrapper):
     Attributes:
         gets: how often each job was read.
         looks: the ids of each look at versions.
+        follows: the jobs that it was told of as followed, in order, with their versions.
         hints: what is given as hints; the store's own are lost.
         broken: the reads that fail.
         answers: set unless what was read is kept back.
@@ -38,7 +43,8 @@ class Counting(StoreWrapper):
         super().__init__(inner)
         self.gets: Counter[str] = Counter()
         self.looks: list[list[str]] = []
-        self.hints: asyncio.Queue[str] = asyncio.Queue()
+        self.follows: list[tuple[str, int]] = []
+        self.hints: asyncio.Queue[Hint] = asyncio.Queue()
         self.broken: set[str] = set()
         self.answers = asyncio.Event()
         self.answers.set()
@@ -57,7 +63,11 @@ class Counting(StoreWrapper):
             raise StoreUnavailable("the job store cannot be read")
         return await super().versions(job_ids)
 
-    async def changes(self) -> AsyncIterator[str]:
+    def follow(self, job: Job) -> None:
+        self.follows.append((job.id, job.version))
+        super().follow(job)
+
+    async def changes(self) -> AsyncIterator[Hint]:
         while True:
             yield await self.hints.get()
 
@@ -140,11 +150,11 @@ async def test_a_job_is_read_once_for_all_who_wait(store: Counting, jobs: Jobs) 
         await until(lambda: store.gets[job.id] == MANY)
         for done in range(3):
             job = await changed(store, job, transitions.report(job, Progress(done, 3)))
-            store.hints.put_nowait(job.id)
+            store.hints.put_nowait(Changed(job.id))
             await until(lambda reads=MANY + 1 + done: store.gets.total() == reads)
         assert not any(task.done() for task in waiting)
         job = await changed(store, job, transitions.finish(job, 200, NOW))
-        store.hints.put_nowait(job.id)
+        store.hints.put_nowait(Changed(job.id))
         async with asyncio.timeout(DEADLINE):
             assert await asyncio.gather(*waiting) == [job] * MANY
     assert store.gets[job.id] == MANY + 4
@@ -157,7 +167,7 @@ async def test_if_anything_may_have_changed_all_are_looked_at(store: Counting, j
     async with waiters(jobs, [job.id for job in added]) as waiting:
         await until(lambda: store.gets.total() == MANY)
         done = await changed(store, added[0], transitions.finish(added[0], 200, NOW))
-        store.hints.put_nowait(SOMETHING)
+        store.hints.put_nowait(Something())
         assert await ended(waiting[0]) == done
         assert store.gets.total() == MANY + 1
         assert len(store.looks) == 1
@@ -198,10 +208,10 @@ async def test_a_change_while_a_job_is_read_is_seen(store: Counting, jobs: Jobs)
     async with waiters(jobs, [job.id] * 3) as waiting:
         await until(lambda: store.gets[job.id] == 3)
         store.answers.clear()
-        store.hints.put_nowait(job.id)
+        store.hints.put_nowait(Changed(job.id))
         await until(lambda: store.gets[job.id] == 4)
         job = await changed(store, job, transitions.finish(job, 200, NOW))
-        store.hints.put_nowait(job.id)
+        store.hints.put_nowait(Changed(job.id))
         await until(store.hints.empty)
         waiting[0].cancel()
         store.answers.set()
@@ -212,11 +222,13 @@ async def test_who_comes_after_a_retry_waits_for_its_end(store: Counting, jobs: 
     """The end that a job had before it was retried is none for who comes later."""
     job = await store.add(running(store), REQUEST)
     failed = transitions.fail(job, NOW, BROKEN)
-    followed = watch.Followed()
+    followed = watch.Followed(store)
+    follower = watch.Follower(followed, to_the_end=False, has_ended=False)
+    followed.followers.add(follower)
     followed.found(failed)
-    assert await followed.final(job) == failed
+    assert await follower.final(job) == failed
     again = transitions.retry(failed, NOW)
-    waiting = asyncio.create_task(followed.final(again))
+    waiting = asyncio.create_task(follower.final(again))
     await asyncio.sleep(0)
     followed.found(again)
     await asyncio.sleep(0)
@@ -264,10 +276,181 @@ async def test_who_does_not_own_a_job_cannot_wait_for_it(store: Counting, jobs: 
     with pytest.raises(JobNotFound):
         await jobs.wait(job.id, owner="bob")
     job = await changed(store, job, transitions.finish(job, 200, NOW))
-    store.hints.put_nowait(job.id)
+    store.hints.put_nowait(Changed(job.id))
     with pytest.raises(JobNotFound):
         await jobs.wait(job.id, owner="bob")
     assert (await ended(theirs)).state is State.SUCCEEDED
+
+
+# What the store is told.
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_the_store_knows_what_is_waited_for(store: Counting, jobs: Jobs) -> None:
+    """The store is told of a job when somebody begins to wait for it, as it was read, and of each
+    newer version for as long as somebody does; of no other, and not of its end."""
+    job = await store.add(running(store), REQUEST)
+    await jobs.get(job.id)
+    await jobs.wait(job.id, 0)
+    assert store.follows == []
+    async with waiters(jobs, [job.id]) as (waiting,):
+        await until(lambda: store.follows == [(job.id, job.version)])
+        async with waiters(jobs, [job.id]):
+            await until(lambda: store.follows == [(job.id, job.version)] * 2)
+        del store.follows[:]
+        job = await changed(store, job, transitions.report(job, Progress(1)))
+        store.hints.put_nowait(Changed(job.id))
+        await until(lambda: store.follows == [(job.id, job.version)])
+        job = await changed(store, job, transitions.finish(job, 200, NOW))
+        store.hints.put_nowait(Changed(job.id))
+        await ended(waiting)
+    reads = store.gets.total()
+    store.hints.put_nowait(Changed(job.id))
+    store.hints.put_nowait(Something())
+    await until(store.hints.empty)
+    assert await jobs.wait(job.id) == job
+    assert (len(store.follows), store.gets.total()) == (1, reads + 1)
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_nothing_is_asked_for_who_has_gone(store: Counting, jobs: Jobs) -> None:
+    """A job that is read for somebody who waits no more is not followed."""
+    job = await store.add(running(store), REQUEST)
+    async with waiters(jobs, [job.id]):
+        await until(lambda: len(store.follows) == 1)
+        job = await changed(store, job, transitions.report(job, Progress(1)))
+        store.answers.clear()
+        store.hints.put_nowait(Changed(job.id))
+        await until(lambda: store.gets[job.id] == 2)
+    store.answers.set()
+    await until(lambda: not jobs._opened.watch._reads)
+    assert len(store.follows) == 1
+
+
+# Who is called.
+
+
+async def test_whoever_subscribes_is_called(store: Counting) -> None:
+    """Each hint that there may be jobs to start, or to stop, is passed on to all who subscribe, and
+    both where nobody knows what has happened; that a job has changed is not. What one of them
+    makes of it is nothing to the others, and none is called once it has left."""
+    heard: list[Hint] = []
+    heard_too: list[Hint] = []
+
+    def fail(hint: Hint) -> None:
+        heard_too.append(hint)
+        raise ValueError("this is no concern of the others")
+
+    async with store, watch.Watch(store) as watched:
+        with watched.subscribe(fail), watched.subscribe(heard.append):
+            for hint in (Queued("report"), Changed("0" * 32), Overruled(), Queued(), Something()):
+                store.hints.put_nowait(hint)
+            expected = [Queued("report"), Overruled(), Queued(), Queued(), Overruled()]
+            await until(lambda: len(heard) == len(expected))
+            assert heard == heard_too == expected
+        with watched.subscribe(heard_too.append):
+            store.hints.put_nowait(Overruled())
+            await until(lambda: len(heard_too) == len(expected) + 1)
+        assert heard == expected
+
+
+@pytest.fixture
+def only_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for anything now and then."""
+    for module, name in (
+        (watch, "REREAD_INTERVAL"),
+        (sweeper, "SWEEP_INTERVAL"),
+        (sweeper, "RESCUE_INTERVAL"),
+        (runner, "LOOK_INTERVAL"),
+        (queue, "LOOK_INTERVAL"),
+    ):
+        monkeypatch.setattr(module, name, NEVER)
+
+
+@pytest.mark.usefixtures("only_hints")
+@pytest.mark.parametrize("threaded", [False, True])
+@pytest.mark.parametrize("by", ["the jobs", "the store"])
+async def test_a_job_of_this_process_is_stopped_by_a_hint(
+    store: Counting, threaded: bool, by: str
+) -> None:
+    """Whoever in this process asks for a job that runs here to stop, by whatever way, needs to tell
+    nobody else: the store's hint has it stop. So it is with a job that is queued."""
+    jobs = Jobs(store=store.inner)
+
+    @jobs.function(name="async")
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    @jobs.function(name="sync")
+    def wait_in_thread() -> None:
+        while True:
+            current_job.check_cancelled()
+
+    async with jobs:
+        route = "sync" if threaded else "async"
+        call = jobs._functions.call(route, (), {})
+        job = await store.inner.add(a_job(route=route, due=0.0), call)
+        await until(lambda: jobs._opened.runner.running == 1)
+        job = await jobs.get(job.id)
+        if by == "the jobs":
+            assert (await jobs.cancel(job.id)).cancel_requested
+        else:
+            await store.inner.replace(job, transitions.ask_to_cancel(job))
+        assert (await jobs.wait(job.id, DEADLINE)).state is State.CANCELLED
+
+
+# The end.
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_at_the_end_nobody_waits(store: Counting, jobs: Jobs) -> None:
+    """When waiting ends, all who wait have the job as it is then, after one more read of each; and
+    who comes later has it at once. What is asked for in passing asks the store for no hint."""
+    job = await store.add(running(store), REQUEST)
+    async with waiters(jobs, [job.id] * 3) as waiting:
+        await until(lambda: store.gets[job.id] == 3)
+        further = await changed(store, job, transitions.report(job, Progress(1)))
+        jobs._opened.watch.end()
+        assert [await ended(task) for task in waiting] == [further] * 3
+        assert store.gets[job.id] == 6
+        del store.follows[:]
+        assert await jobs.wait(job.id) == further
+    assert store.follows == []
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_who_waits_to_the_end_goes_on_until_it_is_closed(store: Counting) -> None:
+    """Who is not to be answered at the end goes on waiting, also one who comes after it, and hears
+    of the job; when the watch is closed even that is over."""
+    async with store:
+        job = await store.add(running(store), REQUEST)
+        other = await store.add(running(store), REQUEST)
+        async with watch.Watch(store) as watched:
+            with (
+                watched.follow(job.id, to_the_end=True) as before,
+                watched.follow(job.id) as guest,
+                watched.follow(other.id, to_the_end=True) as left,
+            ):
+                waiting = [asyncio.create_task(each.final(job)) for each in (before, guest)]
+                waiting.append(asyncio.create_task(left.final(other)))
+                await until(lambda: len(store.follows) == 3)
+                watched.end()
+                with watched.follow(job.id, to_the_end=True) as after:
+                    waiting.append(asyncio.create_task(after.final(job)))
+                    await until(lambda: len(store.follows) == 4)
+                    assert await waiting[1] is None
+                    assert [each.has_ended for each in (before, guest, after)] == [0, 1, 0]
+                    assert [task.done() for task in waiting] == [False, True, False, False]
+                    job = await changed(store, job, transitions.finish(job, 200, NOW))
+                    store.hints.put_nowait(Changed(job.id))
+                    assert await ended(waiting[0]) == await ended(waiting[3]) == job
+                await watched.__aexit__()
+                assert left.has_ended
+                async with asyncio.timeout(DEADLINE):
+                    assert await waiting[2] is None
+                with watched.follow(other.id, to_the_end=True) as late:
+                    assert late.has_ended
+                    assert await late.final(other) is None
 
 
 def running(store: Store, owner: str | None = None) -> Job:
@@ -303,7 +486,7 @@ async def look(store: Counting) -> None:
     await until(lambda: len(store.looks) >= number + 2)
 
 
-async def ended(task: asyncio.Task[Job]) -> Job:
+async def ended(task: asyncio.Task[Any]) -> Any:
     async with asyncio.timeout(DEADLINE):
         return await task
 

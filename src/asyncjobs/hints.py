@@ -1,32 +1,91 @@
-"""Hands each hint to everybody who listens. What a store's `changes` is made of."""
+"""What a store tells that something has happened: hints, and how they get to everybody who listens.
+
+They may repeat and may be lost, so they are never the truth: subscribe, *then* read, sleep until a
+hint or a time-out, read again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+
+from .job import Job, State
+
+# Dataclasses, and no named tuples: `Overruled()` and `Something()` would be equal, as all that are
+# empty are.
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """This job is at another version now.
+
+    Attributes:
+        job_id: as in `Job.id`.
+    """
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A job was queued, or some were, and may be started here.
+
+    Attributes:
+        route: whose; None if it may be any.
+    """
+
+    route: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overruled:
+    """Somebody has changed a job that is run here: to have it stop, for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Something:
+    """It is not known what has happened: it may be any of the others, or all of them."""
+
+
+#: One of them.
+Hint = Changed | Queued | Overruled | Something
+
+
+def hints_of(old: Job | None, new: Job, worker: str) -> Collection[Hint]:
+    """What else there is to hint at in the process called `worker` once it has put `new` in the
+    place of `old`, or added it, besides that the job has changed."""
+    if new.state is State.QUEUED:
+        return (Queued(new.route),)
+    if new.cancel_requested and new.worker == worker and old is not None:
+        return () if old.cancel_requested else (Overruled(),)
+    return ()
 
 
 class Hints:
-    """A broadcast of job ids within one event loop; nothing is kept for who does not listen."""
+    """A broadcast of hints within one event loop; nothing is kept for who does not listen.
+
+    What a store's `changes` is made of.
+    """
 
     def __init__(self) -> None:
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._listeners: set[asyncio.Queue[Hint]] = set()
 
-    def send(self, job_ids: Iterable[str]) -> None:
-        """Tell every listener of these changes."""
+    def send(self, hints: Collection[Hint]) -> None:
+        """Give every listener these hints."""
         for listener in self._listeners:
-            for job_id in job_ids:
-                listener.put_nowait(job_id)
+            for hint in hints:
+                listener.put_nowait(hint)
 
-    def listen(self) -> AsyncIterator[str]:
+    def listen(self) -> AsyncIterator[Hint]:
         """The hints from this call on, without end."""
         # Subscribed here and not at the first step of the iterator: what changes between the two
         # would be lost.
-        listener: asyncio.Queue[str] = asyncio.Queue()
+        listener: asyncio.Queue[Hint] = asyncio.Queue()
         self._listeners.add(listener)
         return self._receive(listener)
 
-    async def _receive(self, listener: asyncio.Queue[str]) -> AsyncIterator[str]:
+    async def _receive(self, listener: asyncio.Queue[Hint]) -> AsyncIterator[Hint]:
         try:
             while True:
                 yield await listener.get()

@@ -6,8 +6,7 @@ What every store promises (`testing.StoreContract` proves it):
   before it is durable;
 * `replace` is the only write to an existing job, and conditional on the version that it was
   decided on: a worker that lost its job can change nothing;
-* `changes` gives hints. They may repeat and may be lost, so they are never the truth: subscribe,
-  *then* read, sleep until a hint or a time-out, read again;
+* `changes` gives hints, of the writes of this process and of others, once they are durable;
 * a job is an orphan only if it is known that its worker is dead; that nobody could look is no
   proof.
 """
@@ -17,6 +16,7 @@ from __future__ import annotations
 import enum
 import os
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -28,6 +28,7 @@ from typing import Final, NamedTuple, Self
 
 from .errors import JobNotFound, SetupError
 from .given import whole
+from .hints import Hint
 from .job import Job, Request, Response, State
 from .listing import Listing, Page
 from .owner import ANYONE as ANYONE
@@ -37,13 +38,6 @@ from .owner import Owner as Owner
 MAX_SHARES = 256
 #: So many seconds a store is waited for when its program ends, in case that it never answers.
 ANSWER_DEADLINE: Final = 10.0
-
-#: The hint that something changed, but it is not known what.
-SOMETHING: Final = ""
-#: The hint that another process has queued jobs, which may be started here.
-QUEUED: Final = "queued"
-#: The hint that another process has changed a job that is run here: to have it stop, for one.
-OVERRULED: Final = "overruled"
 
 
 def share_of(number: int, shares: int) -> int:
@@ -189,8 +183,8 @@ class Store(ABC):
     """Keeps jobs. Used as an async context manager: open within ``async with``, once.
 
     To be subclassed, and then given to the setting ``store``. `asyncjobs.testing.StoreContract` has
-    what every store promises, as tests. The hints `SOMETHING`, `QUEUED` and `OVERRULED`, and
-    `STRANGER`, are in `asyncjobs.store`.
+    what every store promises, as tests. `STRANGER` is in `asyncjobs.store`, and what hints are, and
+    are made with, in `asyncjobs.hints`.
     """
 
     #: This process's name in `Job.worker`; peers can tell whether its bearer still lives.
@@ -220,6 +214,10 @@ class Store(ABC):
         What was acknowledged is kept. What this process ran has no worker any more.
         """
         return
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch, that all who use this store are to go by."""
+        return time.time()
 
     @abstractmethod
     async def add(self, job: Job, request: Request) -> Job:
@@ -314,11 +312,22 @@ class Store(ABC):
         return False
 
     @abstractmethod
-    def changes(self) -> AsyncIterator[str]:
-        """Hints without end: ids of jobs that changed, or `SOMETHING` where that is not known.
+    def changes(self) -> AsyncIterator[Hint]:
+        """Hints without end, from this call on: `Changed` of each write of this process, with
+        `Queued` if it leaves the job queued, and `Overruled` if it asks a job to stop that runs
+        here; each once the write is durable.
 
-        `QUEUED` and `OVERRULED` come in from other processes; a store need not give them.
+        Of the writes of other processes the same, but `Changed` only of jobs that somebody here
+        follows; or `Something`, where that is all that is known. They may repeat and may be lost.
         """
+
+    def follow(self, job: Job) -> None:
+        """Somebody here waits for what becomes of this job, as it is now, and would like a hint.
+
+        Called each time when somebody begins to wait, with the job as it was read, and again after
+        each newer version as long as somebody does. To read a job asks for nothing.
+        """
+        return
 
     @abstractmethod
     async def programs(self) -> frozenset[str]:
@@ -415,6 +424,9 @@ class StoreWrapper(Store):
     def abandon(self) -> None:
         self.inner.abandon()
 
+    def now(self) -> float:
+        return self.inner.now()
+
     async def add(self, job: Job, request: Request) -> Job:
         return await self.inner.add(job, request)
 
@@ -442,8 +454,11 @@ class StoreWrapper(Store):
     async def shrink(self) -> bool:
         return await self.inner.shrink()
 
-    def changes(self) -> AsyncIterator[str]:
+    def changes(self) -> AsyncIterator[Hint]:
         return self.inner.changes()
+
+    def follow(self, job: Job) -> None:
+        self.inner.follow(job)
 
     async def programs(self) -> frozenset[str]:
         return await self.inner.programs()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
+from .hints import Changed, Hint, Overruled, Queued, Something
 from .job import Job
-from .store import SOMETHING, Store
+from .store import Store
+
+logger = logging.getLogger("asyncjobs")
 
 #: Seconds between two looks for changes that no hint has told of.
 REREAD_INTERVAL = 1.0
@@ -16,6 +20,9 @@ REREAD_INTERVAL = 1.0
 LOOK_CHUNK = 500
 #: Seconds between two such turns: however many jobs are looked at, it is a small part of the time.
 LOOK_REST = 0.005
+
+#: Is told that there may be jobs to start, or running ones to stop.
+Callback = Callable[[Queued | Overruled], None]
 
 
 class Watch:
@@ -27,10 +34,12 @@ class Watch:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._events: dict[str, set[asyncio.Event]] = {}
+        self._callbacks: list[Callback] = []
         self._followed: dict[str, Followed] = {}
         self._reads: set[asyncio.Task[None]] = set()
         self._something = asyncio.Event()
+        self._has_ended = False
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         self._tasks = [
@@ -42,55 +51,68 @@ class Watch:
     async def __aexit__(self, *exc_info: object) -> None:
         for task in [*self._tasks, *self._reads]:
             task.cancel()
-        self.wake_all()
+        self._is_closed = True
+        self.end()
 
     @contextmanager
-    def subscribe(self, hint: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each such hint of `Store.changes`, or if there may have been one;
-        whoever waits clears it. Of jobs there is more to be known: see `follow`."""
-        event = asyncio.Event()
-        events = self._events.setdefault(hint, set())
-        events.add(event)
+    def subscribe(self, callback: Callback) -> Iterator[None]:
+        """Within this, have `callback` called with each `Queued` and each `Overruled`, and with one
+        of both where there may have been any. Of jobs there is more to be known: see `follow`."""
+        self._callbacks.append(callback)
         try:
-            yield event
+            yield
         finally:
-            events.discard(event)
-            if not events:
-                self._events.pop(hint, None)
+            self._callbacks.remove(callback)
 
     @contextmanager
-    def follow(self, job_id: str) -> Iterator[Followed]:
-        """The job, to wait for. Follow it first, then read it, then wait."""
-        followed = self._followed.setdefault(job_id, Followed())
-        followed.followers += 1
+    def follow(self, job_id: str, *, to_the_end: bool = False) -> Iterator[Follower]:
+        """The job, to wait for. Follow it first, then read it, then wait.
+
+        Args:
+            to_the_end: whether to go on waiting after `end`, as whoever waits is to be stopped then
+                and not to be answered. Not longer than the watch is open, all the same.
+        """
+        followed = self._followed.setdefault(job_id, Followed(self._store))
+        follower = Follower(followed, to_the_end=to_the_end, has_ended=self._ends(to_the_end))
+        followed.followers.add(follower)
         try:
-            yield followed
+            yield follower
         finally:
-            followed.followers -= 1
+            followed.followers.discard(follower)
             if not followed.followers:
                 del self._followed[job_id]
 
-    def wake_all(self) -> None:
-        """Have everybody who waits look for themselves."""
-        self._set_events()
+    def end(self) -> None:
+        """From now on nobody waits: who does is told that it has ended, and so is who comes."""
+        self._has_ended = True
         for followed in self._followed.values():
-            followed.wake()
+            for follower in followed.followers:
+                if self._ends(follower.to_the_end):
+                    follower.has_ended = True
+                    follower.wake()
 
-    async def _listen(self, changes: AsyncIterator[str]) -> None:
+    def _ends(self, to_the_end: bool) -> bool:
+        return self._is_closed or (self._has_ended and not to_the_end)
+
+    async def _listen(self, changes: AsyncIterator[Hint]) -> None:
         async for hint in changes:
-            if hint == SOMETHING:
-                self._set_events()
-                self._something.set()
-            elif hint in self._followed:
-                self._changed(hint)
-            else:
-                for event in self._events.get(hint, ()):
-                    event.set()
+            match hint:
+                case Changed(job_id):
+                    if job_id in self._followed:
+                        self._changed(job_id)
+                case Queued() | Overruled():
+                    self._call(hint)
+                case Something():
+                    self._something.set()
+                    self._call(Queued())
+                    self._call(Overruled())
 
-    def _set_events(self) -> None:
-        for events in self._events.values():
-            for event in events:
-                event.set()
+    def _call(self, hint: Queued | Overruled) -> None:
+        for callback in list(self._callbacks):
+            try:
+                callback(hint)
+            except Exception:  # the others shall hear of it, and of what comes
+                logger.exception("a hint was not heeded: %s", hint)
 
     async def _look_now_and_then(self) -> None:
         while True:
@@ -139,47 +161,78 @@ class Followed:
     """A job that somebody waits for.
 
     Attributes:
-        followers: how many do.
+        followers: who does.
         version: the newest that anybody here has read.
+        final: the job, if it was final then.
         is_hinted: whether it may be at another version by now.
         is_read: whether it is being read, for all who wait.
     """
 
-    __slots__ = ("_final", "_waiting", "followers", "is_hinted", "is_read", "version")
+    __slots__ = ("_store", "final", "followers", "is_hinted", "is_read", "version")
 
-    def __init__(self) -> None:
-        self.followers = 0
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.followers: set[Follower] = set()
         self.version: int | None = None
+        self.final: Job | None = None
         self.is_hinted = False
         self.is_read = False
-        self._final: Job | None = None
-        self._waiting: set[asyncio.Future[Job | None]] = set()
 
-    async def final(self, known: Job) -> Job | None:
-        """The job once it is final; None if whoever waits is to read it again.
-
-        Args:
-            known: the job as it was read last, which was not final.
-        """
-        if self._final is not None and self._final.version > known.version:
-            return self._final
-        self.version = max(known.version, self.version or 0)
-        woken: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(woken)
-        try:
-            return await woken
-        finally:
-            self._waiting.discard(woken)
+    def known(self, job: Job) -> None:
+        """Somebody waits who knows the job as this."""
+        self.version = max(job.version, self.version or 0)
+        self._store.follow(job)
 
     def found(self, job: Job) -> None:
         """This is the job now."""
         self.version = job.version
         if job.state.is_final:
-            self._final = job
+            self.final = job
             self.wake(job)
+        elif self.followers:
+            self._store.follow(job)
 
     def wake(self, final: Job | None = None) -> None:
         """Let all who wait have the job, or have them read it."""
-        for woken in self._waiting:
-            if not woken.done():
-                woken.set_result(final)
+        for follower in self.followers:
+            follower.wake(final)
+
+
+class Follower:
+    """One who waits for a job.
+
+    Attributes:
+        to_the_end: whether it is not answered at the end of all waiting.
+        has_ended: whether there is no more waiting: the job has to do as it is.
+    """
+
+    __slots__ = ("_followed", "_woken", "has_ended", "to_the_end")
+
+    def __init__(self, followed: Followed, *, to_the_end: bool, has_ended: bool) -> None:
+        self._followed = followed
+        self._woken: asyncio.Future[Job | None] | None = None
+        self.to_the_end = to_the_end
+        self.has_ended = has_ended
+
+    async def final(self, known: Job) -> Job | None:
+        """The job once it is final; None if it is to be read again, or the waiting has ended.
+
+        Args:
+            known: the job as it was read last, which was not final.
+        """
+        final = self._followed.final
+        if final is not None and final.version > known.version:
+            return final
+        if self.has_ended:
+            return None
+        self._followed.known(known)
+        self._woken = asyncio.get_running_loop().create_future()
+        try:
+            return await self._woken
+        finally:
+            self._woken = None
+
+    def wake(self, final: Job | None = None) -> None:
+        """Let it have the job, or have it read it, if it waits."""
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(final)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, cast
 
 from asyncjobs import slices
 from asyncjobs.errors import Conflict, JobNotFound, StoreUnavailable
-from asyncjobs.store import SOMETHING, Store
+from asyncjobs.hints import Changed, Hint, Something
+from asyncjobs.store import Store
 from asyncjobs.stores import MemoryStore, SqliteStore
 
 from .faults import Fault, FaultyStore
@@ -140,6 +141,9 @@ class Handles:
 
     async def _heard(self, call: Call) -> Outcome:
         listeners = [handle.store.changes() for handle in self._living]
+        if call.name == "replace":
+            for handle in self._living:
+                handle.store.follow(call.args[0])
         outcome = await _outcome(self._living[call.handle].store, call)
         if call.name == "replace" and outcome is None:
             async with asyncio.timeout(DEADLINE):
@@ -168,7 +172,7 @@ def _told(outcome: Outcome) -> Outcome:
     return outcome
 
 
-async def _hint_of(listener: AsyncIterator[str], job_id: str) -> None:
+async def _hint_of(listener: AsyncIterator[Hint], job_id: str) -> None:
     async for hint in listener:
-        if hint in (job_id, SOMETHING):
+        if hint in (Changed(job_id), Something()):
             return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import replace
 from heapq import heappop, heappush, merge
 from itertools import count
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from ..errors import Conflict, JobNotFound, SetupError
-from ..hints import Hints
+from ..hints import Changed, Hint, Hints, hints_of
 from ..job import Job, Request, Response, State
 from ..listing import MAX_PAGE, Cursor, Listing, Page
 from ..slices import in_a_slice
@@ -48,10 +49,15 @@ class _Arrival(NamedTuple):
 
 
 class MemoryStore(Store):
-    """Keeps jobs in dictionaries, which end with the process: what ``memory:`` stands for."""
+    """Keeps jobs in dictionaries, which end with the process: what ``memory:`` stands for.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.worker = secrets.token_hex(8)
+        self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._numbers: dict[str, int] = {}
         self._next_number = count()
@@ -88,12 +94,15 @@ class MemoryStore(Store):
         self._is_open = False
         self._hints = Hints()  # those who listen do so in the loop that was closed
 
+    def now(self) -> float:
+        return self._clock()
+
     async def add(self, job: Job, request: Request) -> Job:
         if job.id in self._jobs:
             raise Conflict(f"there is a job {job.id} already")
         self._keep(job)
         self._requests[job.id] = request
-        self._hints.send([job.id])
+        self._hint(None, job)
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
@@ -136,7 +145,7 @@ class MemoryStore(Store):
             self._responses[old.id] = response
         elif not new.state.is_final:
             self._responses.pop(old.id, None)
-        self._hints.send([old.id])
+        self._hint(old, new)
 
     async def purge(self, before: float) -> int:
         purged = 0
@@ -149,7 +158,7 @@ class MemoryStore(Store):
             purged += 1
         return purged
 
-    def changes(self) -> AsyncIterator[str]:
+    def changes(self) -> AsyncIterator[Hint]:
         return self._hints.listen()
 
     async def programs(self) -> frozenset[str]:
@@ -171,6 +180,9 @@ class MemoryStore(Store):
 
     async def others(self) -> list[Presence]:
         return []
+
+    def _hint(self, old: Job | None, new: Job) -> None:
+        self._hints.send([Changed(new.id), *hints_of(old, new, self.worker)])
 
     def _keep(self, job: Job) -> None:
         if job.id in self._jobs:

@@ -97,7 +97,9 @@ class OpenFile:
                 settled=settled,
                 random=random,
             )
-            self._trials = Trials(self.commits, database.reserve, database.condition)
+            self._trials = Trials(
+                self.commits, database.reserve, database.condition, passed=lambda: settled([])
+            )
             self.checkpointer = self._checkpointer(opened)
             secure(path)  # what was put there since
             warn_of_folder(path)

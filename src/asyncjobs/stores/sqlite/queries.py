@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...given import MAX_INT
@@ -21,6 +21,24 @@ _ANY_SUSPECT = (
 _IN_SHARE = "(seq * 40503 & 65535) * :shares >> 16 = :share"
 
 
+def names_in_json(names: Collection[str]) -> str:
+    """The names, as these statements take them."""
+    return json.dumps(sorted(map(_shielded, names)))
+
+
+def _shielded(name: str) -> str:
+    """The name without a NUL: SQLite takes that for the end of what is in JSON."""
+    return name.replace("\1", "\1A").replace("\0", "\1B")
+
+
+def _name(shielded: str) -> str:
+    """The name again, in SQL."""
+    return f"replace(replace({shielded}, char(1, 66), char(0)), char(1, 65), char(1))"
+
+
+_NAMES_IN = f"SELECT {_name('value')} FROM json_each(:{{}})"
+
+
 def select(query: Query, state: State | None, limit: int, skip: int) -> tuple[str, dict[str, Any]]:
     """The jobs in this state, or in any, oldest due first; `limits` aside.
 
@@ -29,11 +47,11 @@ def select(query: Query, state: State | None, limit: int, skip: int) -> tuple[st
     """
     conditions, values = _where(query, state)
     if query.routes is not None:
-        conditions.append("route IN (SELECT value FROM json_each(:routes))")
-        values["routes"] = json.dumps(sorted(query.routes))
+        conditions.append(f"route IN ({_NAMES_IN.format('routes')})")
+        values["routes"] = names_in_json(query.routes)
     if query.not_routes is not None:
-        conditions.append("route NOT IN (SELECT value FROM json_each(:not_routes))")
-        values["not_routes"] = json.dumps(sorted(query.not_routes))
+        conditions.append(f"route NOT IN ({_NAMES_IN.format('not_routes')})")
+        values["not_routes"] = names_in_json(query.not_routes)
     if query.program is not None:
         conditions.append("(program = :program OR program IS NULL)")
         values["program"] = query.program
@@ -66,7 +84,7 @@ def select_heads(
     sql = f"""
 WITH RECURSIVE
 queue (route, room, program, suspect) AS (
-    SELECT routes.key, routes.value, programs.value, suspects.value
+    SELECT {_name("routes.key")}, routes.value, {_name("programs.value")}, suspects.value
     FROM json_each(:programs) AS programs
     CROSS JOIN json_each(:suspects) AS suspects
     CROSS JOIN json_each(:routes) AS routes
@@ -89,17 +107,22 @@ merged (due, seq, route, room, program, suspect) AS (
 SELECT {of_table("jobs", JOB_COLUMNS)}, jobs.due, jobs.seq
 FROM merged CROSS JOIN jobs USING (seq)"""
     values |= {
-        "routes": json.dumps({route: min(room, MAX_INT) for route, room in routes.items() if room}),
-        "programs": json.dumps([None] if query.program is None else [query.program, None]),
+        "routes": json.dumps(
+            {_shielded(route): min(room, MAX_INT) for route, room in routes.items() if room}
+        ),
+        "programs": json.dumps(
+            [None] if query.program is None else [_shielded(query.program), None]
+        ),
         "suspects": json.dumps([0, 1] if query.suspects is None else [int(query.suspects)]),
     }
     return sql, values | _page(limit, skip)
 
 
 def select_routes(state: State) -> str:
-    """All routes but `others` of the jobs in one state, by one step through the index for each."""
+    """All routes but `others`, which are `names_in_json`, of the jobs in one state, by one step
+    through the index for each."""
     routes = _each("route", f"FROM jobs WHERE state = '{state.value}'")
-    return f"{routes} AND value NOT IN (SELECT value FROM json_each(:others))"
+    return f"{routes} AND value NOT IN ({_NAMES_IN.format('others')})"
 
 
 def select_programs() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -19,6 +18,7 @@ from ...store import ANYONE, Owner, Query
 from .listing import listed
 from .mender import SELECT_WHOLE, Mender
 from .queries import (
+    names_in_json,
     select,
     select_heads,
     select_programs,
@@ -237,7 +237,7 @@ class Reader:
     def _routes(self, query: Query, state: State, damaged: list[int]) -> frozenset[str]:
         if query.routes is not None:
             return query.routes - (query.not_routes or frozenset())
-        others = json.dumps(sorted(query.not_routes or ()))
+        others = names_in_json(query.not_routes or ())
         found = self._source.read(select_routes(state), {"others": others})
         for (route,) in found:
             if isinstance(route, NotText):

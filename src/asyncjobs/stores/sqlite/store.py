@@ -21,7 +21,7 @@ from ...errors import (
     StoreLocked,
 )
 from ...given import whole
-from ...hints import Hints
+from ...hints import Hint, Hints, Something, hints_of
 from ...job import Job, Request, Response, State
 from ...listing import Listing, Page
 from ...slices import in_a_slice
@@ -185,8 +185,13 @@ class SqliteStore(Store):
         self._open = None
         self._is_entered = False
         self._hints = Hints()  # those who listen do so in the loop that was closed
+        if not self._watching.get_loop().is_closed():  # as where only this process is to be gone
+            self._watching.cancel()
         self._neighbours.abandon()
         file.close()
+
+    def now(self) -> float:
+        return self._clock()
 
     async def add(self, job: Job, request: Request) -> Job:
         job_row, request_row = job_to_row(job), request_to_row(request)
@@ -198,14 +203,11 @@ class SqliteStore(Store):
                 raise Conflict(f"there is a job {job.id} already") from None
             execute(_INSERT_REQUEST, request_row)
 
-        await self._write(job.id, operation, len(request.body), can_wait=True)
-        self._neighbours.wrote(None, job)
+        await self._write_job(None, job, operation, len(request.body), can_wait=True)
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
-        job = await self._reader.get(job_id, owner)
-        self._neighbours.read(job)  # here and not in `result`: whoever waits reads with `get`
-        return job
+        return await self._reader.get(job_id, owner)
 
     async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
         return self._reader.versions(job_ids)
@@ -232,14 +234,14 @@ class SqliteStore(Store):
             if response_row is not None:
                 execute(_INSERT_RESPONSE, (key, *response_row))
 
-        await self._write(
-            old.id,
+        await self._write_job(
+            old,
+            new,
             operation,
             0 if response is None else len(response.body),
             # To start a job, and to tell how far it is: what ends one needs the room more.
             can_wait=new.state is State.RUNNING and new.cancel_requested == old.cancel_requested,
         )
-        self._neighbours.wrote(old, new)
 
     async def purge(self, before: float) -> int:
         if not self._database.read(_SELECT_EXPIRED, (before, 1)):
@@ -279,8 +281,11 @@ class SqliteStore(Store):
         self._file.checkpointer.wrote(given * _LOG_BYTES_PER_WRITE, tidying=True)
         return True
 
-    def changes(self) -> AsyncIterator[str]:
+    def changes(self) -> AsyncIterator[Hint]:
         return self._hints.listen()
+
+    def follow(self, job: Job) -> None:
+        self._neighbours.follow(job)
 
     async def programs(self) -> frozenset[str]:
         return await self._reader.programs()
@@ -354,6 +359,24 @@ class SqliteStore(Store):
             # waited for long may wait a little longer: each try looks at all files.
             await asyncio.sleep(self._random.uniform(0.005, 0.02) + (now() - began) / 20)
 
+    async def _write_job(
+        self, old: Job | None, new: Job, operation: Operation, body_size: int, *, can_wait: bool
+    ) -> None:
+        try:
+            await self._write(new.id, operation, body_size, can_wait=can_wait)
+        except asyncio.CancelledError:
+            # The write goes on: whoever it concerns is to hear of it, and a hint more does no harm.
+            if (write := self._file.commits.unsettled(new.id)) is not None:
+                write.settled().add_done_callback(lambda _: self._wrote(old, new))
+            else:
+                self._wrote(old, new)
+            raise
+        self._wrote(old, new)
+
+    def _wrote(self, old: Job | None, new: Job) -> None:
+        self._hints.send(hints_of(old, new, self.worker))
+        self._neighbours.wrote(old, new)
+
     def _write(
         self, job_id: str | None, operation: Operation, body_size: int, *, can_wait: bool = False
     ) -> Awaitable[None]:
@@ -363,7 +386,10 @@ class SqliteStore(Store):
         return file.commits.write(job_id, operation, can_wait=can_wait)
 
     def _settled(self, job_ids: list[str]) -> None:
-        self._neighbours.changed(job_ids)
+        if job_ids:
+            self._neighbours.changed(job_ids)
+        else:
+            self._hints.send([Something()])
 
     # The last one: see `Store.list`.
     async def list(self, listing: Listing) -> Page:

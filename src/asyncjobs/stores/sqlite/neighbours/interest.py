@@ -1,8 +1,8 @@
 """Who wants to hear of which job: a datagram costs as much as a read, and none is sent for nothing.
 
-A process that reads a job asks the one that runs it, or all if it is queued, to be told when the
-job is at another version than the one that it knows. It is told once; whoever waits then reads
-again, and thereby asks again. All of this may be forgotten: who waits reads again by itself, later.
+A process in which somebody waits for a job asks the one that runs it, or all if it is queued, to be
+told when the job is at another version than the one that it knows. It is told once, reads again,
+and asks again if somebody still waits. All of this may be forgotten: it looks by itself, later.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
+from ....hints import Changed, Overruled, Queued
 from ....job import Job, State
-from ....store import OVERRULED, QUEUED
+from .messages import Tellable
 
 #: Stands for all peers in the place of a name.
 EVERYBODY: Final = ""
@@ -27,14 +28,14 @@ def whom_to_ask(job: Job, me: str) -> str | None:
     return EVERYBODY if job.state is State.QUEUED else None
 
 
-def whom_to_tell(old: Job | None, new: Job, me: str) -> Iterator[tuple[str, str]]:
+def whom_to_tell(old: Job | None, new: Job, me: str) -> Iterator[tuple[str, Tellable]]:
     """Whom this process tells of its own write, though nobody asked: names, and hints for them."""
     if old is not None and old.worker not in (None, me):
         assert old.worker is not None
-        yield old.worker, OVERRULED
-        yield old.worker, old.id
+        yield old.worker, Overruled()
+        yield old.worker, Changed(old.id)
     if new.state is State.QUEUED:
-        yield EVERYBODY, QUEUED
+        yield EVERYBODY, Queued()
 
 
 class Asked:

@@ -4,7 +4,8 @@
     tell <hint> ...
 
 ``ask``: the process called `name` knows these jobs at these versions, and wants to be told once
-when they are at others. ``tell`` carries hints as `Store.changes` gives them.
+when they are at others. ``tell`` carries hints: the id of a job that has changed, ``queued`` or
+``overruled``. Processes of an earlier release say the same, and leave out what they do not know.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from ....store import OVERRULED, QUEUED
+from ....hints import Changed, Overruled, Queued
 
 #: So many things fit into one datagram: an id and a version take up to 53 bytes and a blank.
 PER_DATAGRAM = 35
 
 _NAME = re.compile("[0-9a-f]{16}")
-_HINT = re.compile(f"[0-9a-f]{{32}}|{QUEUED}|{OVERRULED}")
+_JOB_ID = re.compile("[0-9a-f]{32}")
 _KNOWN = re.compile("([0-9a-f]{32}):([0-9]{1,19})")
+
+#: The hints that one process gives another.
+Tellable = Changed | Queued | Overruled
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,18 @@ class Ask:
 class Tell:
     """Hints for whoever listens in the process that gets it."""
 
-    hints: tuple[str, ...]
+    hints: tuple[Tellable, ...]
+
+
+def word_of(hint: Tellable) -> str:
+    """The hint, as `tell` carries it."""
+    match hint:
+        case Changed(job_id):
+            return job_id
+        case Queued():
+            return "queued"
+        case Overruled():
+            return "overruled"
 
 
 def encode(head: str, things: Iterable[str]) -> tuple[bytes, list[str]]:
@@ -58,6 +73,15 @@ def decode(data: bytes) -> Ask | Tell | None:
         case ["ask", name, *things] if _NAME.fullmatch(name):
             known = [_KNOWN.fullmatch(thing) for thing in things[:PER_DATAGRAM]]
             return Ask(name, {each[1]: int(each[2]) for each in known if each is not None})
-        case ["tell", *hints]:
-            return Tell(tuple(hint for hint in hints[:PER_DATAGRAM] if _HINT.fullmatch(hint)))
+        case ["tell", *things]:
+            hints = map(_hint_of, things[:PER_DATAGRAM])
+            return Tell(tuple(hint for hint in hints if hint is not None))
     return None
+
+
+def _hint_of(word: str) -> Tellable | None:
+    if _JOB_ID.fullmatch(word):
+        return Changed(word)
+    if word == "queued":
+        return Queued()
+    return Overruled() if word == "overruled" else None

@@ -1,7 +1,7 @@
 """The other processes of a store: tells them what they need to hear of, and hears of what they do.
 
 By datagrams, where there are any, and else by looking whether the database has changed. What comes
-out are hints (see `store`): nothing here has to arrive.
+out are hints (see `hints`): nothing here has to arrive.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from itertools import islice
 from pathlib import Path
 
 from ....errors import StoreUnavailable
-from ....hints import Hints
+from ....hints import Changed, Hints, Queued, Something
 from ....job import Job
-from ....store import QUEUED, SOMETHING
 from .bell import Bell
 from .datagrams import Mailbox
 from .interest import EVERYBODY, Asked, Wanted, whom_to_ask, whom_to_tell
-from .messages import Ask, Tell, decode
+from .messages import Ask, Tell, Tellable, decode, word_of
 from .outbox import Outbox
 
 #: Seconds between two looks whether another process has written, where no datagram tells.
@@ -61,15 +60,15 @@ class Neighbours:
         self._wanted = Wanted()
         self._questions: list[Ask] = []
         # In a dictionary, as nothing needs to be handed on twice.
-        self._told: dict[str, None] = {}
+        self._told: dict[Tellable, None] = {}
         self._outboxes: dict[str, Outbox] = {}
         self._others: list[str] = []
         self._others_hold = self._loop.time()
         self._bell = Bell(self._tell_of_queued, BELL_INTERVAL)
         self._mailbox = Mailbox.open(folder, name, self._received)
 
-    def read(self, job: Job) -> None:
-        """Somebody here has read this job, and may wait for what becomes of it."""
+    def follow(self, job: Job) -> None:
+        """Somebody here waits for what becomes of this job."""
         if self._mailbox is None:
             return
         whom = whom_to_ask(job, self._name)
@@ -79,17 +78,15 @@ class Neighbours:
     def wrote(self, old: Job | None, new: Job) -> None:
         """This process has put `new` in the place of `old`."""
         for name, hint in whom_to_tell(old, new, self._name):
-            if hint == QUEUED:
+            if isinstance(hint, Queued):
                 self._bell.pull()
             else:
-                self._say(name, "tell", hint)
+                self._tell(name, hint)
 
     def changed(self, job_ids: list[str]) -> None:
         """These jobs have changed, for good: tell all who listen here, and who asked elsewhere."""
-        self._hints.send(job_ids)
-        if self._wanted:
-            for name, job_id in self._wanted.take(job_ids):
-                self._say(name, "tell", job_id)
+        self._hints.send([Changed(job_id) for job_id in job_ids])
+        self._tell_who_asked(job_ids)
 
     async def watch(self, data_version: Callable[[], int]) -> None:
         """Give a hint when others have written: soon where nothing else tells, else as a net.
@@ -103,7 +100,7 @@ class Neighbours:
             with suppress(StoreUnavailable):  # whoever reads meets that as well
                 if (version := data_version()) != seen:
                     seen = version
-                    self._hints.send([SOMETHING])
+                    self._hints.send([Something()])
             for name in self._outboxes.keys() - set(self._list_others()):
                 del self._outboxes[name]
 
@@ -147,7 +144,7 @@ class Neighbours:
                 if versions.get(job_id) == version:
                     self._wanted.add(question.name, job_id)
                 else:
-                    self._say(question.name, "tell", job_id)
+                    self._tell(question.name, Changed(job_id))
 
     def _hand_on(self) -> None:
         """Hand on what the others have told."""
@@ -156,12 +153,22 @@ class Neighbours:
             del self._told[hint]
         if self._told:
             self._loop.call_soon(self._hand_on)
-        self._asked.answered(hints)
+        job_ids = [hint.job_id for hint in hints if isinstance(hint, Changed)]
+        self._asked.answered(job_ids)
+        self._hints.send(hints)
         # Who runs a job that was changed elsewhere is who the others have asked about it.
-        self.changed(hints)
+        self._tell_who_asked(job_ids)
+
+    def _tell_who_asked(self, job_ids: list[str]) -> None:
+        if self._wanted:
+            for name, job_id in self._wanted.take(job_ids):
+                self._tell(name, Changed(job_id))
 
     def _tell_of_queued(self) -> None:
-        self._say(EVERYBODY, "tell", QUEUED)
+        self._tell(EVERYBODY, Queued())
+
+    def _tell(self, whom: str, hint: Tellable) -> None:
+        self._say(whom, "tell", word_of(hint))
 
     def _say(self, whom: str, head: str, thing: str) -> None:
         if self._mailbox is None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ....errors import StoreUnavailable
-from ....store import SOMETHING
 from .commits import GroupCommit
 from .condition import Condition
 from .reserve import Reserve
@@ -25,12 +24,20 @@ class Trials:
         commits: through which it is tried to write.
         reserve: is made whole again first.
         condition: is told if the trouble has passed.
+        passed: called then.
     """
 
-    def __init__(self, commits: GroupCommit, reserve: Reserve, condition: Condition) -> None:
+    def __init__(
+        self,
+        commits: GroupCommit,
+        reserve: Reserve,
+        condition: Condition,
+        passed: Callable[[], None],
+    ) -> None:
         self._commits = commits
         self._reserve = reserve
         self._condition = condition
+        self._passed = passed
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -53,8 +60,9 @@ class Trials:
             await asyncio.sleep(TRIAL_INTERVAL)
             with suppress(StoreUnavailable):
                 if self._has_room():
-                    await self._commits.write(SOMETHING, _write_nothing, can_wait=True)
+                    await self._commits.write(None, _write_nothing, can_wait=True)
                     self._condition.recovered()
+                    self._passed()
                     return
 
     def _has_room(self) -> bool:
