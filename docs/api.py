@@ -60,7 +60,10 @@ PAGES = {
     "stores": Page(
         STORES,
         {"What it is asked": ["Store"], "What it tells": ["Liveness", "Orphan", "Presence"]},
-        {"asyncjobs.testing": ["FakeClock", "a_job", "StoreContract"]},
+        {
+            "asyncjobs.hints": ["Changed", "Queued", "Overruled", "Something", "Hints", "hints_of"],
+            "asyncjobs.testing": ["FakeClock", "a_job", "StoreContract"],
+        },
     ),
 }
 

@@ -1,13 +1,4 @@
-"""For tests, ours and our users': what every store must do, and a clock that moves when told to.
-
-It needs pytest with pytest-asyncio. To prove a store of your own::
-
-    class TestMyStore(StoreContract):
-        @pytest.fixture
-        async def store(self):
-            async with MyStore() as store:
-                yield store
-"""
+"""What a store promises to who has it open."""
 
 from __future__ import annotations
 
@@ -21,76 +12,18 @@ from typing import Any
 
 import pytest
 
-from . import transitions
-from .errors import Conflict, HandlerFailed, JobInterrupted, JobNotFound, JobWasCancelled
-from .job import Job, Progress, Request, Response, State
-from .listing import Listing, Page
-from .store import ANYONE, QUEUED, Liveness, Orphan, Presence, Query, Store, this_process
-
-#: When the jobs of these tests are made, in seconds since the epoch.
-NOW = 1_700_000_000.0
-
-
-class FakeClock:
-    """A clock for `Jobs(clock=...)` that stands still until it is moved."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let so many seconds pass at once."""
-        self.now += seconds
+from .. import transitions
+from ..errors import Conflict, JobNotFound
+from ..hints import Changed, Hint, Overruled, Queued
+from ..job import Job, Progress, Request, Response, State
+from ..listing import Listing, Page
+from ..store import ANYONE, Liveness, Orphan, Presence, Query, Store, this_process
+from .clock import NOW
+from .samples import BROKEN, CANCELLED, REQUEST, RESPONSE, a_job, purge_all
 
 
-def a_job(**fields: Any) -> Job:
-    """A queued job; `fields` are set on top."""
-    defaults = {
-        "id": uuid.uuid4().hex,
-        "route": "report",
-        "path": "/report",
-        "created": NOW,
-        "ttl": 60.0,
-    }
-    return Job(**{**defaults, "due": fields.get("created", NOW), **fields})
-
-
-async def purge_all(store: Store, before: float) -> int:
-    """Have a store forget all that expired before this time; how many jobs that were."""
-    forgotten = 0
-    while purged := await store.purge(before):
-        forgotten += purged
-    return forgotten
-
-
-REQUEST = Request(
-    method="POST",
-    path="/a b/\N{SNOWMAN}/%3F",
-    query=b"x=%3F&y=\xff",
-    headers=((b"host", b"example.org"), (b"x-bytes", b"\x80\xff: ;"), (b"x-bytes", b"")),
-    body=bytes(range(256)),
-    scheme="https",
-    root_path="/root",
-    http_version="2",
-    client=("::1", 1234),
-    server=("unix:/run/server", None),
-    context=b'{"principal":"ada"}',
-)
-RESPONSE = Response(
-    status=418,
-    headers=((b"content-type", b"text/plain"), (b"x-utf8", "\N{SNOWMAN}".encode())),
-    body=bytes(range(256)),
-)
-#: Why jobs of these tests end without a response of their handlers' own.
-BROKEN = HandlerFailed("the handler broke")
-CANCELLED = JobWasCancelled("somebody cancelled it")
-INTERRUPTED = JobInterrupted("its process ended")
-
-
-class StoreContract:
-    """What every store promises. Subclass it with a fixture `store` that gives an open one."""
+class OneStore:
+    """Tests with the fixture `store`, an open one that nobody else has open."""
 
     async def test_what_was_added_is_read_back_as_it_was(self, store: Store) -> None:
         """A job and its request are read back exactly as they were added."""
@@ -396,7 +329,7 @@ class StoreContract:
         jobs = [await store.add(a_job(), REQUEST) for _ in range(3)]
         started = transitions.start(jobs[1], store.worker, NOW)
         await store.replace(jobs[1], started)
-        others = (uuid.uuid4().hex, "", "0", QUEUED, jobs[2].id.upper(), "\N{SNOWMAN}" * 32)
+        others = (uuid.uuid4().hex, "", "0", "queued", jobs[2].id.upper(), "\N{SNOWMAN}" * 32)
         asked = [jobs[0].id, *others, jobs[1].id, jobs[0].id]
         expected = {jobs[0].id: jobs[0].version, jobs[1].id: started.version}
         assert await store.versions(asked) == expected
@@ -456,7 +389,7 @@ class StoreContract:
         changes = store.changes()
         assert await purge_all(store, NOW + 61) == 1
         another = await store.add(a_job(), REQUEST)
-        assert await anext(changes) == another.id
+        assert await anext(changes) == Changed(another.id)
 
     async def test_a_purge_forgets_no_job_that_is_retried(self, store: Store) -> None:
         """A job that is retried while expired ones are forgotten is kept, or that is a conflict."""
@@ -486,16 +419,64 @@ class StoreContract:
         """Who listens hears of every job that is added or replaced after that, once it is."""
         changes = store.changes()
         job = await store.add(a_job(), REQUEST)
-        assert await _next_of(changes, job.id)
+        await _heard(changes, Changed(job.id))
         await store.replace(job, transitions.start(job, store.worker, NOW))
-        assert await _next_of(changes, job.id)
+        await _heard(changes, Changed(job.id))
+
+    async def test_who_listens_hears_of_each_job_that_is_queued(self, store: Store) -> None:
+        """Each write of this very process that leaves a job to be started is hinted at, with the
+        route: a new job, one that is given back, one that is retried."""
+        changes = store.changes()
+        job = await store.add(a_job(route="a\0b"), REQUEST)
+        await _heard(changes, Queued("a\0b"))
+        running = transitions.start(job, store.worker, NOW)
+        await store.replace(job, running)
+        released = transitions.release(running, "given back")
+        await store.replace(running, released)
+        await _heard(changes, Queued("a\0b"))
+        cancelled = transitions.cancel(released, NOW, CANCELLED)
+        await store.replace(released, cancelled, RESPONSE)
+        await store.replace(cancelled, transitions.retry(cancelled, NOW))
+        await _heard(changes, Queued("a\0b"))
+
+    async def test_who_runs_a_job_hears_that_it_is_to_stop(self, store: Store) -> None:
+        """A job that runs here and is asked to stop here is hinted at as one that is asked to by
+        somebody else."""
+        job = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
+        changes = store.changes()
+        await store.replace(job, transitions.ask_to_cancel(job))
+        await _heard(changes, Overruled())
+
+    async def test_to_read_and_to_follow_change_nothing(self, store: Store) -> None:
+        """Any job can be followed, again and again, whoever runs it and whether it is there."""
+        queued = await store.add(a_job(), REQUEST)
+        await store.replace(queued, running := transitions.start(queued, store.worker, NOW))
+        gone = a_job()
+        for job in (
+            queued,
+            running,
+            running,
+            transitions.fail(running, NOW, BROKEN),
+            gone,
+            transitions.start(gone, "x\0", NOW),
+        ):
+            store.follow(job)
+        assert await store.get(queued.id) == running
+        with pytest.raises(JobNotFound):
+            await store.get(gone.id)
+
+    async def test_a_store_tells_the_time(self, store: Store) -> None:
+        """All who use a store can go by its time, in seconds since the epoch."""
+        before = store.now()
+        await store.add(a_job(), REQUEST)
+        assert NOW <= before <= store.now()
 
     async def test_every_listener_hears_of_a_change(self, store: Store) -> None:
         """Hints go to all who listen."""
         listeners = [store.changes() for _ in range(3)]
         job = await store.add(a_job(), REQUEST)
         for changes in listeners:
-            assert await _next_of(changes, job.id)
+            await _heard(changes, Changed(job.id))
 
     async def test_an_open_store_is_well(self, store: Store) -> None:
         """A store that would take a new job says nothing when it is asked how it does."""
@@ -508,7 +489,7 @@ class StoreContract:
         assert await store.orphans() == []
 
     @pytest.mark.parametrize(
-        "worker", ["0" * 16, "worker", "", "../worker", "\N{SNOWMAN}", "w" * 5000, None]
+        "worker", ["0" * 16, "worker", "", "wor\0ker", "../worker", "\N{SNOWMAN}", "w" * 5000, None]
     )
     async def test_jobs_of_nobody_are_orphans(self, store: Store, worker: str | None) -> None:
         """A running job whose worker nobody ever was is an orphan until it is decided about. It is
@@ -656,10 +637,8 @@ def _takes_one(left: dict[str, int], route: str) -> bool:
     return left[route] >= 0
 
 
-async def _next_of(changes: AsyncIterator[str], job_id: str) -> bool:
-    """Wait until a hint tells of this job."""
+async def _heard(changes: AsyncIterator[Hint], hint: Hint) -> None:
+    """Wait until there is this hint."""
     async with asyncio.timeout(10):
-        async for hint in changes:
-            if hint == job_id:
-                return True
-    return False
+        while await anext(changes) != hint:
+            pass
