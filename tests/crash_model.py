@@ -16,7 +16,7 @@ from functools import partial
 from itertools import count
 
 from asyncjobs import transitions
-from asyncjobs.engines import local
+from asyncjobs.engines import queue
 from asyncjobs.engines.awaited import Awaited
 from asyncjobs.engines.slots import Slot, Slots
 from asyncjobs.handler import Handler
@@ -227,7 +227,7 @@ class _World:
         if not process.alive or process.stopping or not free:
             return
         suspects, healthy = self._queued(suspects=True), self._queued(suspects=False)
-        for job in local.starting_order(suspects, healthy[:free], self.random):
+        for job in queue.starting_order(suspects, healthy[:free], self.random):
             slot = process.slots.take(HANDLER, suspect=job.is_suspect)
             if slot is not None:
                 self._start(process, job, slot)
@@ -240,7 +240,7 @@ class _World:
         due = [job for job in found if is_due(job, self.now)]
         if len(due) < len(found):
             self._look_again(found[len(due)].due)
-        return due[: local.SUSPECTS] if suspects else due
+        return due[: queue.SUSPECTS] if suspects else due
 
     def _start(self, process: Process, job: Job, slot: Slot) -> None:
         started = self.jobs[job.id] = transitions.start(job, "a process", self.now)

@@ -769,7 +769,7 @@ async def test_a_body_that_an_older_version_has_stored(store: str) -> None:
         job = await jobs.accept("typed", old)
         assert await jobs.result(job.id, DEADLINE) == ["2020-01-01", {"id": 1}]
         job = await jobs.submit("typed", "2020-01-01", at={"id": 1})
-        assert (await jobs._store.request(job.id)).body == old.body
+        assert (await jobs._opened.store.request(job.id)).body == old.body
 
 
 @pytest.mark.parametrize(

@@ -540,7 +540,7 @@ async def test_a_queued_job_with_a_worker(path: Path) -> None:
     first, second = await add(path, a_call(0), a_call(1, due=2e11))
     program = Program(path)
     async with program.jobs as jobs:
-        damage_job(path, second, "worker = ?", jobs._store.worker)
+        damage_job(path, second, "worker = ?", jobs._opened.store.worker)
         assert (await jobs.cancel(second.id)).state is State.CANCELLED
         await program.does((0, first))
 

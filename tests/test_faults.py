@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import TypeVar
 import pytest
 
 from asyncjobs import Jobs, Query, State, current_job, transitions
-from asyncjobs.engines import local
+from asyncjobs.engines import queue
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
-from asyncjobs.running import runner, sweeper
-from asyncjobs.running.doubts import Doubts
+from asyncjobs.running import attempt, claim, runner, sweeper
+from asyncjobs.running.claims import Claims
 from asyncjobs.store import Store
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, a_job
@@ -35,10 +36,11 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done now and then is done often."""
     monkeypatch.setattr(sweeper, "SWEEP_INTERVAL", 0.02)
     monkeypatch.setattr(sweeper, "RESCUE_INTERVAL", 0.02)
-    monkeypatch.setattr(local, "LOOK_INTERVAL", 0.05)
-    monkeypatch.setattr(runner, "STORE_RETRY", 0.02)
-    monkeypatch.setattr(runner, "PROGRESS_INTERVAL", 0.01)
-    monkeypatch.setattr(runner, "STOP_GRACE", 0.02)
+    monkeypatch.setattr(queue, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(runner, "LOOK_INTERVAL", 0.02)
+    monkeypatch.setattr(claim, "STORE_RETRY", 0.02)
+    monkeypatch.setattr(attempt, "PROGRESS_INTERVAL", 0.01)
+    monkeypatch.setattr(attempt, "STOP_GRACE", 0.02)
 
 
 @pytest.fixture(params=STORES)
@@ -229,16 +231,16 @@ async def test_a_start_that_began_while_doubts_are_settled(inner: Store) -> None
     """A doubt is settled without harm to a start of the same job that begins meanwhile."""
     plan = Faults(Fault.HELD, "get")
     async with FaultyStore(inner, plan) as store:
-        doubts = Doubts(store, Program(store).jobs.handlers, lambda: NOW)
+        handlers = Program(store).jobs.handlers
+        claims = Claims(store, handlers, lambda event: None, random.Random(), max_starts=25)
         first, queued = a_job(route="work"), await store.add(a_job(route="work"), REQUEST)
         await store.add(first, REQUEST)
-        started = transitions.start(queued, store.worker, NOW)
-        for job in (transitions.start(first, store.worker, NOW), started):
-            doubts.add(job)
-        settling = asyncio.create_task(doubts.settle())
+        for job in (first, queued):
+            claims.doubt(claims.start(job))
+        settling = asyncio.create_task(claims.settle())
         with released(store):
             await plan.have_met()
-            doubts.clear(queued.id)
+            started = claims.start(queued).job
             await store.replace(queued, started)
         await settling
         assert await store.get(queued.id) == started

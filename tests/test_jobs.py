@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from asyncjobs import Jobs, Query, State, current_job, transitions
-from asyncjobs.engines.local import MAX_REACH, reach_after
+from asyncjobs.engines.queue import MAX_REACH, reach_after
 from asyncjobs.errors import (
     HandlerFailed,
     HandlerGone,

@@ -380,7 +380,7 @@ async def test_a_thread_that_comes_back_is_given_to_who_waits_for_one(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync job that waits to go on does so once a thread that was stuck has returned."""
-    monkeypatch.setattr("asyncjobs.running.runner.STOP_GRACE", 0.05)
+    monkeypatch.setattr("asyncjobs.running.attempt.STOP_GRACE", 0.05)
     jobs = Jobs(store=store, threads=1)
     come_back = threading.Event()
 

@@ -618,14 +618,15 @@ async def test_a_sweep_that_is_never_over(caplog: pytest.LogCaptureFixture) -> N
     store = Clinging(MemoryStore())
     jobs = Jobs(store=store)
     await jobs.__aenter__()
+    tasks = jobs._opened.sweeper._tasks
     async with asyncio.timeout(DEADLINE):
         await store.asked.wait()
         await jobs.__aexit__()
     assert "in the middle of a sweep" in caplog.text
     store.answers.set()
-    for task in jobs._sweeper._tasks:
+    for task in tasks:
         task.cancel()  # again, as the store has not passed that on
-    await asyncio.wait(jobs._sweeper._tasks, timeout=DEADLINE)
+    await asyncio.wait(tasks, timeout=DEADLINE)
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same(tmp_path: Path) -> None:

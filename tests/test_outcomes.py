@@ -14,7 +14,8 @@ from asyncjobs import Job, Jobs, Request, Response, State, current_job
 from asyncjobs.handler import Handler
 from asyncjobs.job import Progress
 from asyncjobs.outcome import Outcome, Raised
-from asyncjobs.running.runner import PROGRESS_INTERVAL
+from asyncjobs.running.attempt import PROGRESS_INTERVAL
+from asyncjobs.running.claim import Claim
 
 DEADLINE = 20
 
@@ -130,7 +131,7 @@ async def test_who_cancels_the_handlers_task_keeps_no_outcome_from_being_stored(
         return "done"
 
     async with jobs, asyncio.timeout(DEADLINE):
-        replace = jobs._store.replace
+        replace = jobs._opened.store.replace
 
         async def slow(*args: Any) -> None:
             replaced.set()
@@ -141,7 +142,7 @@ async def test_who_cancels_the_handlers_task_keeps_no_outcome_from_being_stored(
                 await asyncio.sleep(0)
             await replace(*args)
 
-        monkeypatch.setattr(jobs._store, "replace", slow)
+        monkeypatch.setattr(jobs._opened.store, "replace", slow)
         job = await jobs.submit("done")
         await replaced.wait()
         assert await jobs.result(job.id) == "done"
@@ -180,17 +181,17 @@ async def test_a_claim_that_fails_for_whatever_reason_costs_no_place(
         await go_on.wait()
 
     async with jobs:
-        claim = jobs._runner.claim
+        claim = jobs._opened.claims.claim
         failures = 3
 
-        async def fail(job: Job) -> Job | None:
+        async def fail(job: Job) -> Claim | None:
             nonlocal failures
             if failures:
                 failures -= 1
                 raise ValueError("nobody expects this")
             return await claim(job)
 
-        monkeypatch.setattr(jobs._runner, "claim", fail)
+        monkeypatch.setattr(jobs._opened.claims, "claim", fail)
         submitted = [await jobs.submit("work") for _ in range(3)]
         go_on.set()
         for job in submitted:

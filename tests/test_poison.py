@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncjobs import Jobs, State, current_job
-from asyncjobs.engines import local
+from asyncjobs.engines import queue
 from asyncjobs.engines.awaited import Awaited
 from asyncjobs.engines.slots import Slots
 from asyncjobs.job import Job, Request
@@ -154,7 +154,7 @@ def test_the_model_finds_who_is_held_up(
 ) -> None:
     """In each life suspects get a slot as soon as one is free, and never keep one from the healthy:
     an order that holds up either is found out."""
-    monkeypatch.setattr(local, "starting_order", order)
+    monkeypatch.setattr(queue, "starting_order", order)
     with pytest.raises(AssertionError, match=found):
         mean_loss("one process", poison=3, tries=10)
 
@@ -162,10 +162,10 @@ def test_the_model_finds_who_is_held_up(
 def test_each_suspect_has_its_turn() -> None:
     """Chance decides which suspect is the next, and it goes before the healthy."""
     suspects, healthy = [a_job(2) for _ in range(3)], [a_job(0)]
-    orders = [local.starting_order(suspects, healthy, Random(seed)) for seed in range(50)]
+    orders = [queue.starting_order(suspects, healthy, Random(seed)) for seed in range(50)]
     assert {order[0] for order in orders} == set(suspects)
     assert all(order[1:] == healthy for order in orders)
-    assert local.starting_order([], healthy, Random()) == healthy
+    assert queue.starting_order([], healthy, Random()) == healthy
 
 
 def test_two_suspects_never_have_a_slot_each() -> None:

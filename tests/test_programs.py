@@ -221,9 +221,9 @@ async def test_a_handler_that_is_away_for_a_moment_has_not_gone(store: str) -> N
         missed = now()
         while now() - missed < 0.3:
             file.announce(worker)
-            await jobs._sweeper._sweep()
+            await jobs._opened.sweeper._sweep()
             file.announce(replace(worker, routes=frozenset()))
-            await jobs._sweeper._sweep()
+            await jobs._opened.sweeper._sweep()
             await asyncio.sleep(0.01)
         assert (await jobs.get(given_back.id)).state is State.QUEUED
         assert (await jobs.wait(given_back.id, DEADLINE)).state is State.FAILED
@@ -266,7 +266,7 @@ def test_a_spawned_process_is_of_its_parents_program(tmp_path: Path) -> None:
 async def sweeps(jobs: Jobs) -> None:
     """Let the sweeper do its round twice."""
     for _ in range(2):
-        await jobs._sweeper._sweep()
+        await jobs._opened.sweeper._sweep()
 
 
 def test_a_program_is_called_by_the_module_that_makes_it() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from asyncjobs import Jobs, slices, transitions
 from asyncjobs.job import Job, State
-from asyncjobs.running import runner, sweeper
+from asyncjobs.running import claims, sweeper
 from asyncjobs.slices import in_a_slice
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import SqliteStore
@@ -204,7 +204,7 @@ async def test_only_some_jobs_of_the_dead_are_rescued_before_others_run(path: Pa
         return int(number)
 
     async with Jobs(store=f"sqlite:///{path}", name="report"):
-        assert rescued() == runner.RESCUE_CHUNK
+        assert rescued() == claims.RESCUE_CHUNK
         await eventually(lambda: rescued() == len(left))
 
 

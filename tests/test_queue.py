@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from asyncjobs import Jobs, Query, State, transitions
-from asyncjobs.engines.local import START_CHUNK, LocalEngine
-from asyncjobs.handler import Handler
+from asyncjobs.engines.awaited import Awaited
+from asyncjobs.engines.queue import START_CHUNK, Queue
+from asyncjobs.engines.slots import Slots
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.program import ProgramStore
-from asyncjobs.running.runner import Runner
-from asyncjobs.running.sweeper import unknown_to
+from asyncjobs.running.claims import Claims, unknown_to
 from asyncjobs.running.threads import Threads
 from asyncjobs.store import Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
@@ -37,7 +37,7 @@ from asyncjobs.testing import NOW, a_job
 DEADLINE = 60
 CALL = Request("POST", "/work", body=b'{"args": [], "kwargs": {}}')
 #: A program that starts looks once at each route, to tell the operator whose jobs wait.
-AT_START = 200
+AT_START = 300
 ROUTES = [f"route {number:02}" for number in range(50)]
 QUEUED = frozenset({State.QUEUED})
 
@@ -340,10 +340,10 @@ async def test_each_suspect_is_as_likely_to_be_next_as_any_other(tmp_path: Path)
         later = a_job(route=ROUTES[0], program="ours", crashes=2)._replace(due=NOW + 1)
         path = await make_store(tmp_path / f"{length}.db", [*jobs, later])
         first: Counter[str] = Counter()
-        async with ProgramStore(SqliteStore(path), "ours") as store:
-            engine = an_engine(store, random.Random(length))
+        async with ProgramStore(SqliteStore(path), "ours", lambda: NOW) as store:
+            queue = a_queue(store, random.Random(length))
             for _ in range(200 * length):
-                (job,) = await engine._find_suspect(frozenset(ROUTES))
+                (job,) = await queue._find_suspect(frozenset(ROUTES))
                 first[job.id] += 1
         assert first.keys() == {job.id for job in jobs}
         assert all(150 <= times <= 250 for times in first.values())
@@ -378,26 +378,11 @@ async def test_the_oldest_of_all_routes_go_first(tmp_path: Path) -> None:
     assert ran == [job.route for job in sorted(jobs, key=lambda job: job.due)]
 
 
-def an_engine(store: Store, chance: random.Random) -> LocalEngine:
-    """An engine that has not begun to look."""
-
-    def clock() -> float:
-        return NOW
-
-    handlers: dict[str, Handler] = {}
-    runner = Runner(
-        store, handlers, clock=clock, random=chance, max_starts=25, program=Jobs(store="memory:")
-    )
-    return LocalEngine(
-        store,
-        runner,
-        handlers,
-        Threads(1),
-        clock=clock,
-        random=chance,
-        concurrency=1,
-        drain_time=0,
-    )
+def a_queue(store: Store, chance: random.Random) -> Queue:
+    """What an engine looks for jobs with."""
+    claims = Claims(store, {}, lambda event: None, chance, max_starts=25)
+    awaited = Awaited(store, lambda: None)
+    return Queue(claims, Slots(1, Threads(1), awaited), awaited)
 
 
 @pytest.mark.parametrize("ask", ["orphans", "programs"])
@@ -426,7 +411,7 @@ async def test_what_is_looked_for_takes_the_same_where_much_was_left_running(
     assert of_many <= of_few + max(of_few // 10, 5)
 
 
-class Claims(StoreWrapper):
+class Counting(StoreWrapper):
     """Counts the jobs that are being claimed.
 
     Attributes:
@@ -435,23 +420,23 @@ class Claims(StoreWrapper):
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
-        self.now = self.most = 0
+        self.claims = self.most = 0
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         claim = old.state is State.QUEUED and new.state is State.RUNNING
-        self.now += claim
-        self.most = max(self.most, self.now)
+        self.claims += claim
+        self.most = max(self.most, self.claims)
         try:
             await super().replace(old, new, response)
         finally:
-            self.now -= claim
+            self.claims -= claim
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
 async def test_no_more_than_some_are_claimed_at_a_time(tmp_path: Path, in_memory: bool) -> None:
     """However many jobs are queued and may run, they are claimed some at a time, so that nothing
     waits for all of them; and all of them run at once in the end."""
-    store = Claims(MemoryStore() if in_memory else SqliteStore(tmp_path / "jobs.db"))
+    store = Counting(MemoryStore() if in_memory else SqliteStore(tmp_path / "jobs.db"))
     jobs = Jobs(store=store, name="ours", concurrency=10_000)
     running, all_run = 0, asyncio.Event()
 

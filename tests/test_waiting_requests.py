@@ -299,7 +299,7 @@ async def test_what_goes_wrong_meanwhile_is_answered_by_the_second_dispatch(
     await parts.all_left()
     async with parts.app.app_context():
         jobs = parts.jobs.jobs
-    jobs._store.result = jobs._store.get = missing  # type: ignore[method-assign]
+    jobs._opened.store.result = jobs._opened.store.get = missing  # type: ignore[method-assign]
     parts.go.set()
     answer = await answered(polling)
 
@@ -493,7 +493,9 @@ async def test_a_poll_that_outlives_its_request_waits_where_it_is(
 
     polled.append(asyncio.create_task(poll_in_a_test()))
     async with asyncio.timeout(DEADLINE):
-        while (waits := jobs._watch._followed.get(job_id)) is None or waits.followers < 2:
+        while (waits := jobs._opened.watch._followed.get(job_id)) is None or len(
+            waits.followers
+        ) < 2:
             assert not any(task.done() for task in polled)
             await asyncio.sleep(0.005)
         parts.go.set()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Self
 
 from .job import Job, Request
 
 
 class Engine(ABC):
-    """Sees that jobs run. An async context manager: it accepts jobs within ``async with``."""
+    """Sees that jobs run. An async context manager: it accepts jobs within ``async with``.
+
+    Attributes:
+        is_draining: whether it accepts no more jobs.
+    """
+
+    is_draining = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -28,6 +35,9 @@ class Engine(ABC):
         """The new `job` as it shall be stored: started already, if it can run here at once.
 
         That saves the durable write of its start. Each admitted job must be submitted or dismissed.
+
+        Raises:
+            ShuttingDown: the engine accepts no more jobs.
         """
         return job
 
@@ -42,3 +52,7 @@ class Engine(ABC):
         Args:
             request: that it was made from: an engine in this process need not read it.
         """
+
+    def look(self, routes: Iterable[str] | None = None) -> None:
+        """Queued jobs of these routes, or of any, may be due: see that they run."""
+        return

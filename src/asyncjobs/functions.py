@@ -14,12 +14,20 @@ from typing import Any
 
 from .annotations import without_partials
 from .arguments import Callee, to_json, why
-from .errors import ConfigurationError, JobFailure, SetupError
+from .errors import (
+    ConfigurationError,
+    HandlerFailed,
+    JobFailure,
+    JobUnreadable,
+    ResponseTooLarge,
+    SetupError,
+)
 from .forms import Unlike, may_have_form
 from .given import shown, text
 from .job import Request, Response
+from .outcome import Outcome, Unusable
 from .problem import CONTENT_TYPE, problem_type
-from .running.threads import is_kind_of
+from .running.threads import Threads, is_kind_of
 
 _IS_JSON = (b"content-type", b"application/json")
 #: The header of a result that is no plain JSON: its form, see `forms`.
@@ -105,6 +113,36 @@ def response_of(callee: Callee, result: Any) -> Response:
     if form is None:
         return Response(200, (_IS_JSON,), body)
     return Response(200, (_IS_JSON, (FORM_HEADER, json.dumps(form).encode())), body)
+
+
+class Call:
+    """Performs the calls of one function: what its handler does.
+
+    Args:
+        threads: the pool that sync functions run in now.
+        limit: the most bytes of a result.
+    """
+
+    def __init__(self, callee: Callee, threads: Callable[[], Threads], limit: int) -> None:
+        self._callee = callee
+        self._threads = threads
+        self._limit = limit
+
+    async def __call__(self, request: Request) -> Outcome:
+        try:
+            args, kwargs = self._callee.given(request.body)
+        except JobUnreadable as error:
+            return Unusable(error)
+        result = await self._threads().call(self._callee.function, *args, **kwargs)
+        try:
+            response = response_of(self._callee, result)
+        except (TypeError, ValueError) as error:
+            return Unusable(HandlerFailed(str(error)))
+        if self._limit < (size := len(response.body)):
+            return Unusable(
+                ResponseTooLarge(f"the result has {size} bytes, over the limit of {self._limit}")
+            )
+        return response
 
 
 def name_of_function(function: Any, name: str | None) -> str:

@@ -5,50 +5,42 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import math
 import os
 import random
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 
+from . import log
 from .arguments import Callee
+from .control import Control, Following, seconds
 from .engines.local import LocalEngine
-from .errors import (
-    Conflict,
-    HandlerFailed,
-    InvalidTransition,
-    JobNotFound,
-    JobUnreadable,
-    ResponseTooLarge,
-    SetupError,
-    ShuttingDown,
-    StoreUnavailable,
-)
-from .functions import Functions, check_name, name_of_function, response_of
-from .given import number, text
+from .errors import JobNotFound, SetupError, StoreUnavailable
+from .events import Events, Finished, Submitted, Task, Troubled
+from .functions import Call, Functions, check_name, name_of_function
+from .given import text
 from .handler import Handler, RouteOptions, RouteSettings
-from .job import Job, Request, Response, State
-from .outcome import Outcome, Unusable
+from .hints import Overruled, Queued
+from .job import Job, Request, Response
+from .listing import Listing, Page
 from .program import ProgramStore, introduce, program_of
+from .running.claims import Claims, unknown_to
 from .running.current import running_job
 from .running.exits import watch_exit
 from .running.runner import Runner
-from .running.sweeper import Sweeper, unknown_to
+from .running.sweeper import Sweeper
 from .running.threads import Threads, ThreadsInUse, is_threaded
 from .running.watchdog import Watchdog
 from .settings import Options, make, make_settings
-from .store import ANYONE, Liveness, Owner, Presence, Query, Store
+from .store import ANYONE, Owner, Presence, Query, Store
 from .stores import open_url
 from .tasks import to_the_end
-from .verdict import cancelled
 from .watch import Watch
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,9 +89,12 @@ class Jobs:
             assert await jobs.result(job.id) == 3
 
     Args:
-        clock: tells the seconds since the epoch.
+        clock: tells the seconds since the epoch; the store does unless it is given.
         random: for jitter.
         options: see `Settings`.
+
+    Attributes:
+        events: tells what happens to the jobs of this process; see `asyncjobs.events`.
 
     Raises:
         ConfigurationError: an option is unknown, has the wrong type or is out of range.
@@ -108,7 +103,7 @@ class Jobs:
     def __init__(
         self,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
         **options: Unpack[Options],
     ) -> None:
@@ -116,14 +111,14 @@ class Jobs:
         # Of the module that makes it, which is the same in a server and in a script of the program.
         self.name = self.settings.name or program_of(sys._getframe(1).f_globals["__name__"])
         self.handlers: dict[str, Handler] = {}
-        self._functions = Functions()
         self.threads = Threads(self.settings.threads)
+        self.events = Events()
+        self.events.subscribe(log.say)
+        self._functions = Functions()
         self._clock = clock
         self._random = random
         self._outliving: set[asyncio.Task[None]] = set()
-        self._stopping = True
-        self._begun = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened: _Open | None = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -132,9 +127,9 @@ class Jobs:
         Raises:
             RuntimeError: they are not open.
         """
-        if self._loop is None or self._loop.is_closed():
+        if self._opened is None or self._opened.loop.is_closed():
             raise RuntimeError("these jobs are not open: use them within 'async with jobs'")
-        return self._loop
+        return self._opened.loop
 
     async def __aenter__(self) -> Self:
         """Open the store and begin to run jobs, those of earlier processes included.
@@ -159,65 +154,46 @@ class Jobs:
             StoreError: the message says what is wrong with the store.
         """
         _abandon_lost()
-        if self._loop is not None:
+        if self._opened is not None:
             raise SetupError(
                 "these jobs are open already: use them as they are, or make a second `Jobs`, with "
                 "a name or a store of its own"
             )
-        settings, clock, random = self.settings, self._clock, self._random
+        opened = self._opened = _Open(asyncio.get_running_loop())
+        settings = self.settings
         async with AsyncExitStack() as stack:
-            self._loop = asyncio.get_running_loop()
             stack.callback(self._closed)
             await stack.enter_async_context(Watchdog())
-            store = self._store = await stack.enter_async_context(
-                ProgramStore(_open(settings.store), self.name)
+            store = opened.store = await stack.enter_async_context(
+                ProgramStore(_store_of(settings.store), self.name, self._clock)
             )
             await introduce(store, self._presence())
-            self._watch = await stack.enter_async_context(Watch(store))
-            self._runner = await stack.enter_async_context(
-                Runner(
-                    store,
-                    self.handlers,
-                    self,
-                    clock=clock,
-                    random=random,
-                    max_starts=settings.max_starts,
-                )
+            opened.watch = await stack.enter_async_context(Watch(store))
+            opened.control = Control(store, opened.watch)
+            opened.claims = Claims(
+                store, self.handlers, self.events.emit, self._random, settings.max_starts
             )
-            self._engine = LocalEngine(
-                store,
-                self._runner,
-                self.handlers,
+            opened.runner = await stack.enter_async_context(Runner(opened.claims, self))
+            opened.engine = LocalEngine(
+                opened.claims,
+                opened.runner,
                 self.threads,
-                clock=clock,
-                random=random,
                 concurrency=settings.concurrency,
                 drain_time=settings.drain_time,
             )
-            self._stack = stack.pop_all()
-        self._process = os.getpid()
-        _opened.add(self)
-        self._stopping = False
+            stack.enter_context(opened.watch.subscribe(opened.heard))
+            opened.stack = stack.pop_all()
+        _all_open.add(self)
 
     async def begin(self) -> None:
         """The second half: run jobs, those of earlier processes included. To be called once."""
-        self._check_loop("begin")
-        if self._begun:
+        opened = self._here("begin")
+        if opened.has_begun:
             raise SetupError("these jobs run already: `begin` is for those that `open` has opened")
-        self._begun = True
-        await self._stack.enter_async_context(self._engine)
-        self._sweeper = await self._stack.enter_async_context(
-            Sweeper(
-                self._store,
-                self._watch,
-                self._runner,
-                self.handlers,
-                self._engine.look,
-                gone_after=self.settings.gone_after,
-                clock=self._clock,
-                random=self._random,
-            )
-        )
+        opened.has_begun = True
+        await opened.stack.enter_async_context(opened.engine)
+        opened.sweeper = Sweeper(opened.claims, gone_after=self.settings.gone_after)
+        await opened.stack.enter_async_context(opened.sweeper)
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Accept no more jobs, let the running ones end within the drain time, and close."""
@@ -226,10 +202,11 @@ class Jobs:
             raise asyncio.CancelledError
 
     async def _close(self) -> None:
+        opened = self._here("__aexit__")
         try:
             await self.drain()
         finally:
-            await self._stack.aclose()
+            await opened.stack.aclose()
         watch_exit()
 
     async def drain(self) -> None:
@@ -237,12 +214,11 @@ class Jobs:
 
         Waiting readers are answered at once. Jobs and their results can still be read.
         """
-        self._check_loop("drain")
-        self._stopping = True
+        opened = self._here("drain")
         # If the server is killed before it is done, its jobs are not to blame.
-        self._store.announce(replace(self._presence(), stopping=True))
-        self._watch.wake_all()
-        await self._engine.drain()
+        opened.store.announce(self._presence(stopping=True))
+        opened.watch.end()
+        await opened.engine.drain()
 
     def abandon(self) -> None:
         """Close without waiting, as the event loop that the jobs were open in was closed.
@@ -251,9 +227,10 @@ class Jobs:
         next `Jobs` of this process are opened, and when the process ends.
         """
         try:
-            # No job is to blame for that.
-            self._store.announce(replace(self._presence(), stopping=True))
-            self._store.abandon()
+            if self._opened is not None:
+                # No job is to blame for that.
+                self._opened.store.announce(self._presence(stopping=True))
+                self._opened.store.abandon()
         finally:
             self._closed()
 
@@ -290,14 +267,9 @@ class Jobs:
             return partial(self.function, name=name, **options)
         route = name_of_function(function, name)
         callee = Callee(function, route)
-        self.register(
-            settings.handler(
-                route,
-                partial(self._call, callee),
-                self.settings,
-                threaded=is_threaded(function),
-            )
-        )
+        call = Call(callee, lambda: self.threads, self.settings.max_response)
+        threaded = is_threaded(function)
+        self.register(settings.handler(route, call, self.settings, threaded=threaded))
         self._functions.add(callee)
         return function
 
@@ -312,8 +284,8 @@ class Jobs:
         if handler.route in self.handlers:
             raise SetupError(f"there is a handler called {handler.route!r} already: name this one")
         self.handlers[handler.route] = handler
-        if not self._stopping:
-            self._store.announce(self._presence())
+        if self._opened is not None:
+            self._opened.store.announce(self._presence(stopping=self._opened.engine.is_draining))
 
     async def submit(self, function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Have a registered function run in the background. Durable when it returns.
@@ -330,7 +302,7 @@ class Jobs:
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
-        self._check_loop("submit")
+        self._here("submit")
         route = self._functions.route_of(function)
         self._handler(route)
         return await self.accept(route, self._functions.call(route, args, kwargs))
@@ -346,13 +318,11 @@ class Jobs:
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
-        self._check_loop("accept")
+        opened = self._here("accept")
         if owner is not None:
             text("the owner of a job", owner)
-        if self._stopping:
-            raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")
         handler = self._handler(route)
-        now = self._clock()
+        now = opened.store.now()
         job = Job(
             id=uuid.uuid4().hex,
             route=route,
@@ -364,92 +334,58 @@ class Jobs:
             program=self.name,
             ttl=handler.ttl,
         )
-        job = self._engine.admit(job)
+        job = opened.engine.admit(job)
         try:
-            await self._store.add(job, request)
+            await opened.store.add(job, request)
         except asyncio.CancelledError:
             # The client has gone, but the job may be on its way to the disk.
-            task = asyncio.create_task(self._submit_if_added(job, request))
+            task = asyncio.create_task(self._submit_if_added(opened, job, request))
             self._outliving.add(task)
             task.add_done_callback(self._outliving.discard)
             raise
         except BaseException:
-            self._engine.dismiss(job)
+            opened.engine.dismiss(job)
             raise
-        await self._engine.submit(job, request)
+        self.events.emit(Submitted(job))
+        await opened.engine.submit(job, request)
         return job
 
     async def get(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
-        """The job as it is now.
-
-        Args:
-            job_id: 32 hex digits, as in `Job.id`.
-            owner: whose it has to be. None is nobody in particular, as jobs of `submit` are;
-                `ANYONE`, the default, takes any job.
-
-        Raises:
-            JobNotFound: there is none with this id, or it is not `owner`'s.
-        """
-        self._check_loop("get")
-        return await self._store.get(job_id, owner)
+        """The job as it is now: see `Control.get`."""
+        return await self._here("get").control.get(job_id, owner=owner)
 
     async def wait(
         self, job_id: str, timeout: float | None = None, *, owner: Owner = ANYONE
     ) -> Job:
-        """The job once it is final, or as it is after `timeout` seconds, or when we shut down.
+        """The job once it is final, or as it is after `timeout` seconds, or when we shut down: see
+        `Control.wait`.
 
         A job that waits for another one gives its place back meanwhile, and has one again when
         this returns. It is not answered when its program shuts down, but stopped.
 
-        Args:
-            timeout: in seconds. None or infinity for no limit; 0 or less for the job as it is now.
-            owner: as in `get`.
-
         Raises:
-            JobNotFound: as in `get`; also if it is forgotten meanwhile, at the end of its ``ttl``.
-            TypeError, ValueError: the timeout is no number.
+            JobNotFound, TypeError, ValueError, StoreUnavailable: as there.
             RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
-        self._check_loop("wait")
-        limit = math.inf if timeout is None else number("timeout", timeout, infinite=True)
+        opened = self._here("wait")
         waits = running_job.get(None)
-        if waits is None or waits.program.loop is not self.loop:
-            return await self._wait(job_id, limit, owner)
-        job = await self._store.get(job_id, owner)
-        if job.state.is_final or limit <= 0:
-            return job  # its place is given back only if there is something to wait for
-        async with waits.waiting(job_id):
-            return await self._wait(job_id, limit, owner, until_stop=waits.program is not self)
+        if waits is None or waits.program.loop is not opened.loop:
+            return await opened.control.wait(job_id, timeout, owner=owner)
+        limit = seconds(timeout)
+        with opened.control.follow(job_id, to_the_end=waits.program is self) as following:
+            job = await opened.control.get(job_id, owner=owner)
+            if job.state.is_final or limit <= 0:
+                return job  # its place is given back only if there is something to wait for
+            async with waits.waiting(job_id):
+                return await following.until_final(job, limit)
 
-    async def _wait(
-        self, job_id: str, limit: float, owner: Owner, *, until_stop: bool = True
-    ) -> Job:
-        now = asyncio.get_running_loop().time
-        deadline = now() + limit
-        with self._watch.follow(job_id) as followed:
-            while True:
-                job = await self._store.get(job_id, owner)
-                left = deadline - now()
-                if job.state.is_final or left <= 0 or (self._stopping and until_stop):
-                    return job
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(None if math.isinf(left) else left):
-                        if (final := await followed.final(job)) is not None:
-                            return final
+    def follow(self, job_id: str) -> AbstractContextManager[Following]:
+        """The job, to be read and then waited for: see `Control.follow`."""
+        return self._here("follow").control.follow(job_id)
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
-        """The job as it is now, and its response if it is final, else None.
-
-        Of a job that has failed that is a problem document, as a client of the app would get it.
-
-        Args:
-            owner: as in `get`.
-
-        Raises:
-            JobNotFound: there is none with this id, or it is not `owner`'s.
-        """
-        self._check_loop("poll")
-        return await self._store.result(job_id, owner)
+        """The job as it is now, and its response if it is final, else None: see `Control.poll`."""
+        return await self._here("poll").control.poll(job_id, owner=owner)
 
     async def request(self, job_id: str) -> Request:
         """The stored request of a job.
@@ -457,8 +393,7 @@ class Jobs:
         Raises:
             JobNotFound
         """
-        self._check_loop("request")
-        return await self._store.request(job_id)
+        return await self._here("request").store.request(job_id)
 
     async def response(self, job_id: str) -> Response:
         """The stored response of a final job.
@@ -466,8 +401,7 @@ class Jobs:
         Raises:
             JobNotFound: there is no such job, or it is not final.
         """
-        self._check_loop("response")
-        return await self._store.response(job_id)
+        return await self._here("response").store.response(job_id)
 
     async def result(self, job_id: str, timeout: float | None = None) -> Any:
         """What the function returned, once it has: plain JSON data, where it is not registered here
@@ -485,56 +419,32 @@ class Jobs:
             JobFailure: `HandlerFailed` if it raised an exception, `JobWasCancelled`, `JobTimedOut`,
                 `JobInterrupted`, or another of its subclasses.
         """
-        self._check_loop("result")
+        opened = self._here("result")
         job = await self.wait(job_id, timeout)
         if not job.state.is_final:
             raise TimeoutError(f"job {job_id} is still {job.state}")
-        return self._functions.returned(job.route, await self._store.response(job_id))
+        return self._functions.returned(job.route, await opened.store.response(job_id))
 
     async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
-        """Cancel the job: at once if nobody runs it, else as soon as its handler stops.
+        """Cancel the job: at once if nobody runs it, else as soon as its handler stops. See
+        `Control.cancel`."""
+        job = await self._here("cancel").control.cancel(job_id, owner=owner)
+        if job.state.is_final:
+            self.events.emit(Finished(job))
+        return job
 
-        Returns the job as it is then: ``cancelled``, or ``running`` and asked to stop, which a
-        process that lives does within seconds.
-
-        Args:
-            owner: as in `get`.
-
-        Raises:
-            JobNotFound: as in `get`.
-            StoreUnavailable: it runs, and it cannot be told whether its process lives.
-            InvalidTransition: it is final already.
-        """
-        self._check_loop("cancel")
-        while True:
-            job = await self._store.get(job_id, owner)
-            if job.state.is_final:
-                raise InvalidTransition(f"the job is {job.state} already and cannot be cancelled")
-            liveness = Liveness.DEAD
-            if job.state is State.RUNNING and job.worker is not None:
-                liveness = await self._store.liveness(job.worker)
-            if liveness is Liveness.UNKNOWN:
-                raise StoreUnavailable(
-                    "it cannot be told whether the process that runs the job lives, and would stop "
-                    "it: try again soon"
-                )
-            if job.cancel_requested and liveness is Liveness.ALIVE:
-                return job
-            new, response = cancelled(job, self._clock(), runs=liveness is Liveness.ALIVE)
-            with suppress(Conflict):
-                await self._store.replace(job, new, response)
-                await self._runner.stop_cancelled()
-                return new
+    async def retry(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
+        """Queue a failed, interrupted or cancelled job once more: see `Control.retry`."""
+        return await self._here("retry").control.retry(job_id, owner=owner)
 
     async def find(self, query: Query) -> list[Job]:
-        """The jobs that `query` asks for, oldest due first: 100 at most unless it says otherwise.
+        """The jobs that `query` asks for, oldest due first: see `Control.find`.
 
         ::
 
             failed = await jobs.find(Query(states=frozenset({State.FAILED}), limit=10))
         """
-        self._check_loop("find")
-        return await self._store.find(query)
+        return await self._here("find").control.find(query)
 
     async def check(self, limit: int = 100) -> list[Job]:
         """The queued jobs that no handler of this program can run, oldest due first.
@@ -545,8 +455,7 @@ class Jobs:
         Args:
             limit: so many are told at most.
         """
-        self._check_loop("check")
-        return await self._store.find(unknown_to(self.handlers, limit))
+        return await self._here("check").store.find(unknown_to(self.handlers, limit))
 
     async def backup(self, path: Path | str) -> None:
         """Copy the store, with all jobs accepted so far, to a new file that is a store by itself.
@@ -561,31 +470,30 @@ class Jobs:
             SetupError: there can be no such file, or the store has none to copy.
             StoreUnavailable: it could not be read or written; no file is left.
         """
-        self._check_loop("backup")
-        await self._store.backup(path)
+        await self._here("backup").store.backup(path)
 
     async def health(self) -> Health:
         """Whether a new job would be accepted now, and could be run: for a readiness probe.
 
         It looks at the files of the store each time, and writes nothing.
         """
-        self._check_loop("health")
+        opened = self._here("health")
         reason = self.threads.trouble
         warning = None
-        if self._stopping:
+        if opened.engine.is_draining:
             reason = "the server is stopping"
         else:
             try:
-                warning = await self._store.health()
+                warning = await opened.store.health()
             except StoreUnavailable as error:
                 reason = str(error)
         accepting = reason is None
-        runner, threads = self._runner, self.threads.in_use
+        runner, threads = opened.runner, self.threads.in_use
         return Health(accepting, reason or warning, runner.running, runner.abandoned, threads)
 
-    def _check_loop(self, method: str) -> None:
-        """Only the loop that the jobs run in may go on: the store is used in no other, and what
-        is waited for comes to pass there.
+    def _here(self, method: str) -> _Open:
+        """What is open. Only the loop that the jobs run in may go on: the store is used in no
+        other, and what is waited for comes to pass there.
 
         Raises:
             RuntimeError
@@ -596,6 +504,8 @@ class Jobs:
                 f"in. asyncio.run_coroutine_threadsafe(jobs.{method}(...), jobs.loop).result() "
                 "works in any thread, also in that of a sync handler"
             )
+        assert self._opened is not None
+        return self._opened
 
     def _handler(self, route: str) -> Handler:
         handler = self.handlers.get(route)
@@ -608,46 +518,59 @@ class Jobs:
     def _closed(self) -> None:
         self.threads.close()
         self.threads = Threads(self.settings.threads)  # a pool that was closed stays so
-        self._stopping = True
-        self._begun = False
-        self._loop = None
-        _opened.discard(self)
+        self._opened = None
+        _all_open.discard(self)
 
-    def _presence(self) -> Presence:
-        return Presence(self.name, frozenset(self.handlers))
+    def _presence(self, *, stopping: bool = False) -> Presence:
+        return Presence(self.name, frozenset(self.handlers), stopping)
 
-    async def _submit_if_added(self, job: Job, request: Request) -> None:
+    async def _submit_if_added(self, opened: _Open, job: Job, request: Request) -> None:
         try:
-            await self._store.get(job.id)
+            await opened.store.get(job.id)
         except (JobNotFound, StoreUnavailable):
-            self._engine.dismiss(job)
-        except Exception:
-            logger.exception("it cannot be told whether job %s was stored", job.id)
-            self._engine.dismiss(job)
+            opened.engine.dismiss(job)
+        except Exception as error:
+            self.events.emit(Troubled(Task.ADD, error, job.id))
+            opened.engine.dismiss(job)
         else:
-            await self._engine.submit(job, request)
+            self.events.emit(Submitted(job))
+            await opened.engine.submit(job, request)
 
-    async def _call(self, callee: Callee, request: Request) -> Outcome:
-        try:
-            args, kwargs = callee.given(request.body)
-        except JobUnreadable as error:
-            return Unusable(error)
-        result = await self.threads.call(callee.function, *args, **kwargs)
-        try:
-            response = response_of(callee, result)
-        except (TypeError, ValueError) as error:
-            return Unusable(HandlerFailed(str(error)))
-        size, limit = len(response.body), self.settings.max_response
-        if limit < size:
-            return Unusable(
-                ResponseTooLarge(f"the result has {size} bytes, over the limit of {limit}")
-            )
-        return response
+    # The last one: below it `list` is no type to a checker.
+    async def list(self, listing: Listing | None = None) -> Page:
+        """A page of the jobs of this program, newest first: see `Control.list`."""
+        return await self._here("list").control.list(listing)
+
+
+class _Open:
+    """What `Jobs` has while they are open, in the order in which it is opened."""
+
+    store: ProgramStore
+    watch: Watch
+    control: Control
+    claims: Claims
+    runner: Runner
+    engine: LocalEngine
+    sweeper: Sweeper
+    stack: AsyncExitStack
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.process = os.getpid()
+        self.has_begun = False
+
+    def heard(self, hint: Queued | Overruled) -> None:
+        """Something happened to the store that concerns what runs here."""
+        match hint:
+            case Queued(route):
+                self.engine.look(None if route is None else {route})
+            case Overruled():
+                self.runner.overruled()
 
 
 #: All that are open in this process. They are kept alive here: whoever has lost them can no longer
 #: close them, and what they hold (locks, connections) is no garbage that one may just drop.
-_opened: set[Jobs] = set()
+_all_open: set[Jobs] = set()
 _abandoning = threading.Lock()
 
 
@@ -657,8 +580,9 @@ def _abandon_lost() -> None:
     A test client without its app's lifespan leaves some in each loop that it is used in.
     """
     with _abandoning:
-        for jobs in list(_opened):
-            if jobs._loop is not None and jobs._loop.is_closed() and jobs._process == os.getpid():
+        for jobs in list(_all_open):
+            opened = jobs._opened
+            if opened is not None and opened.loop.is_closed() and opened.process == os.getpid():
                 try:
                     jobs.abandon()
                 except Exception:
@@ -668,7 +592,7 @@ def _abandon_lost() -> None:
 atexit.register(_abandon_lost)
 
 
-def _open(store: str | Store | None) -> Store:
-    if isinstance(store, Store):
-        return store
-    return open_url("sqlite:///jobs.db" if store is None else store)
+def _store_of(setting: str | Store | None) -> Store:
+    if isinstance(setting, Store):
+        return setting
+    return open_url("sqlite:///jobs.db" if setting is None else setting)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,21 @@ logger = logging.getLogger("asyncjobs")
 
 
 class ProgramStore(StoreWrapper):
-    """`inner` as the program called `program` sees it: the jobs of others are not there."""
+    """`inner` as the program called `program` sees it: the jobs of others are not there.
 
-    def __init__(self, inner: Store, program: str) -> None:
+    Args:
+        clock: tells the time in the place of the store, if it is given.
+    """
+
+    def __init__(
+        self, inner: Store, program: str, clock: Callable[[], float] | None = None
+    ) -> None:
         super().__init__(inner)
         self.program = program
+        self._clock = clock or inner.now
+
+    def now(self) -> float:
+        return self._clock()
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         job = await self.inner.get(job_id, owner)

@@ -7,13 +7,13 @@ from typing import Any
 
 from quart import Quart, request, session
 
-import asyncjobs.running.runner
+import asyncjobs.running.attempt
 from asyncjobs import QuartJobs
 
 from . import configuration
 from .signals import Signals
 
-asyncjobs.running.runner.STOP_GRACE = 600.0  # type: ignore[misc] # as long as the test wants
+asyncjobs.running.attempt.STOP_GRACE = 600.0  # type: ignore[misc] # as long as the test wants
 
 app = Quart(__name__)
 app.config.update(configuration(), SECRET_KEY="for tests alone")

@@ -275,7 +275,7 @@ def add_plain_routes(app: Quart, jobs: QuartJobs, requests: dict[object, str]) -
 
 def waits(jobs: Jobs) -> int:
     """How many jobs are waited for in this process."""
-    return len(jobs._watch._followed)
+    return len(jobs._here("wait").watch._followed)
 
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -16,8 +15,6 @@ from ..given import number, shown, storable
 from ..job import Job, Progress, Request
 
 T = TypeVar("T")
-
-logger = logging.getLogger("asyncjobs")
 
 #: The most characters that are kept of the message of a progress.
 MESSAGE_LIMIT = 1000
@@ -47,7 +44,7 @@ class RunningJob:
 
     Args:
         job: the job, just started.
-        reported: told of the id each time that there is a new progress; must not block.
+        reported: called each time that there is a new progress; must not block.
         loop_ends: whether all that runs in the event loop is being cancelled.
         place: is given back while the job waits for another one.
 
@@ -89,7 +86,7 @@ class RunningJob:
         job: Job,
         program: Program,
         place: Place,
-        reported: Callable[[str], None],
+        reported: Callable[[], None],
         loop_ends: Callable[[], bool],
     ) -> None:
         self.id = job.id
@@ -215,7 +212,7 @@ class RunningJob:
     def _report(self, progress: Progress) -> None:
         self.check_cancelled()
         self.latest = progress
-        self._reported(self.id)
+        self._reported()
 
     def _track(self, items: Iterator[T], begun: Progress) -> Iterator[T]:
         self._report(begun)
@@ -230,16 +227,6 @@ class RunningJob:
             yield item
             done += 1
             self._report(Progress(done, begun.total, begun.message))
-
-
-def log_retry(job: RunningJob, error: BaseException) -> None:
-    """Tell of an exception after which the job is tried again: it is no failure yet, for whoever is
-    told of those."""
-    logger.warning(
-        "job %s of %r: attempt %d raised an exception, and it is tried again",
-        *(job.id, job.route, job.attempt),
-        exc_info=error,
-    )
 
 
 def _progress(current: float, total: float | None, message: str | None) -> Progress:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 
-class Deadlines:
+class Deadlines(Generic[K]):
     """Calls back for each key whose time is over, if it was not cleared before.
 
     A timer a key would be a heap of thousands, which asyncio compares in Python. All keys with the
@@ -17,11 +20,11 @@ class Deadlines:
         passed: called with the key.
     """
 
-    def __init__(self, passed: Callable[[str], None]) -> None:
+    def __init__(self, passed: Callable[[K], None]) -> None:
         self._passed = passed
-        self._deadlines: dict[float, dict[str, float]] = {}
+        self._deadlines: dict[float, dict[K, float]] = {}
 
-    def set(self, key: str, timeout: float) -> None:
+    def set(self, key: K, timeout: float) -> None:
         """Call back for `key` in `timeout` seconds."""
         loop = asyncio.get_running_loop()
         deadlines = self._deadlines.get(timeout)
@@ -31,7 +34,7 @@ class Deadlines:
             loop.call_later(timeout, self._check, timeout, context=contextvars.Context())
         deadlines[key] = loop.time() + timeout
 
-    def clear(self, key: str, timeout: float) -> None:
+    def clear(self, key: K, timeout: float) -> None:
         """Do not call back for `key`."""
         self._deadlines.get(timeout, {}).pop(key, None)
 

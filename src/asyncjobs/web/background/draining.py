@@ -19,8 +19,8 @@ import quart
 from quart.typing import ResponseTypes
 from quart.wrappers.response import DataBody, IterableBody, ResponseBody
 
+from ...running.attempt import STOP_GRACE
 from ...running.current import current_job
-from ...running.runner import STOP_GRACE
 from ...running.threads import Threads
 from ..http.body import LimitedBytes, OverLimit
 from ..quart_side import sync_iterator_of

@@ -20,8 +20,9 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from ...arguments import Callee
 from ...errors import HandlerGone, JobUnreadable, ResponseTooLarge
 from ...job import Request, Response
+from ...log import say_retried
 from ...outcome import Outcome, Raised, Unusable, in_words
-from ...running.current import current_job, log_retry
+from ...running.current import current_job
 from ...running.threads import Threads
 from ...settings import Settings
 from ..callers.session import replace_session
@@ -245,7 +246,7 @@ class Replay:
             )
             log_exception(self.app, error)
         else:
-            log_retry(current_job, error)
+            say_retried(current_job.id, current_job.route, current_job.attempt, error)
         server_error = InternalServerError(
             original_exception=error if isinstance(error, Exception) else None
         )

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable
 
-from .errors import Conflict, StoreUnavailable
-
-logger = logging.getLogger("asyncjobs")
+from ..errors import Conflict, StoreUnavailable
+from ..events import Emit, Task, Troubled
 
 #: So many jobs are remembered as told of; the oldest are forgotten, and told of once more.
 MAX_TOLD = 1000
 
 
 class Apart:
-    """Keeps what fails at one job from the others. Of each job the log tells once.
+    """Keeps what fails at one job from the others. Of each job it is told once.
 
     Args:
-        failed: what could not be done, for the log: "job <id> <failed>".
+        task: what is to be done for each.
     """
 
-    def __init__(self, failed: str) -> None:
-        self._failed = failed
+    def __init__(self, emit: Emit, task: Task) -> None:
+        self._emit = emit
+        self._task = task
         self._told: dict[str, None] = {}
 
     async def done(self, job_id: str, deed: Awaitable[object]) -> bool:
         """Whether `deed`, which is awaited, could be done for this job; else somebody else was
-        faster, or the log has the reason.
+        faster, or it has been told why.
 
         Raises:
             StoreUnavailable: which is so for all of them.
@@ -37,10 +36,10 @@ class Apart:
             raise
         except Conflict:
             return False
-        except Exception:
+        except Exception as error:
             if job_id not in self._told:
                 self._told[job_id] = None
-                logger.exception("job %s %s; the others go on", job_id, self._failed)
+                self._emit(Troubled(self._task, error, job_id))
                 if len(self._told) > MAX_TOLD:
                     del self._told[next(iter(self._told))]
             return False

@@ -1,0 +1,211 @@
+"""See and steer the jobs of a store: runs nothing, and knows no handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from .errors import Conflict, InvalidTransition, StoreUnavailable
+from .given import number
+from .job import Job, Response, State
+from .listing import Listing, Page
+from .store import ANYONE, Liveness, Owner, Query, Store
+from .verdict import cancelled, retried
+from .watch import Follower, Watch
+
+
+class Control:
+    """The jobs of an open store, for whoever wants to see and steer them.
+
+    What `Jobs` offers of this is the same, and there is one in each.
+
+    Args:
+        watch: of the same store.
+    """
+
+    def __init__(self, store: Store, watch: Watch) -> None:
+        self._store = store
+        self._watch = watch
+
+    async def get(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
+        """The job as it is now.
+
+        Args:
+            job_id: 32 hex digits, as in `Job.id`.
+            owner: whose it has to be. None is nobody in particular, as jobs of `Jobs.submit` are;
+                `ANYONE`, the default, takes any job.
+
+        Raises:
+            JobNotFound: there is none with this id, or it is not `owner`'s.
+            StoreUnavailable
+        """
+        return await self._store.get(job_id, owner)
+
+    async def wait(
+        self, job_id: str, timeout: float | None = None, *, owner: Owner = ANYONE
+    ) -> Job:
+        """The job once it is final, or as it is after `timeout` seconds, or when we shut down.
+
+        Args:
+            timeout: in seconds. None or infinity for no limit; 0 or less for the job as it is now.
+            owner: as in `get`.
+
+        Raises:
+            JobNotFound: as in `get`; also if it is forgotten meanwhile, at the end of its ``ttl``.
+            TypeError, ValueError: the timeout is no number.
+            StoreUnavailable
+        """
+        limit = seconds(timeout)
+        with self.follow(job_id) as following:
+            return await following.until_final(await self.get(job_id, owner=owner), limit)
+
+    async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
+        """The job as it is now, and its response if it is final, else None.
+
+        Of a job that has failed that is a problem document, as a client of the app would get it.
+
+        Args:
+            owner: as in `get`.
+
+        Raises:
+            JobNotFound: there is none with this id, or it is not `owner`'s.
+            StoreUnavailable
+        """
+        return await self._store.result(job_id, owner)
+
+    async def find(self, query: Query) -> list[Job]:
+        """The jobs that `query` asks for, oldest due first: 100 at most unless it says otherwise.
+
+        Raises:
+            StoreUnavailable
+        """
+        return await self._store.find(query)
+
+    async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
+        """Cancel the job: at once if nobody runs it, else as soon as its handler stops.
+
+        Returns the job as it is then: ``cancelled``, or ``running`` and asked to stop, which a
+        process that lives does within seconds.
+
+        Args:
+            owner: as in `get`.
+
+        Raises:
+            JobNotFound: as in `get`.
+            StoreUnavailable: it runs, and it cannot be told whether its process lives.
+            InvalidTransition: it is final already.
+        """
+        while True:
+            job = await self._store.get(job_id, owner)
+            if job.state.is_final:
+                raise InvalidTransition(f"the job is {job.state} already and cannot be cancelled")
+            runs = await self._runs(job)
+            if job.cancel_requested and runs:
+                return job
+            new, response = cancelled(job, self._store.now(), runs=runs)
+            with suppress(Conflict):
+                await self._store.replace(job, new, response)
+                return new
+
+    async def retry(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
+        """Queue a failed, interrupted or cancelled job once more; its counts begin anew.
+
+        Its result is forgotten with that.
+
+        Args:
+            owner: as in `get`.
+
+        Raises:
+            JobNotFound: as in `get`; also if its request is not there any more.
+            JobUnreadable: its request is damaged.
+            InvalidTransition: it is not final, or it has succeeded.
+            StoreUnavailable
+        """
+        while True:
+            job = await self._store.get(job_id, owner)
+            new = retried(job, self._store.now())
+            await self._store.request(job_id)
+            with suppress(Conflict):
+                await self._store.replace(job, new)
+                return new
+
+    @contextmanager
+    def follow(self, job_id: str, *, to_the_end: bool = False) -> Iterator[Following]:
+        """The job, to be waited for. Follow it first, then read it, then wait.
+
+        Args:
+            to_the_end: whether it is waited for although we shut down, as whoever waits is to be
+                stopped then, and not to be answered.
+        """
+        with self._watch.follow(job_id, to_the_end=to_the_end) as follower:
+            yield Following(self._store, job_id, follower)
+
+    async def _runs(self, job: Job) -> bool:
+        """Whether a living process runs the job.
+
+        Raises:
+            StoreUnavailable: that cannot be told.
+        """
+        if job.state is not State.RUNNING or job.worker is None:
+            return False
+        liveness = await self._store.liveness(job.worker)
+        if liveness is Liveness.UNKNOWN:
+            raise StoreUnavailable(
+                "it cannot be told whether the process that runs the job lives, and would stop it: "
+                "try again soon"
+            )
+        return liveness is Liveness.ALIVE
+
+    # The last one: below it `list` is no type to a checker.
+    async def list(self, listing: Listing | None = None) -> Page:
+        """A page of the jobs, newest first; `Page.next` is where the next one begins.
+
+        Args:
+            listing: which jobs, and how many; unless given, the newest of all.
+
+        Raises:
+            StoreUnavailable
+        """
+        return await self._store.list(listing or Listing())
+
+
+class Following:
+    """A job that was followed before it was read, so that nothing that happens to it is missed."""
+
+    def __init__(self, store: Store, job_id: str, follower: Follower) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._follower = follower
+
+    async def until_final(self, job: Job, limit: float) -> Job:
+        """The job once it is final, or as it is after that many seconds, or when we shut down.
+
+        Args:
+            job: as it was read after it was followed.
+
+        Raises:
+            JobNotFound: it was forgotten meanwhile.
+            StoreUnavailable
+        """
+        now = asyncio.get_running_loop().time
+        deadline = now() + limit
+        while True:
+            left = deadline - now()
+            if job.state.is_final or left <= 0 or self._follower.has_ended:
+                return job
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if math.isinf(left) else left):
+                    if (final := await self._follower.final(job)) is not None:
+                        return final
+            job = await self._store.get(self._job_id)
+
+
+def seconds(timeout: float | None) -> float:
+    """A time-out as it may be given; infinite if that is None.
+
+    Raises:
+        TypeError, ValueError: it is no number.
+    """
+    return math.inf if timeout is None else number("timeout", timeout, infinite=True)

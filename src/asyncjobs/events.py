@@ -1,0 +1,195 @@
+"""What happens to jobs, as values; what it is called in words, `log` knows."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .job import Job
+
+logger = logging.getLogger("asyncjobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A new job is stored, for good."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An attempt at a job begins in this process."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler of a job, running as it was then, has raised an exception.
+
+    Attributes:
+        error: what it raised; None if that was a view, as the app has told of it.
+        is_last: whether that ends the job; else it is tried again.
+    """
+
+    job: Job
+    error: BaseException | None
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """What an attempt has come to cannot be kept, or the handler could not be called at all."""
+
+    job: Job
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """An attempt has ended, and the job is queued again; its reason says why."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A job is final."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """The worker of a job had died; this is what was decided about the job."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class NeverStarted:
+    """A job was stored as started here, but was not begun with; this has become of it."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A job has failed, as nobody has its handler any more."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A job that ran here is another worker's by now, or not there: nothing was written."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Overran:
+    """A handler does not stop when it is told to, so that its job ends without it.
+
+    Attributes:
+        seconds: so long it has run.
+        is_over: whether it has ended in the meantime.
+    """
+
+    job: Job
+    seconds: float
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """This process accepts no more jobs, and some run.
+
+    Attributes:
+        running: how many.
+        seconds: so long they have to end; None if that time is over, and they are stopped.
+    """
+
+    running: int
+    seconds: float | None
+
+
+class Task(enum.Enum):
+    """What somebody was about to do when there was trouble."""
+
+    LOOK = "look at the queue"
+    CLAIM = "start a queued job"
+    FETCH = "read the request of a job"
+    STORE = "store the outcome of an attempt"
+    CONCLUDE = "store the outcome of an attempt as it is"
+    PERFORM = "bring an attempt to its end"
+    ADD = "find out whether a job was stored"
+    RESCUE = "decide about the job of a dead worker"
+    SETTLE = "give back a job that was never begun with"
+    END = "end a job whose handler has gone"
+    HEED = "stop the jobs that somebody has cancelled"
+    SWEEP = "sweep the store"
+    STOP_SWEEP = "wait for the last sweep"
+    DRAIN = "hear from the store what was to be started"
+    KILL = "end a handler that does not stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """Something went wrong that is no job's own failure; what can go on goes on.
+
+    Attributes:
+        task: what was to be done.
+        error: why it was not, if that is known.
+        job_id: for which job, if for one.
+        count: of how many jobs, if of some.
+    """
+
+    task: Task
+    error: BaseException | None = None
+    job_id: str | None = None
+    count: int = 0
+
+
+Event = (
+    Submitted
+    | Started
+    | Failed
+    | Unfit
+    | Released
+    | Finished
+    | Rescued
+    | NeverStarted
+    | Gone
+    | Lost
+    | Overran
+    | Draining
+    | Troubled
+)
+Emit = Callable[[Event], None]
+
+
+class Events:
+    """Hands each event to all subscribers, in the order in which they came, on the event loop."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[Event], object]] = []
+
+    def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
+        """Have `subscriber` called with each event, at once: it must not block.
+
+        Returns what ends that.
+        """
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def emit(self, event: Event) -> None:
+        """Tell all of this. What a subscriber raises is logged, and harms nobody."""
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(event)
+            except Exception:
+                logger.exception("a subscriber of events has failed")

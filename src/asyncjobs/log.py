@@ -1,0 +1,140 @@
+"""The words of the log: what is said there of each event. It subscribes to `Events`."""
+
+from __future__ import annotations
+
+import logging
+from typing import assert_never
+
+from . import events
+from .errors import StoreUnavailable
+from .events import Event, Task, Troubled
+from .job import Job, State
+
+logger = logging.getLogger("asyncjobs")
+
+#: What is said if an error was to be expected: of a store that cannot be reached, for one. It has
+#: no traceback.
+_EXPECTED = {
+    Task.LOOK: (logging.WARNING, "queued jobs have to wait: {error}"),
+    Task.CLAIM: (logging.WARNING, "job {id} has to wait: {error}"),
+    Task.FETCH: (logging.ERROR, "job {id} has to wait for its request: {error}"),
+    Task.STORE: (logging.ERROR, "the result of job {id} has to wait: {error}"),
+    Task.SWEEP: (logging.WARNING, "the store was not swept: {error}"),
+    Task.STOP_SWEEP: (
+        logging.ERROR,
+        "the store does not answer: it is closed in the middle of a sweep",
+    ),
+    Task.DRAIN: (
+        logging.ERROR,
+        "the store does not answer: what was to be started is left to other processes, and to the "
+        "next start ({count} new jobs, and any that were being claimed)",
+    ),
+}
+#: What is said of any other error, with its traceback.
+_UNEXPECTED = {
+    Task.LOOK: "the queue could not be read; the next look is soon",
+    Task.CLAIM: "job {id} cannot be started; the next try is soon",
+    Task.CONCLUDE: "the outcome of job {id} cannot be stored like this",
+    Task.PERFORM: "job {id} could not be finished",
+    Task.ADD: "it cannot be told whether job {id} was stored",
+    Task.RESCUE: "job {id} of a dead worker cannot be decided about; the others go on",
+    Task.SETTLE: "job {id} cannot be given back; the others go on",
+    Task.END: "job {id}, whose handler has gone, cannot be ended; the others go on",
+    Task.HEED: "jobs that were cancelled cannot be stopped; the next try is soon",
+    Task.SWEEP: "the sweep failed; the next one may not",
+    Task.KILL: "a handler cannot be ended by any means",
+}
+
+
+def say(event: Event) -> None:  # noqa: C901 - a line for each kind of event
+    """Say in the log what has happened."""
+    match event:
+        case events.Submitted() | events.Started():
+            return  # the end of each job is enough to read
+        case events.Finished(job):
+            _say_end(job)
+        case events.Failed(job, error, is_last):
+            _say_failure(job, error, is_last)
+        case events.Unfit(job, error):
+            logger.error("job %s failed: %s", job.id, error)
+        case events.Released(job):
+            logger.warning("job %s is %s now: %s", job.id, job.state, job.reason)
+        case events.Rescued(job):
+            logger.warning("job %s of a dead worker is %s now", job.id, job.state)
+        case events.NeverStarted(job):
+            logger.warning("job %s was never started and is %s now", job.id, job.state)
+        case events.Gone(job):
+            logger.error("job %s fails: there is no handler %r any more", job.id, job.route)
+        case events.Lost(job):
+            logger.warning("job %s is not this worker's any more", job.id)
+        case events.Overran(job, seconds, is_over):
+            _say_overrun(job, seconds, is_over)
+        case events.Draining(running, seconds):
+            _say_draining(running, seconds)
+        case Troubled():
+            _say_trouble(event)
+        case _:
+            assert_never(event)
+
+
+def say_retried(job_id: str, route: str, attempt: int, error: BaseException | None) -> None:
+    """Tell of an exception after which the job is tried again: it is no failure yet, for whoever is
+    told of those."""
+    logger.warning(
+        "job %s of %r: attempt %d raised an exception, and it is tried again",
+        *(job_id, route, attempt),
+        exc_info=error,
+    )
+
+
+def _say_end(job: Job) -> None:
+    """The one line that each job ends with."""
+    level = logging.WARNING if job.state is State.INTERRUPTED else logging.INFO
+    if logger.isEnabledFor(level):
+        began = job.created if job.started is None else job.started
+        seconds = 0.0 if job.finished is None else job.finished - began
+        why = f": {job.reason}" if job.reason else ""
+        logger.log(
+            level,
+            "job %s of %s %s with %s in %.0f ms%s",
+            *(job.id, job.route, job.state, job.status, 1000 * seconds, why),
+        )
+
+
+def _say_failure(job: Job, error: BaseException | None, is_last: bool) -> None:
+    if error is not None and is_last:
+        logger.error("job %s failed", job.id, exc_info=error)
+    elif error is not None:
+        say_retried(job.id, job.route, job.attempt, error)
+    elif is_last:
+        # The app has logged it, with a traceback that does not name the job.
+        logger.warning("job %s failed: its view raised an exception", job.id)
+
+
+def _say_overrun(job: Job, seconds: float, is_over: bool) -> None:
+    name = f"job {job.id} ({job.route})"
+    if is_over:
+        logger.warning("the handler of %s has ended, after %.1f s", name, seconds)
+    else:
+        logger.error(
+            "the handler of %s does not stop, %.1f s after it began: its job ends without it",
+            *(name, seconds),
+        )
+
+
+def _say_draining(running: int, seconds: float | None) -> None:
+    if seconds is None:
+        logger.warning("jobs that have not ended in time, and are stopped: %d", running)
+    else:
+        logger.info("running jobs have %g s to end: %d", seconds, running)
+
+
+def _say_trouble(event: Troubled) -> None:
+    said = {"id": event.job_id, "error": event.error, "count": event.count}
+    error = event.error
+    is_expected = error is None or isinstance(error, (StoreUnavailable, TimeoutError))
+    if is_expected and event.task in _EXPECTED:
+        level, words = _EXPECTED[event.task]
+        logger.log(level, "%s", words.format(**said))
+    else:
+        logger.error("%s", _UNEXPECTED[event.task].format(**said), exc_info=error)

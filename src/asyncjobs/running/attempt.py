@@ -1,0 +1,224 @@
+"""One attempt at a job: its task or thread, its deadline, its cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import HandlerFailed, JobFailure, JobInterrupted, JobTimedOut
+from ..events import Emit, Failed, Overran, Started, Task, Troubled, Unfit
+from ..job import Request
+from ..outcome import Outcome, Raised, Stopped, Unusable, in_words
+from ..problem import problem
+from ..tasks import to_the_end
+from .claim import Claim
+from .current import Place, Program, RunningJob, running_job
+from .deadlines import Deadlines
+from .errands import Errands
+
+#: Seconds that a handler has for stopping, once it was told to, before the job ends without it.
+STOP_GRACE = 1.0
+#: At most one progress of a job is stored in so many seconds.
+PROGRESS_INTERVAL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all attempts of a process have in common.
+
+    Attributes:
+        program: whose jobs they are.
+        emit: is told what happens.
+        now: tells the seconds since the epoch.
+        errands: takes what may outlive an attempt.
+        deadlines: calls `Attempt.time_out`.
+    """
+
+    program: Program
+    emit: Emit
+    now: Callable[[], float]
+    errands: Errands
+    deadlines: Deadlines[Attempt]
+
+
+class Attempt:
+    """Performs a claimed job in the task that calls `run`, and finishes it.
+
+    Args:
+        place: that it has here.
+        done: called once, when the job is finished or turned out to be somebody else's. The handler
+            may then still run, if it does not stop when it is told to.
+
+    Attributes:
+        claim: the right to it.
+        is_over: whether `done` was called.
+    """
+
+    __slots__ = (
+        "_around",
+        "_current",
+        "_done",
+        "_ending",
+        "_is_finishing",
+        "_is_performing",
+        "_is_reporting",
+        "_loop",
+        "_stopped",
+        "_task",
+        "claim",
+        "is_over",
+    )
+
+    def __init__(
+        self, claim: Claim, around: Surroundings, place: Place, done: Callable[[], None]
+    ) -> None:
+        self.claim = claim
+        self.is_over = False
+        self._around = around
+        self._done = done
+        self._current = RunningJob(
+            claim.job, around.program, place, self._reported, lambda: around.errands.is_loop_ending
+        )
+        self._current.is_last = claim.is_last
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        # Whether the handler is being run: only then may the task be cancelled.
+        self._is_performing = False
+        # Whether the outcome is decided, and being stored.
+        self._is_finishing = False
+        self._is_reporting = False
+        self._stopped: Stopped | None = None
+        # Stores the outcome; before the handler has ended, if that did not stop.
+        self._ending: asyncio.Task[None] | None = None
+
+    async def run(self, request: Request | None) -> None:
+        """Perform the job, made from `request`, which is read unless given; and finish it."""
+        self._around.emit(Started(self.claim.job))
+        try:
+            outcome = await self._perform(request)
+            if self._ending is None:
+                # In a task of its own: whoever knows the handler's may still cancel that.
+                self._ending = self._finish_soon(outcome)
+            else:  # what the handler has come to is too late
+                self._around.emit(self._overran(is_over=True))
+            await to_the_end(self._ending)
+        except Exception as error:
+            self._around.emit(Troubled(Task.PERFORM, error, self.claim.job.id))
+        finally:
+            self._end()
+            self._task = None  # else the task and its attempt would be garbage in a circle
+
+    def stop(self, reason: JobFailure) -> None:
+        """Stop the handler, if it runs, and finish the job with `reason`."""
+        if self._stopped is not None or not self._is_performing:
+            return
+        self._stopped = Stopped(reason)
+        self._current.stop()
+        if self.claim.handler.threaded:
+            # A thread cannot be cancelled. It is left time to see for itself that it shall stop.
+            self._current.stop_waits()
+            self._loop.call_later(STOP_GRACE, self._cancel)
+            self._loop.call_later(2 * STOP_GRACE, self._abandon, self._stopped)
+        else:
+            # Now, and not a moment later, when it may have seen it and be cleaning up.
+            self._cancel()
+            self._loop.call_later(STOP_GRACE, self._abandon, self._stopped)
+
+    def time_out(self) -> None:
+        """Stop the handler, as its time is over."""
+        timeout = self.claim.handler.timeout
+        self.stop(JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
+
+    async def _perform(self, request: Request | None) -> Outcome:
+        handler, deadlines = self.claim.handler, self._around.deadlines
+        running_job.set(self._current)
+        if handler.timeout is not None:
+            deadlines.set(self, handler.timeout)
+        self._is_performing = True
+        try:
+            outcome = await self._handled(request)
+        except asyncio.CancelledError:
+            outcome = self._cut_short()
+        except BaseException as error:
+            # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
+            self._around.emit(Failed(self.claim.job, error, self._current.is_last))
+            outcome = _raised(f"the handler raised {type(error).__name__}", in_words(error))
+        else:
+            if isinstance(outcome, Raised):
+                self._around.emit(Failed(self.claim.job, None, self._current.is_last))
+        finally:
+            self._is_performing = False
+            if handler.timeout is not None:
+                deadlines.clear(self, handler.timeout)
+        if isinstance(outcome, Unusable):
+            self._around.emit(Unfit(self.claim.job, outcome.reason))
+        return self._stopped or outcome
+
+    async def _handled(self, request: Request | None) -> Outcome:
+        stored = request or await self.claim.request()
+        if isinstance(stored, Unusable):
+            return stored
+        self._current.request = stored
+        return await self.claim.handler.perform(stored)
+
+    def _cut_short(self) -> Outcome:
+        """What a handler has come to that was cancelled, if it was not by us."""
+        if self._around.errands.is_loop_ending:
+            return Stopped(JobInterrupted("the event loop ended while the job ran"))
+        what = "the handler was cancelled from within"
+        return _raised(what, what)
+
+    def _finish_soon(self, outcome: Outcome) -> asyncio.Task[None]:
+        return self._around.errands.begin(self._finish(outcome))
+
+    async def _finish(self, outcome: Outcome) -> None:
+        self._is_finishing = True
+        try:
+            await self.claim.finish(outcome, self._current.latest)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """The job is no longer run here; may be said twice."""
+        if not self.is_over:
+            self.is_over = True
+            self._done()
+
+    def _cancel(self) -> None:
+        if self._is_performing and self._task is not None:
+            self._task.cancel()
+
+    def _abandon(self, outcome: Stopped) -> None:
+        """The handler does not stop. End its job; whatever it comes to is fenced off."""
+        if self._is_performing:
+            self._around.emit(self._overran(is_over=False))
+            self._ending = self._finish_soon(outcome)
+
+    def _overran(self, *, is_over: bool) -> Overran:
+        job = self.claim.job
+        return Overran(job, self._around.now() - (job.started or job.created), is_over)
+
+    def _reported(self) -> None:
+        """There is a new progress, said in any thread; the newest is stored in a moment."""
+        if self._is_performing and not self._is_reporting:
+            self._is_reporting = True
+            self._loop.call_soon_threadsafe(self._report_soon)
+
+    def _report_soon(self) -> None:
+        self._loop.call_later(PROGRESS_INTERVAL, self._report)
+
+    def _report(self) -> None:
+        self._is_reporting = False
+        if self._is_performing and not self._is_finishing:
+            self._around.errands.begin(self._store_progress())
+
+    async def _store_progress(self) -> None:
+        progress = self._current.latest
+        assert progress is not None
+        if not self._is_finishing:  # which stores it as well
+            await self.claim.report(progress)
+
+
+def _raised(what: str, reason: str) -> Raised:
+    return Raised(problem(HandlerFailed(what)), reason)

@@ -1,0 +1,184 @@
+"""The right of this process to perform one job, until it is finished, given back or lost.
+
+Nothing is written unless the right is still ours: every write is conditional on the version that it
+was decided on, so that a worker that has lost its job can change nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..errors import (
+    Conflict,
+    HandlerFailed,
+    InvalidTransition,
+    JobNotFound,
+    JobUnreadable,
+    StoreUnavailable,
+)
+from ..events import Emit, Finished, Lost, NeverStarted, Released, Task, Troubled
+from ..handler import Handler
+from ..job import Job, Progress, Request
+from ..outcome import Outcome, Unusable
+from ..store import Store
+from ..transitions import is_same_claim, report
+from ..verdict import Verdict, concluded, is_tried_again, never_started
+
+#: Seconds between two tries of a job to reach the store while it is unavailable.
+STORE_RETRY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What every claim is made with.
+
+    Attributes:
+        store: that keeps the jobs.
+        emit: is told what happens to them.
+        random: for jitter.
+        max_starts: how often a job is started at most.
+    """
+
+    store: Store
+    emit: Emit
+    random: random.Random
+    max_starts: int
+
+
+class Claim:
+    """A job that is started in the name of this process.
+
+    Attributes:
+        job: as last known here.
+        handler: what runs it.
+        is_over: whether it is finished, given back, or somebody else's by now.
+    """
+
+    __slots__ = ("_office", "handler", "is_over", "job")
+
+    def __init__(self, office: Office, job: Job, handler: Handler) -> None:
+        self._office = office
+        self.job = job
+        self.handler = handler
+        self.is_over = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the job ends with this attempt, also if its handler raises an exception."""
+        return not is_tried_again(self.job, self.handler.retries, self._office.max_starts)
+
+    async def request(self) -> Request | Unusable:
+        """The stored request, or why there is none. While the store is unavailable, wait for it:
+        the job has not failed, it has not begun."""
+        job_id = self.job.id
+        while True:
+            try:
+                return await self._office.store.request(job_id)
+            except JobUnreadable as error:
+                return Unusable(error)
+            except JobNotFound:
+                return Unusable(JobUnreadable("the stored request of the job is missing"))
+            except StoreUnavailable as error:
+                self._office.emit(Troubled(Task.FETCH, error, job_id))
+                await asyncio.sleep(STORE_RETRY)
+
+    async def report(self, progress: Progress) -> None:
+        """Store how far the handler has come, if the job is still ours."""
+        # Based on what is stored: on a version that never was, it could overwrite a cancellation.
+        # If the job ends meanwhile, that is with this progress.
+        with suppress(StoreUnavailable, InvalidTransition):
+            await self._write(lambda job: (report(job, progress), None))
+
+    async def finish(self, outcome: Outcome, progress: Progress | None) -> None:
+        """Store what became of the job, if need be without what the handler has said: it is final
+        then, or queued again.
+
+        Whatever is wrong with that, the job must not be left running for ever.
+        """
+        cannot = Unusable(HandlerFailed("the job's outcome cannot be stored"))
+        for what, reported in ((outcome, progress), (outcome, None), (cannot, None)):
+            try:
+                await self._store_outcome(what, reported)
+                return
+            except Exception as error:
+                self._office.emit(Troubled(Task.CONCLUDE, error, self.job.id))
+
+    async def release(self) -> None:
+        """Give back the job, which was never begun with, if it is stored as started.
+
+        Raises:
+            Conflict: it has changed just now.
+            StoreUnavailable
+        """
+        store = self._office.store
+        try:
+            stored = await store.get(self.job.id)
+        except JobNotFound:
+            return
+        # During the read, another write may have begun to start it.
+        if not self.is_over and is_same_claim(stored, self.job):
+            given_back, response = never_started(stored, store.now(), self._office.max_starts)
+            await store.replace(stored, given_back, response)
+            self._office.emit(NeverStarted(given_back))
+            if given_back.state.is_final:
+                self._office.emit(Finished(given_back))
+
+    async def _store_outcome(self, outcome: Outcome, progress: Progress | None) -> None:
+        """While the store is unavailable, wait for it."""
+        decide = self._decision(outcome, progress)
+        waiting = False
+        while not self.is_over:
+            try:
+                is_ours = await self._write(decide)
+                self.is_over = True
+                self._office.emit(_end_of(self.job) if is_ours else Lost(self.job))
+            except StoreUnavailable as error:
+                if not waiting:
+                    self._office.emit(Troubled(Task.STORE, error, self.job.id))
+                waiting = True
+                await asyncio.sleep(STORE_RETRY)
+
+    def _decision(self, outcome: Outcome, progress: Progress | None) -> Callable[[Job], Verdict]:
+        office, retries = self._office, self.handler.retries
+
+        def decide(job: Job) -> Verdict:
+            if progress is not None and progress != job.progress:
+                job = report(job, progress)
+            return concluded(
+                job,
+                outcome,
+                office.store.now(),
+                office.random,
+                retries=retries,
+                max_starts=office.max_starts,
+            )
+
+        return decide
+
+    async def _write(self, decide: Callable[[Job], Verdict]) -> bool:
+        """Change the job as `decide` says; False if the claim is lost."""
+        store = self._office.store
+        while True:
+            old = self.job
+            new, response = decide(old)
+            try:
+                await store.replace(old, new, response)
+                self.job = new
+                return True
+            except Conflict:
+                try:
+                    stored = await store.get(old.id)
+                except JobNotFound:
+                    return False
+                if not is_same_claim(stored, old):
+                    return False
+                # Somebody asked to cancel it, for one. A write of ours may have been faster still.
+                self.job = max(stored, self.job, key=lambda job: job.version)
+
+
+def _end_of(job: Job) -> Finished | Released:
+    return Finished(job) if job.state.is_final else Released(job)
