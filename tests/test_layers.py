@@ -59,13 +59,14 @@ SQLITE = ROOT / "stores" / "sqlite"
 #: nothing: both know the processes, and the store knows both.
 SQLITE_LAYERS = [
     ["__init__"],
+    ["looking", "steering"],
     ["store"],
-    ["reader"],
+    ["reader", "lookout"],
     ["file", "mender"],
     ["database", "backups"],
     ["schema", "queries", "listing", "salvage"],
     ["writing", "neighbours"],
-    ["start_errors"],
+    ["start_errors", "owners"],
     ["processes", "custody"],
     ["private", "identity", "paths", "rows", "shape"],
 ]

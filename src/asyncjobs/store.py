@@ -164,6 +164,8 @@ class Presence:
 
 #: A process that does not say anything of itself, as those of earlier versions do not.
 STRANGER: Final = Presence(None, None, process="")
+#: A process that only sees and steers: it is no program, and runs nothing.
+GUEST: Final = Presence(None, frozenset(), process="")
 
 
 class Orphan(NamedTuple):
@@ -354,7 +356,8 @@ class Store(ABC):
 
     @abstractmethod
     async def others(self) -> list[Presence]:
-        """What the others say of themselves who have this store open: all but those that are dead.
+        """What the others say of themselves who have this store open: all but those that are dead,
+        and but for each `GUEST`.
 
         One who says nothing, or whom nobody can look at, is a `STRANGER`.
         """

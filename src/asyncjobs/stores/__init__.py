@@ -9,13 +9,23 @@ from ..errors import ConfigurationError
 from ..given import shown
 from ..store import Store
 from .memory import MemoryStore
-from .sqlite import SqliteStore
+from .sqlite import LookingStore, SqliteStore, SteeringStore
 from .sqlite.private import make_folder
 from .sqlite.start_errors import folder_explained
 
-__all__ = ["MemoryStore", "SqliteStore", "folder_for_store", "open_url"]
+__all__ = [
+    "LookingStore",
+    "MemoryStore",
+    "SqliteStore",
+    "SteeringStore",
+    "folder_for_store",
+    "open_to_look",
+    "open_to_steer",
+    "open_url",
+]
 
 _FILE = "sqlite:///"
+_MEMORY = ("memory:", f"{_FILE}:memory:")
 _WRITE = (
     "write 'sqlite:///jobs.db' for a file relative to the working directory, "
     "'sqlite:////srv/jobs.db' for an absolute path, or 'memory:'"
@@ -32,8 +42,38 @@ def open_url(url: str) -> Store:
     Raises:
         ConfigurationError: no store has such a URL.
     """
-    if url in ("memory:", f"{_FILE}:memory:"):
-        return MemoryStore()
+    return MemoryStore() if url in _MEMORY else SqliteStore(_path_in(url))
+
+
+def open_to_look(url: str) -> Store:
+    """The store that `url` names, to be read only, not opened yet: see `LookingStore`.
+
+    Raises:
+        ConfigurationError: no store has such a URL, or none that can be seen from outside.
+    """
+    return LookingStore(_path_of_another(url))
+
+
+def open_to_steer(url: str) -> Store:
+    """The store that `url` names, to cancel and retry jobs in it, not opened yet: see
+    `SteeringStore`.
+
+    Raises:
+        ConfigurationError: no store has such a URL, or none that can be seen from outside.
+    """
+    return SteeringStore(_path_of_another(url))
+
+
+def _path_of_another(url: str) -> str:
+    if url in _MEMORY:
+        raise ConfigurationError(
+            f"the store {shown(url)} is in the memory of its process, where nobody else can see "
+            "it: name the file of a store that has one, as 'sqlite:///jobs.db' does"
+        )
+    return _path_in(url)
+
+
+def _path_in(url: str) -> str:
     # No path is SQLAlchemy's word for memory, and what is left if somebody's variable is empty.
     if not url.startswith(_FILE) or url == _FILE:
         raise ConfigurationError(f"there is no store {shown(url)}: {_WRITE}")
@@ -47,7 +87,7 @@ def open_url(url: str) -> Store:
             f"the store {shown(url)} has a character that is written with '%', and nothing is "
             "decoded here: write the character itself"
         )
-    return SqliteStore(path)
+    return path
 
 
 def folder_for_store(folder: Path) -> Path:

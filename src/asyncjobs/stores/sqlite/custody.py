@@ -56,6 +56,16 @@ def secure(path: Path) -> None:
     _keep_from_readers(path, found)
 
 
+def check_kinds(path: Path) -> None:
+    """Make sure that what there is of the store at `path` are files, whoever owns them.
+
+    Raises:
+        StorePathError: something else is in the place of one.
+        OSError: that cannot be told.
+    """
+    _check_kinds(path, _look(path))
+
+
 def warn_of_folder(path: Path) -> None:
     """Say in the log if others can exchange the files of the store at `path`.
 

@@ -21,8 +21,8 @@ from .schema import connect, connect_guard, create_or_check
 from .writing.condition import Condition, is_damage
 from .writing.generation import Generation, Mark
 from .writing.lengths import Lengths
-from .writing.log_loss import find_loss, has_log
-from .writing.reserve import Reserve
+from .writing.log_loss import find_loss, has_log, refuse_loss
+from .writing.reserve import BorrowedReserve, Reserve
 
 #: So many free pages are kept, as the next jobs would only have the file grow again; or, if that is
 #: more, one in so many of the database.
@@ -38,6 +38,7 @@ class Database:
     Args:
         limit: how large it may grow, in bytes.
         alone: whether nobody else has it open.
+        guest: whether it is opened to steer only: see `OpenFile`.
 
     Attributes:
         connection: for reads and writes, which take turns on the loop: a second one would drop all
@@ -49,7 +50,7 @@ class Database:
         sqlite3.Error, OSError, StoreError: from the constructor, with all closed again.
     """
 
-    def __init__(self, path: Path, *, limit: int, alone: bool) -> None:
+    def __init__(self, path: Path, *, limit: int, alone: bool, guest: bool = False) -> None:
         self._path = path
         self.condition = Condition(path)
         with ExitStack() as opened:
@@ -62,9 +63,14 @@ class Database:
             self._mark = Mark(Path(f"{path}-lock"))
             opened.callback(self._mark.close)
             generation = self.generation(self.connection)
-            self.loss = find_loss(path, self.connection, generation, alone=alone)
-            create_or_check(self.connection, path)
-            self.reserve = Reserve(path, self.connection, limit=limit)
+            if guest:
+                refuse_loss(path, generation, alone=alone)
+                self.loss = None
+            else:
+                self.loss = find_loss(path, self.connection, generation, alone=alone)
+            create_or_check(self.connection, path, guest=guest)
+            kind = BorrowedReserve if guest else Reserve
+            self.reserve = kind(path, self.connection, limit=limit)
             self.reserve.make()
             self.log = _open_log(self.connection, path, opened)
             self.lengths = Lengths(path, self.log, self.condition)

@@ -14,6 +14,7 @@ from .backups import back_up
 from .custody import secure, warn_of_folder
 from .database import Database
 from .identity import Identity
+from .owners import refuse_as_guest
 from .processes.alone import alone
 from .processes.holders import kept_locked
 from .processes.locks import LOCK_TIMEOUT, FileLock
@@ -39,6 +40,10 @@ _left: list[OpenFile] = []
 class OpenFile:
     """The files of the store at `path`, opened for one process.
 
+    Args:
+        guest: whether that is one which only steers: for it, no store is made, brought up to date
+            or mended, and what is to be said of the files is left to those who serve.
+
     Raises:
         StoreError: from the constructor, with everything closed again. `StoreLocked`, which may
             pass, without any wait.
@@ -57,16 +62,20 @@ class OpenFile:
         limit: int,
         settled: Callable[[list[str]], None],
         random: random.Random,
+        guest: bool = False,
     ) -> None:
         self._path = path
         self._wal_path = f"{path}-wal"
         self._lock_path = Path(f"{path}-lock")
         check_sqlite()
         with explained(path), ExitStack() as opened:
+            if guest:
+                refuse_as_guest(path)
             check_place(path)
             secure(path)
             refuse_log_without_database(path)
-            make_file(path)
+            if not guest:
+                make_file(path)
             opened.enter_context(alone(path))
             self._lock = self._open_lock(opened)
             if not self._lock.try_acquire():
@@ -74,7 +83,9 @@ class OpenFile:
             opened.callback(self._lock.release)
 
             self.peers = Peers(Path(f"{path}-procs"))
-            database = self.database = Database(path, limit=limit, alone=self.peers.is_alone())
+            database = self.database = Database(
+                path, limit=limit, alone=self.peers.is_alone(), guest=guest
+            )
             opened.callback(database.close)
             opened.callback(self.peers.leave)
             self.peers.join()
@@ -102,7 +113,8 @@ class OpenFile:
             )
             self.checkpointer = self._checkpointer(opened)
             secure(path)  # what was put there since
-            warn_of_folder(path)
+            if not guest:
+                warn_of_folder(path)
             self._lock.release()
             self._close = opened.pop_all().close
 

@@ -123,6 +123,11 @@ ALTER TABLE jobs ADD COLUMN status INTEGER;
 {_LISTINGS}""",
 }
 
+#: What to do about a file without tables.
+NOTHING_YET = "a server that starts makes a store of it"
+
+_COLUMN_NAMES = "SELECT name FROM pragma_table_info(?, 'main')"
+
 # Locks of these are not kept to, or not by every client: https://www.sqlite.org/faq.html#q5
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 
@@ -194,21 +199,50 @@ def _configure(execute: Callable[[str], sqlite3.Cursor]) -> None:
     execute("PRAGMA cache_size = -8000")
 
 
-def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
+def look_at(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema of a store that is only read; 0 if nothing is in the file yet.
+
+    Raises:
+        StoreCorrupt: it is something else, or was changed.
+        StoreTooNew
+        sqlite3.Error
+    """
+    version, application_id, is_new = _found(connection)
+    if is_new:
+        return 0
+    _check(connection, path, application_id, version)
+    return version
+
+
+def fill_up(connection: sqlite3.Connection) -> None:
+    """Have this connection read the tables of an earlier schema as those of today, with the columns
+    that they lack at their defaults."""
+    for table, columns in _newest_columns().items():
+        there = {name for (name,) in connection.execute(_COLUMN_NAMES, (table,))}
+        lacking = [f"{default} AS {name}" for name, default in columns if name not in there]
+        if lacking:
+            connection.execute(
+                f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(lacking)} FROM main.{table}"
+            )
+
+
+def create_or_check(connection: sqlite3.Connection, path: Path, *, guest: bool = False) -> None:
     """Make the tables in an empty file; make sure that any other file is ours, whole, and of today.
 
     Called under the lock of all writers.
+
+    Args:
+        guest: whether what is not of today is refused, and nothing is made.
 
     Raises:
         StoreError
         sqlite3.Error
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    is_new = tables == 0 and application_id == 0
+    version, application_id, is_new = _found(connection)
     if not is_new:
         _check(connection, path, application_id, version)
+    if guest:
+        _refuse_other(path, version, is_new=is_new)
     # Before it has the write-ahead log, SQLite keeps a rollback journal. With NORMAL, a loss of
     # power can leave one that looks whole and is not, and the next to open the file applies it.
     connection.execute("PRAGMA synchronous = FULL")
@@ -220,11 +254,30 @@ def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
     elif version < SCHEMA_VERSION:
         _migrate(connection, version)
     connection.execute("PRAGMA synchronous = NORMAL")
-    if connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
+    if not guest and connection.execute("PRAGMA auto_vacuum").fetchone() == (0,):
         logger.warning(
             "the store %s never becomes smaller, as its file was not made by this program. To mend "
             "that, stop all servers and run: %s",
             *(path, in_shell(path, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM")),
+        )
+
+
+def _found(connection: sqlite3.Connection) -> tuple[int, int, bool]:
+    """The version and the application that the file has noted, and whether nothing is in it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return version, application_id, tables == 0 and application_id == 0
+
+
+def _refuse_other(path: Path, version: int, *, is_new: bool) -> None:
+    if is_new:
+        raise StoreError(f"the store {path} is empty: {NOTHING_YET}")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"the store {path} has schema {version}, and this version of quart-asyncjobs writes "
+            f"{SCHEMA_VERSION} only: use the version that its server has, or start the server with "
+            "this one, which brings the store up to date"
         )
 
 
@@ -275,6 +328,19 @@ def _without_its_pragmas(path: Path, application_id: int, version: int, fits: in
         f"and user_version {version}, as after a .dump, which leaves both out. Nothing in it was "
         f"touched. If it is your copy of the store, run: {in_shell(path, '; '.join(missing))}"
     )
+
+
+@cache
+def _newest_columns() -> dict[str, list[tuple[str, str]]]:
+    """The columns of each table of today that jobs are read from, with their defaults."""
+    with closing(sqlite3.connect(":memory:")) as newest:
+        newest.executescript(_SCHEMA)
+        return {
+            table: newest.execute(
+                "SELECT name, ifnull(dflt_value, 'NULL') FROM pragma_table_info(?)", (table,)
+            ).fetchall()
+            for table in ("jobs", "requests", "responses")
+        }
 
 
 @cache

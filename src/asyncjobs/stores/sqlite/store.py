@@ -28,6 +28,7 @@ from ...slices import in_a_slice
 from ...store import (
     ANSWER_DEADLINE,
     ANYONE,
+    GUEST,
     Liveness,
     Orphan,
     Owner,
@@ -110,6 +111,9 @@ class SqliteStore(Store):
         ConfigurationError: the path can be no file's, or means something else elsewhere.
         TypeError, ValueError: the limit is no such number.
     """
+
+    # Whether it is opened by a process that serves nothing, and so makes nothing either.
+    _is_guest = False
 
     def __init__(
         self,
@@ -315,7 +319,7 @@ class SqliteStore(Store):
         self._file.peers.announce(presence)
 
     async def others(self) -> list[Presence]:
-        return self._file.peers.others()
+        return [other for other in self._file.peers.others() if other != GUEST]
 
     async def backup(self, path: Path | str) -> None:
         await self._file.back_up(checked("the copy", path))
@@ -347,7 +351,11 @@ class SqliteStore(Store):
         while True:
             try:
                 return OpenFile(
-                    self.path, limit=self._limit, settled=self._settled, random=self._random
+                    self.path,
+                    limit=self._limit,
+                    settled=self._settled,
+                    random=self._random,
+                    guest=self._is_guest,
                 )
             except StoreLocked as error:
                 if now() - began > LOCK_TIMEOUT:

@@ -98,6 +98,15 @@ class FileLock:
         self._lock.close()
 
 
+def is_unlocked(fd: int) -> bool:
+    """Whether nobody has the lock on this file, which may be open for reading only.
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    return _Flock(fd).is_free()
+
+
 class _Flock:
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from pathlib import Path
@@ -22,6 +23,18 @@ def new_name() -> str:
 def is_name(text: str) -> bool:
     """Whether a process may be called that."""
     return _NAME.fullmatch(text) is not None
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of all who have joined there and were not buried yet.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    with os.scandir(folder) as entries:
+        # What is no file is the lock of nobody, whatever it is called.
+        files = [Path(each.name) for each in entries if each.is_file(follow_symlinks=False)]
+    return [file.stem for file in files if file.suffix == LOCK_SUFFIX and is_name(file.stem)]
 
 
 def lock_of(folder: Path, name: str) -> Path:

@@ -18,7 +18,7 @@ from ..identity import Identity
 from ..private import make_folder
 from .forks import left_in_forked_child
 from .locks import FileLock
-from .names import LOCK_SUFFIX, is_name, lock_of, new_name, presence_of, socket_of
+from .names import is_name, lock_of, names_in, new_name, presence_of, socket_of
 from .presences import presence_files, read_presence, write_presence
 
 logger = logging.getLogger("asyncjobs.store")
@@ -71,11 +71,7 @@ class Peers:
         Raises:
             OSError: nobody can tell.
         """
-        with os.scandir(self.folder) as entries:
-            # What is no file is the lock of nobody, whatever it is called.
-            files = [Path(each.name) for each in entries if each.is_file(follow_symlinks=False)]
-        names = [file.stem for file in files if file.suffix == LOCK_SUFFIX]
-        return [name for name in names if name != self.name and is_name(name)]
+        return [name for name in names_in(self.folder) if name != self.name]
 
     def liveness(self, name: str) -> Liveness:
         """Whether the process called `name` lives."""

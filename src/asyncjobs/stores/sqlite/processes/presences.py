@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,10 +44,10 @@ def write_presence(path: Path, presence: Presence) -> None:
         raise
 
 
-def read_presence(path: Path) -> Presence:
+def read_presence(path: Path, open_file: Callable[[Path, int], int] = open_own) -> Presence:
     """What is said there; a `STRANGER` says nothing, or what nobody can read."""
     try:
-        match json.loads(_read(path)):
+        match json.loads(_read(path, open_file)):
             case {
                 "program": str() | None as program,
                 "routes": list() | None as routes,
@@ -60,14 +61,14 @@ def read_presence(path: Path) -> Presence:
     return STRANGER
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, open_file: Callable[[Path, int], int]) -> bytes:
     """What a file has in it, which may be anything that somebody has put there: to read it must not
     block, nor take all memory.
 
     Raises:
         OSError
     """
-    with open(open_own(path, os.O_RDONLY), "rb") as file:
+    with open(open_file(path, os.O_RDONLY), "rb") as file:
         return file.read(MAX_SIZE)
 
 

@@ -89,18 +89,12 @@ def find_loss(
         StoreCorrupt: the log is that of another database.
         sqlite3.Error, OSError
     """
-    wal = f"{path}-wal"
-    if alone and has_log(path) and not generation.is_of(path):
-        raise StoreCorrupt(
-            f"SQLite's log {wal} is older than the database {path} beside it, and so belongs to "
-            "another one, as after a restore that left it there: it would take away what is newer, "
-            "and nothing was touched. Move the log away, then start again"
-        )
+    _refuse_foreign_log(path, generation, alone=alone)
     frame = _damaged_frame(path) if alone else None
     is_lost = generation.is_lost()
     if frame is None and not is_lost:
         return None
-    kept = _keep(wal)
+    kept = _keep(f"{path}-wal")
     if is_lost and _is_new(connection):
         what, details = _new_store(path, kept)
     elif is_lost:
@@ -109,6 +103,30 @@ def find_loss(
         what, details = _damaged_log(path, kept, frame)
     reason = f"jobs or results were lost before this process started: {what}"
     return LogLoss(reason, details, damaged=frame is not None)
+
+
+def refuse_loss(path: Path, generation: Generation, *, alone: bool) -> None:
+    """Leave a store to the next server's start that has lost something: it is said only once.
+
+    Raises:
+        StoreCorrupt
+        sqlite3.Error, OSError
+    """
+    _refuse_foreign_log(path, generation, alone=alone)
+    if generation.is_lost() or (alone and _damaged_frame(path) is not None):
+        raise StoreCorrupt(
+            f"SQLite's log {path}-wal was lost or damaged, and nothing was touched: start the "
+            "server, which says what is lost, and goes on without that"
+        )
+
+
+def _refuse_foreign_log(path: Path, generation: Generation, *, alone: bool) -> None:
+    if alone and has_log(path) and not generation.is_of(path):
+        raise StoreCorrupt(
+            f"SQLite's log {path}-wal is older than the database {path} beside it, and so belongs "
+            "to another one, as after a restore that left it there: it would take away what is "
+            "newer, and nothing was touched. Move the log away, then start again"
+        )
 
 
 def _new_store(path: Path, kept: str) -> tuple[str, str]:

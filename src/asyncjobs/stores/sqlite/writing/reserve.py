@@ -121,6 +121,22 @@ class Reserve:
         return int(pages - free)
 
 
+class BorrowedReserve(Reserve):
+    """The reserve as a process has it that adds no jobs, and only ends some or queues them again.
+
+    It uses what there is, and leaves it to others to make it whole.
+    """
+
+    def is_whole(self) -> bool:
+        return True
+
+    def make(self) -> None:
+        return
+
+    def take_back(self) -> bool:
+        return True
+
+
 def _allocate(fd: int) -> None:
     """Have the system set the blocks of the file aside, not only promise them."""
     try:
