@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -45,14 +45,13 @@ from ..quart_side import (
     handle_user_exception,
     log_exception,
 )
+from ..routing.marks import View
 from ..routing.matching import lead_to, preprocess
 from .added import Added, added_to_call, callee_of
 from .draining import drain
 from .sentry import describe_to_sentry
 from .sync import threads_of_job
 from .teardown import JOB
-
-View = Callable[..., Any]
 
 logger = logging.getLogger("asyncjobs")
 

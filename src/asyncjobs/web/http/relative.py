@@ -13,6 +13,7 @@ from urllib.parse import quote
 from quart import Request
 
 from ...job import HeaderPairs
+from .links import with_references
 
 #: What may stand in a path as it is (RFC 3986, section 3.3).
 IN_PATH = "/:@!$&'()*+,;=~"
@@ -24,11 +25,6 @@ _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]", re.IGNORECASE)
 _UNREAD = re.compile(r"\A[\0- ]+|[\t\r\n]+")
 # Where browsers see segments of a path that others do not.
 _AMBIGUOUS = re.compile(r"\\|%2e", re.IGNORECASE)
-# A link's target and its anchor. What else is quoted is passed over.
-_IN_LINK = re.compile(
-    r"""(<)([^>]*)> | (;[ \t]*anchor[ \t]*=[ \t]*")([^"\\]*)" | "(?:[^"\\]|\\.)*" """,
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
-)
 # Seconds, and then where to go, if not here again; a blank is separation enough (HTML, section
 # 4.2.5.3).
 _IN_REFRESH = re.compile(
@@ -95,15 +91,6 @@ def _location(value: str, resolve: Callable[[str], str]) -> str:
     return resolve(value)
 
 
-def _link(value: str, resolve: Callable[[str], str]) -> str:
-    def rewritten(match: re.Match[str]) -> str:
-        if match[1] is not None:
-            return f"<{resolve(match[2])}>"
-        return match[0] if match[3] is None else f'{match[3]}{resolve(match[4])}"'
-
-    return _IN_LINK.sub(rewritten, value)
-
-
 def _refresh(value: str, resolve: Callable[[str], str]) -> str:
     match = _IN_REFRESH.match(value)
     return value if match is None else match[1] + resolve(match[2]) + value[match.end() :]
@@ -112,7 +99,7 @@ def _refresh(value: str, resolve: Callable[[str], str]) -> str:
 _REWRITTEN: dict[bytes, Callable[[str, Callable[[str], str]], str]] = {
     b"location": _location,
     b"content-location": _location,
-    b"link": _link,
+    b"link": with_references,
     b"refresh": _refresh,
     b"sourcemap": _location,
 }

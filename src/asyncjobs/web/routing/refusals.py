@@ -13,8 +13,7 @@ from werkzeug.routing import Rule
 from ...errors import SetupError
 from ...given import shown
 from .classes import METHODS, class_of
-
-View = Callable[..., Any]
+from .marks import View
 
 #: What a view is called that has no name, as far as Quart is concerned.
 NAMELESS = "asyncjobs_nameless"
