@@ -90,21 +90,11 @@ class OpenFile:
             opened.callback(self.peers.leave)
             self.peers.join()
 
-            files = [path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-lock"))]
-            self.inspector = Inspector(
-                Identity([*files, self.peers.file]),
-                database.lengths,
-                database.reserve,
-                database.condition,
-                lost=self._save_log,
-            )
+            self.inspector = self._inspector()
             flusher = Flusher(database.log)
             opened.callback(flusher.close)
             self.commits = GroupCommit(
-                database.connection,
-                self._lock,
-                flusher,
-                self.inspector,
+                *(database.connection, self._lock, flusher, self.inspector),
                 settled=settled,
                 random=random,
             )
@@ -182,6 +172,16 @@ class OpenFile:
         lock = FileLock(self._lock_path)
         opened.callback(lock.close)
         return lock
+
+    def _inspector(self) -> Inspector:
+        files = [self._path, *(Path(f"{self._path}{end}") for end in ("-wal", "-shm", "-lock"))]
+        return Inspector(
+            Identity([*files, self.peers.file]),
+            self.database.lengths,
+            self.database.reserve,
+            self.database.condition,
+            lost=self._save_log,
+        )
 
     def _checkpointer(self, opened: ExitStack) -> Checkpointer:
         """One with everything of its own, as it works in a thread."""
