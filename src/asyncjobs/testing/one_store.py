@@ -546,27 +546,25 @@ class OneStore:
         done = transitions.fail(job, NOW + 3, BROKEN)
         await store.replace(job, done, RESPONSE)
         newest_first = [done, theirs, his, hers]
-        cases: list[tuple[dict[str, Any], list[Job]]] = [
-            ({}, newest_first),
-            ({"owner": "ada"}, [hers]),
-            ({"owner": "eve"}, []),
-            ({"owner": "x\0"}, []),
-            ({"owner": None}, [done, theirs]),
-            ({"program": "ours"}, [done, his, hers]),
-            ({"states": frozenset({State.FAILED})}, [done]),
-            ({"states": frozenset({State.QUEUED, State.FAILED})}, newest_first),
-            ({"states": frozenset({State.QUEUED}), "owner": None}, [theirs]),
-            ({"states": frozenset()}, []),
-            ({"routes": frozenset({"other", "\N{SNOWMAN}"})}, [done, his]),
-            ({"routes": frozenset()}, []),
-            ({"since": NOW + 1}, [done, theirs]),
-            ({"since": NOW + 1, "program": "ours", "owner": None}, [done]),
-            ({"since": NOW + 9}, []),
-        ]
-        for fields, expected in cases:
+        for listing, expected in [
+            (Listing(), newest_first),
+            (Listing(owner="ada"), [hers]),
+            (Listing(owner="eve"), []),
+            (Listing(owner="ada\0"), []),
+            (Listing(owner=None), [done, theirs]),
+            (Listing(program="ours"), [done, his, hers]),
+            (Listing(states=frozenset({State.FAILED})), [done]),
+            (Listing(states=frozenset({State.QUEUED, State.FAILED})), newest_first),
+            (Listing(states=frozenset({State.QUEUED}), owner=None), [theirs]),
+            (Listing(states=frozenset()), []),
+            (Listing(routes=frozenset({"other", "\N{SNOWMAN}"})), [done, his]),
+            (Listing(routes=frozenset()), []),
+            (Listing(since=NOW + 1), [done, theirs]),
+            (Listing(since=NOW + 1, program="ours", owner=None), [done]),
+            (Listing(since=NOW + 9), []),
+        ]:
             for limit in (1, 2, 1000):
-                listing = Listing(**{**fields, "limit": limit})
-                assert await _all_listed(store, listing) == expected, listing
+                assert await _all_listed(store, replace(listing, limit=limit)) == expected, listing
 
     async def test_a_page_ends_where_the_next_one_begins(self, store: Store) -> None:
         """A page that leaves nobody out is full if there is more, and the last one says that it
