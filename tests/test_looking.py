@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from asyncjobs import transitions
 from asyncjobs.errors import (
     AsyncJobsError,
     ConfigurationError,
@@ -28,13 +29,14 @@ from asyncjobs.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
+from asyncjobs.hints import Something
 from asyncjobs.job import Job, State
-from asyncjobs.store import ANYONE, GUEST, SOMETHING, Liveness, Orphan, Presence, Query
+from asyncjobs.store import ANYONE, GUEST, Liveness, Orphan, Presence, Query
 from asyncjobs.stores import LookingStore, SqliteStore, open_to_look
 from asyncjobs.stores.sqlite import looking
 from asyncjobs.stores.sqlite.lookout import Lookout
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
-from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from asyncjobs.testing import CANCELLED, NOW, REQUEST, RESPONSE, a_job
 from children import told_by_child
 from conftest import Serve
 from keepers import Keeper, footprint, killed, leaves_no_trace, stopped
@@ -486,7 +488,7 @@ async def test_a_damaged_count_of_an_ended_job_costs_no_result(path: Path) -> No
     job = a_job()
     async with SqliteStore(path) as server:
         await server.add(job, REQUEST)
-        done = job.start("0" * 16, NOW).finish(200, NOW)
+        done = transitions.finish(transitions.start(job, "0" * 16, NOW), 200, NOW)
         await server.replace(job, done, RESPONSE)
     async with damaged(path, done, "crashes = -1") as store:
         seen, response = await store.result(job.id)
@@ -519,7 +521,7 @@ async def test_nothing_is_written(path: Path) -> None:
         job = await store.get(job_id)
         for write in (
             lambda: store.add(a_job(), REQUEST),
-            lambda: store.replace(job, job.cancel(NOW)),
+            lambda: store.replace(job, transitions.cancel(job, NOW, CANCELLED)),
             lambda: store.purge(NOW),
             lambda: store.shrink(),
             lambda: store.backup(path.parent / "copy.db"),
@@ -548,7 +550,7 @@ async def test_whoever_listens_hears_of_each_write(path: Path) -> None:
                 for _ in range(3):
                     keeper.add()
                     async with asyncio.timeout(DEADLINE):
-                        assert await anext(changes) == SOMETHING
+                        assert await anext(changes) == Something()
                 keeper.stop()
 
 
@@ -558,8 +560,8 @@ async def test_a_change_right_behind_another_is_not_missed(path: Path) -> None:
         changes = store.changes()
         await server.add(a_job(), REQUEST)
         async with asyncio.timeout(DEADLINE):
-            assert await anext(changes) == SOMETHING
-            assert await anext(changes) == SOMETHING
+            assert await anext(changes) == Something()
+            assert await anext(changes) == Something()
 
 
 async def test_who_lives_is_told_without_taking_part(path: Path) -> None:
@@ -596,7 +598,7 @@ async def test_orphans_are_seen(path: Path) -> None:
         async with SqliteStore(path) as server:
             for worker in (dead.worker, living.worker, None):
                 job = await server.add(a_job(created=NOW), REQUEST)
-                running = job.start(worker or "x", NOW)._replace(worker=worker)
+                running = transitions.start(job, worker or "x", NOW)._replace(worker=worker)
                 await server.replace(job, running)
         dead.kill()
         async with LookingStore(path) as store:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from apps.signals import Signals
-from asyncjobs import Jobs
+from asyncjobs import Jobs, transitions
 from asyncjobs.errors import (
     ConfigurationError,
     StoreCorrupt,
@@ -30,7 +30,7 @@ from asyncjobs.job import Job, State
 from asyncjobs.store import Liveness, Presence
 from asyncjobs.stores import LookingStore, SqliteStore, SteeringStore, open_to_steer
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
-from asyncjobs.testing import NOW, REQUEST, a_job
+from asyncjobs.testing import CANCELLED, NOW, REQUEST, a_job
 from children import told_by_child
 from conftest import Serve
 from keepers import Keeper, killed, leaves_no_trace, stopped
@@ -89,7 +89,7 @@ def test_a_server_hears_of_what_a_guest_does(serve: Serve, signals: Signals, nam
         signals.wait(f"{name}.cancelled")
         result(client, poll)
         signals.send(f"{name}.go")
-        asyncio.run(steer(server.store, job_id, lambda job: job.retry(NOW)))
+        asyncio.run(steer(server.store, job_id, lambda job: transitions.retry(job, NOW)))
         assert result(client, poll).json()["waited"] == name
 
 
@@ -100,7 +100,7 @@ async def test_a_guest_hears_of_what_others_do(path: Path) -> None:
         changes = guest.changes()
         assert await guest.get(job.id) == job
         async with asyncio.timeout(DEADLINE):
-            await server.replace(job, job.cancel(NOW))
+            await server.replace(job, transitions.cancel(job, NOW, CANCELLED))
             assert await anext(changes) is not None
 
 
@@ -138,8 +138,10 @@ async def test_jobs_without_a_handler_end_though_a_guest_is_there(path: Path) ->
 _DIES_IN_A_TRANSACTION = """
 import asyncio, sys, time
 from asyncjobs.stores import SteeringStore
+from asyncjobs import transitions
 from asyncjobs.stores.sqlite.writing import commits
 from asyncjobs.store import Query
+from asyncjobs.testing import CANCELLED, NOW
 
 def transact(connection, batch):
     connection.execute("BEGIN IMMEDIATE")
@@ -154,7 +156,7 @@ async def main(path):
         (job,) = await store.find(Query())
         sys.stdin.readline()
         commits.transact = transact
-        await store.replace(job, job.cancel(0))
+        await store.replace(job, transitions.cancel(job, NOW, CANCELLED))
 
 asyncio.run(main(sys.argv[1]))
 """
@@ -187,7 +189,7 @@ async def test_a_store_that_nobody_has_open_is_steered(
 ) -> None:
     """The next start finds what was done. The log goes when the guest does, as at any stop."""
     job_id = end(path)
-    await steer(path, job_id, lambda job: job.cancel(NOW))
+    await steer(path, job_id, lambda job: transitions.cancel(job, NOW, CANCELLED))
     assert not Path(f"{path}-wal").exists()
     async with SqliteStore(path) as server:
         assert (await server.get(job_id)).state is State.CANCELLED
@@ -199,7 +201,7 @@ async def test_a_guest_makes_no_reserve(path: Path) -> None:
     Path(f"{path}-ballast").unlink()
     async with SteeringStore(path) as guest:
         job = await guest.get(job_id)
-        await guest.replace(job, job.cancel(NOW))
+        await guest.replace(job, transitions.cancel(job, NOW, CANCELLED))
         assert await guest.health() is None
         with pytest.raises(StoreReadOnly, match="was opened to steer"):
             await guest.add(a_job(), REQUEST)
@@ -290,7 +292,7 @@ def test_none_but_the_owner_steers(path: Path, user: int, mode: int) -> None:
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
-        asyncio.run(steer(path, job_id, lambda job: job.cancel(NOW)))
+        asyncio.run(steer(path, job_id, lambda job: transitions.cancel(job, NOW, CANCELLED)))
 
     said = told_by_child(run)
     assert said.startswith("StoreExposed: ")
@@ -307,7 +309,7 @@ def test_a_guest_is_gone_for_a_server_that_stops(path: Path) -> None:
         async with SteeringStore(path) as guest:
             job = await guest.get(job_id)
             server.stop()
-            await guest.replace(job, job.cancel(NOW))
+            await guest.replace(job, transitions.cancel(job, NOW, CANCELLED))
         until(lambda: not Path(f"{path}-wal").exists())
 
     with Keeper(path) as server:

@@ -63,7 +63,9 @@ __all__ = [
 # Each name is imported where it is first asked for: who wants `Jobs` has no need of Quart, and who
 # only looks at jobs has none of what runs them. Who reads the code, or checks it, sees imports.
 if TYPE_CHECKING:
+    from . import control as control
     from . import errors as errors
+    from . import events as events
     from . import store as store
     from .errors import (
         AsyncJobsError,
@@ -108,7 +110,7 @@ if TYPE_CHECKING:
     from .stores import MemoryStore, SqliteStore
     from .web import QuartJobs
 else:
-    _PUBLIC_MODULES = {"errors", "store"}
+    _PUBLIC_MODULES = {"control", "errors", "events", "store"}
     _HOMES = {
         "AsyncJobsError": ".errors",
         "BodyTimeout": ".errors",

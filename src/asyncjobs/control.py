@@ -1,19 +1,44 @@
-"""See and steer the jobs of a store: runs nothing, and knows no handlers."""
+"""See and steer the jobs of a store: runs nothing, and knows no handlers.
+
+`open` is for guests, who look at a store from outside of the program that runs its jobs::
+
+    async with asyncjobs.control.open("sqlite:///jobs.db") as jobs:
+        for job in (await jobs.list(Listing(states=frozenset({State.FAILED})))).jobs:
+            print(job.id, job.route, job.reason)
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from .errors import Conflict, InvalidTransition, StoreUnavailable
 from .given import number
 from .job import Job, Response, State
 from .listing import Listing, Page
 from .store import ANYONE, Liveness, Owner, Query, Store
+from .stores.guest import GuestStore
 from .verdict import cancelled, retried
 from .watch import Follower, Watch
+
+
+@asynccontextmanager
+async def open(url: str) -> AsyncIterator[Control]:  # noqa: A001 - as it is called by its module
+    """The jobs of the store that `url` names, beside a living server or of a stopped one.
+
+    To look reads only, makes nothing and holds up nobody. To `cancel` or to `retry` joins the store
+    as a guest, as its owner alone may: the servers hear of that at once; where none runs, the next
+    one goes on from there.
+
+    Raises:
+        ConfigurationError: no store has such a URL, or none that can be seen from outside.
+        StoreError: it is not there or cannot be read; the message says what to do. Where it cannot
+            be joined, `Control.cancel` and `Control.retry` raise that.
+    """
+    async with GuestStore(url) as store, Watch(store) as watch:
+        yield Control(store, watch)
 
 
 class Control:

@@ -88,7 +88,8 @@ class Queue:
 
     def ring(self, routes: Iterable[str] | None = None) -> None:
         """These routes, or all, may have jobs in the queue: look soon."""
-        self._routes.update(self._claims.handlers if routes is None else routes)
+        handlers = self._claims.handlers
+        self._routes.update(handlers if routes is None else handlers.keys() & routes)
         self._doorbell.set()
 
     def ring_if_queued(self) -> None:
