@@ -85,7 +85,7 @@ def test_a_server_hears_of_what_a_guest_does(serve: Serve, signals: Signals, nam
         poll = submit(client, "GET", f"/wait/{name}")
         job_id = poll.rpartition("/")[2]
         signals.wait(f"{name}.started")
-        asyncio.run(steer(server.store, job_id, Job.ask_to_cancel))
+        asyncio.run(steer(server.store, job_id, transitions.ask_to_cancel))
         signals.wait(f"{name}.cancelled")
         result(client, poll)
         signals.send(f"{name}.go")

@@ -19,7 +19,7 @@ from .given import number
 from .job import Job, Response, State
 from .listing import Listing, Page
 from .store import ANYONE, Liveness, Owner, Query, Store
-from .stores.guest import GuestStore
+from .stores import open_as_guest
 from .verdict import cancelled, retried
 from .watch import Follower, Watch
 
@@ -37,7 +37,7 @@ async def open(url: str) -> AsyncIterator[Control]:  # noqa: A001 - as it is cal
         StoreError: it is not there or cannot be read; the message says what to do. Where it cannot
             be joined, `Control.cancel` and `Control.retry` raise that.
     """
-    async with GuestStore(url) as store, Watch(store) as watch:
+    async with open_as_guest(url) as store, Watch(store) as watch:
         yield Control(store, watch)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import ConfigurationError
 from ..given import shown
 from ..store import Store
+from .guest import GuestStore
 from .memory import MemoryStore
 from .sqlite import LookingStore, SqliteStore, SteeringStore
 from .sqlite.private import make_folder
@@ -19,6 +20,7 @@ __all__ = [
     "SqliteStore",
     "SteeringStore",
     "folder_for_store",
+    "open_as_guest",
     "open_to_look",
     "open_to_steer",
     "open_url",
@@ -62,6 +64,16 @@ def open_to_steer(url: str) -> Store:
         ConfigurationError: no store has such a URL, or none that can be seen from outside.
     """
     return SteeringStore(_path_of_another(url))
+
+
+def open_as_guest(url: str) -> Store:
+    """The store that `url` names, to look at, and to join when something is to be changed: see
+    `LookingStore` and `SteeringStore`. Not opened yet.
+
+    Raises:
+        ConfigurationError: no store has such a URL, or none that can be seen from outside.
+    """
+    return GuestStore(open_to_look(url), open_to_steer(url))
 
 
 def _path_of_another(url: str) -> str:

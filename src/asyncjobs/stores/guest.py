@@ -8,19 +8,18 @@ from types import TracebackType
 
 from ..job import Job, Response
 from ..store import Store, StoreWrapper
-from . import open_to_look, open_to_steer
 
 
 class GuestStore(StoreWrapper):
-    """The store that `url` names: it is looked at, and joined only when something is to be changed.
+    """A store that is looked at, and joined only when something is to be changed.
 
-    Raises:
-        ConfigurationError: no store has such a URL, or none that can be seen from outside.
+    Args:
+        looking, steering: the same, opened to look and to steer.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(open_to_look(url))
-        self._url = url
+    def __init__(self, looking: Store, steering: Store) -> None:
+        super().__init__(looking)
+        self._steering = steering
         self._joining = asyncio.Lock()
         self._joined: Store | None = None
         self._stack = AsyncExitStack()
@@ -39,5 +38,5 @@ class GuestStore(StoreWrapper):
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         async with self._joining:
             if self._joined is None:
-                self._joined = await self._stack.enter_async_context(open_to_steer(self._url))
+                self._joined = await self._stack.enter_async_context(self._steering)
         await self._joined.replace(old, new, response)
