@@ -16,13 +16,14 @@ from quart import Quart, abort
 
 from asyncjobs import Jobs, QuartJobs, State, transitions
 from asyncjobs.documents import status_of
-from asyncjobs.job import Job
+from asyncjobs.job import Job, Request
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 from luck import NoWait
 from schemas import JOB_ID, SCHEMAS, make_store
 
 DEADLINE = 20
+CALL = Request("POST", "/work", body=b'{"args": [], "kwargs": {}}')
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -112,6 +113,42 @@ async def test_the_reason_of_a_job_that_ran_for_too_long(url: str) -> None:
         job = await jobs.wait((await jobs.submit("hold")).id, DEADLINE)
     assert (job.state, job.status) == (State.FAILED, 504)
     assert job.reason == "the job ran past the 0.01 s of its route"
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_the_reason_of_a_job_whose_process_died(path: Path, repeatable: bool) -> None:
+    """A job that a dead process has left says so: while it runs again, or as it is interrupted."""
+    jobs, begun = Jobs(store=f"sqlite:///{path}", name="app", random=NoWait()), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await hold()
+
+    jobs.function(work, name="work")
+    async with SqliteStore(path) as store:
+        left = a_job(route="work", program="app", repeatable=repeatable)
+        await store.add(transitions.start(left, "0" * 16, NOW), CALL)
+    async with jobs, asyncio.timeout(DEADLINE):
+        if repeatable:
+            await begun.wait()
+            assert (await jobs.get(left.id)).reason == "its process ended before it did"
+            await jobs.cancel(left.id)
+        else:
+            ended = await jobs.wait(left.id)
+            assert ended.reason is not None
+            assert ended.reason.startswith("the process that ran the job died")
+
+
+async def test_the_reason_of_a_job_whose_handler_has_gone(path: Path) -> None:
+    """A job that no handler was there for in time says which one it was."""
+    async with SqliteStore(path) as store:
+        left = await store.add(a_job(route="renamed", program="app"), CALL)
+    jobs = Jobs(store=f"sqlite:///{path}", name="app", gone_after=0)
+    jobs.function(hold, name="hold")  # who has none at all says nothing of those of others
+    async with jobs:
+        ended = await jobs.wait(left.id, DEADLINE)
+    assert (ended.state, ended.status) == (State.FAILED, 500)
+    assert ended.reason == "the program has no handler 'renamed' any more"
 
 
 # What is told over HTTP.

@@ -30,6 +30,8 @@ class OneStore:
         job = transitions.start(
             a_job(owner="ada", repeatable=True, path="/\N{SNOWMAN}"), "worker", NOW
         )
+        job = transitions.postpone(job, NOW + 1, "ValueError: \N{SNOWMAN}")
+        job = transitions.start(job, "worker", NOW + 1)
         job = transitions.report(job, Progress(1.5, 3, "half"))
         assert await store.add(job, REQUEST) == job
         assert await store.get(job.id) == job

@@ -28,6 +28,7 @@ RESPONSE_COLUMNS = "status, headers, body"
 #: How many fields of a `Job` never change.
 _FIXED = len(FIXED_JOB_COLUMNS.split(", "))
 _JOB_FIELDS = len(Job._fields)
+_PROGRESS_AT = Job._fields.index("progress")
 _ID_BYTES = 16
 # Of results: a server sends no others at the end.
 _STATUSES = 200, 599
@@ -102,9 +103,9 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
         JobUnreadable: there is something in it that no job has.
     """
     try:
-        job_id, route, path, created, owner, repeatable, program, ttl, *others = row[:_JOB_FIELDS]
-        state, version, attempt, earlier, crashes, errors, worker, cancel, progress, *rest = others
-        due, started, finished, expires, reason, status = rest
+        job_id, route, path, created, owner, repeatable, program, ttl = row[:_FIXED]
+        state, version, attempt, earlier, crashes, errors, worker, cancel = row[_FIXED:_PROGRESS_AT]
+        progress, due, started, finished, expires, reason, status = row[_PROGRESS_AT:_JOB_FIELDS]
         # The whole row was read as text, but for one that is not: see `text_or_bytes`.
         "".join((route, path, owner or "", program or "", worker or ""))
         # Together: a negative one has its sign there, one that is too large its bits.
