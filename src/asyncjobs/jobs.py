@@ -10,8 +10,8 @@ import random
 import sys
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -367,21 +367,17 @@ class Jobs:
             JobNotFound, TypeError, ValueError, StoreUnavailable: as there.
             RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
-        opened = self._here("wait")
-        waits = running_job.get(None)
-        if waits is None or waits.program.loop is not opened.loop:
-            return await opened.control.wait(job_id, timeout, owner=owner)
-        limit = seconds(timeout)
-        with opened.control.follow(job_id, to_the_end=waits.program is self) as following:
-            job = await opened.control.get(job_id, owner=owner)
-            if job.state.is_final or limit <= 0:
-                return job  # its place is given back only if there is something to wait for
-            async with waits.waiting(job_id):
-                return await following.until_final(job, limit)
+        opened, limit = self._here("wait"), seconds(timeout)
+        with self.follow(job_id) as following:
+            return await following.until_final(await opened.control.get(job_id, owner=owner), limit)
 
-    def follow(self, job_id: str) -> AbstractContextManager[Following]:
-        """The job, to be read and then waited for: see `Control.follow`."""
-        return self._here("follow").control.follow(job_id)
+    @contextmanager
+    def follow(self, job_id: str) -> Iterator[JobFollowing]:
+        """The job, to be read and then waited for: see `Control.follow`, and `wait`."""
+        opened, waits = self._here("follow"), running_job.get(None)
+        to_the_end = waits is not None and waits.program is self
+        with opened.control.follow(job_id, to_the_end=to_the_end) as following:
+            yield JobFollowing(following, opened.loop)
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         """The job as it is now, and its response if it is final, else None: see `Control.poll`."""
@@ -540,6 +536,24 @@ class Jobs:
     async def list(self, listing: Listing | None = None) -> Page:
         """A page of the jobs of this program, newest first: see `Control.list`."""
         return await self._here("list").control.list(listing)
+
+
+class JobFollowing:
+    """As `Following`, for whoever may be a job himself, which gives its place back meanwhile."""
+
+    def __init__(self, following: Following, loop: asyncio.AbstractEventLoop) -> None:
+        self._following = following
+        self._loop = loop
+
+    async def until_final(self, job: Job, limit: float) -> Job:
+        """As `Following.until_final`."""
+        waits = running_job.get(None)
+        if waits is None or waits.program.loop is not self._loop:
+            return await self._following.until_final(job, limit)
+        if job.state.is_final or limit <= 0:
+            return job  # its place is given back only if there is something to wait for
+        async with waits.waiting(job.id):
+            return await self._following.until_final(job, limit)
 
 
 class _Open:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from types import TracebackType
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from ..job import Job, Response
 from ..store import Store, StoreWrapper
@@ -20,23 +20,28 @@ class GuestStore(StoreWrapper):
     def __init__(self, looking: Store, steering: Store) -> None:
         super().__init__(looking)
         self._steering = steering
-        self._joining = asyncio.Lock()
-        self._joined: Store | None = None
-        self._stack = AsyncExitStack()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            await self._stack.aclose()
-        finally:
-            await super().__aexit__(exc_type, exc, traceback)
+        self._coming_and_going = asyncio.Lock()
+        self._is_joined = False
+        self._writers = 0
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
-        async with self._joining:
-            if self._joined is None:
-                self._joined = await self._stack.enter_async_context(self._steering)
-        await self._joined.replace(old, new, response)
+        async with self._joined():
+            await self._steering.replace(old, new, response)
+
+    @asynccontextmanager
+    async def _joined(self) -> AsyncIterator[None]:
+        # For no longer than there are writes: who has joined keeps a server that stops from putting
+        # its log away.
+        async with self._coming_and_going:
+            if not self._is_joined:
+                await self._steering.__aenter__()
+                self._is_joined = True
+            self._writers += 1
+        try:
+            yield
+        finally:
+            self._writers -= 1
+            async with self._coming_and_going:
+                if self._is_joined and not self._writers:
+                    self._is_joined = False
+                    await self._steering.__aexit__(None, None, None)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -20,9 +20,9 @@ from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
 from ...job import Job
+from ...jobs import JobFollowing, Jobs
+from ..http.preferences import wait_preference
 from ..quart_side import request_of, scope_of
-
-Wait = Callable[[], Awaitable[object]]
 
 _KEY = "asyncjobs.visit"
 
@@ -35,16 +35,18 @@ class Visit:
         task: in which it is dispatched.
         has_body: whether anything of a body has come.
         waits: what it is to wait for before it is dispatched again, if it has come to that.
+        held: what has to be held on to until then.
         waited: whether it has waited.
     """
 
-    __slots__ = ("arrived", "has_body", "task", "waited", "waits")
+    __slots__ = ("arrived", "has_body", "held", "task", "waited", "waits")
 
     def __init__(self, arrived: float) -> None:
         self.arrived = arrived
         self.task: asyncio.Task[None] | None = None
         self.has_body = False
-        self.waits: list[Wait] = []
+        self.waits: list[Callable[[], Awaitable[None]]] = []
+        self.held = ExitStack()
         self.waited = False
 
     async def receive(self, receive: Any) -> Any:
@@ -66,23 +68,55 @@ class Visit:
         await send(message)
 
 
-def left_to_connection(request: Request, job: Job, wait: Wait) -> bool:
-    """Whether a view that would `wait` for the job is to answer without that: its connection will
-    do so, and ask again, or has done so.
+class Wait:
+    """How long a poll is held, and for what: the job was followed before it was read.
 
-    Else whoever asks has to wait himself: where no connection of ours has brought the request (as
-    in `test_request_context`), in tasks beside it, which may outlast it, once its response is being
-    sent, and where to dispatch it again could do something twice. That is a request that has made
-    the job itself, one whose method is not safe, or one with a body, which may have been read.
+    Attributes:
+        seconds: so long at most.
     """
-    visit: Visit | None = scope_of(request).get(_KEY)
-    if visit is None or visit.task is not asyncio.current_task():
+
+    def __init__(self, seconds: float, following: JobFollowing, held: ExitStack) -> None:
+        self.seconds = seconds
+        self._following = following
+        self._held = held
+
+    async def until_final(self, job: Job) -> None:
+        """Until the job, which was read as this, is final, or that is over."""
+        await self._following.until_final(job, self.seconds)
+
+    def is_for_view(self, request: Request, job: Job) -> bool:
+        """Whether the view has to wait for the job itself. Else it is to answer without that: its
+        connection will wait, and ask again, or has done so.
+
+        A view has to where no connection of ours has brought the request (as in
+        `test_request_context`), in tasks beside it, which may outlast it, once its response is being
+        sent, and where to dispatch it again could do something twice. That is a request that has
+        made the job itself, one whose method is not safe, or one with a body, which may have been
+        read.
+        """
+        if self.seconds <= 0:
+            return False
+        visit: Visit | None = scope_of(request).get(_KEY)
+        if visit is None or visit.task is not asyncio.current_task():
+            return True
+        if job.created >= visit.arrived or visit.has_body or request.method not in ("GET", "HEAD"):
+            return True
+        if not visit.waited:
+            visit.held.enter_context(self._held.pop_all())
+            visit.waits.append(partial(self.until_final, job))
         return False
-    if job.created >= visit.arrived or visit.has_body or request.method not in ("GET", "HEAD"):
-        return False
-    if not visit.waited:
-        visit.waits.append(wait)
-    return True
+
+
+@contextmanager
+def wanted(jobs: Jobs, job_id: str, request: Request) -> Iterator[Wait | None]:
+    """The wait that the client of a poll wants, begun before the job is read; if it wants one."""
+    preference = wait_preference(request)
+    if preference is None:
+        yield None
+        return
+    with ExitStack() as held:
+        following = held.enter_context(jobs.follow(job_id))
+        yield Wait(min(preference, jobs.settings.max_wait), following, held)
 
 
 def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
@@ -119,6 +153,7 @@ def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
                     await asyncio.create_task(again, context=context)
             finally:
                 scope.pop(_KEY, None)
+                visit.held.close()
 
         async def _wait_and_answer(self, body: Any, send: Any) -> None:
             waits = [wait() for wait in self._visit.waits]
