@@ -10,6 +10,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from asyncjobs.job import Job, State
 from asyncjobs.store import ANYONE, GUEST, Liveness, Orphan, Presence, Query
 from asyncjobs.stores import LookingStore, SqliteStore, open_to_look
 from asyncjobs.stores.sqlite import looking
-from asyncjobs.stores.sqlite.lookout import Lookout
+from asyncjobs.stores.sqlite.lookout import Look
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
 from asyncjobs.testing import CANCELLED, NOW, REQUEST, RESPONSE, a_job
 from children import told_by_child
@@ -200,25 +201,24 @@ async def test_servers_come_and_go_while_somebody_looks(path: Path) -> None:
 async def test_a_look_that_a_server_comes_into_is_made_anew(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stopped store is read without locks: if a server starts, writes and stops in the middle of
-    that, nothing of the first look is believed, be it found or not found."""
+    """A stopped store is read without locks: if a server starts, writes and stops meanwhile,
+    nothing of that look is believed, be it found or not found."""
     stopped(path)
-    begin = Lookout._begin
-    added: list[str] = []
+    read, first, second = Look.read, a_job(), a_job()
+    to_come = [first]
 
-    def begin_and_meet(self: Lookout, *args: Any) -> None:
-        begin(self, *args)
-        if not added:
-            added.append(stopped(path))
+    def read_and_meet(self: Look, *args: Any) -> Any:
+        rows = read(self, *args)
+        if to_come:
+            with ThreadPoolExecutor(1) as other:
+                other.submit(asyncio.run, add(path, to_come.pop())).result(DEADLINE)
+        return rows
 
     async with LookingStore(path) as store:
-        monkeypatch.setattr(Lookout, "_begin", begin_and_meet)
-        found = {job.id for job in await store.find(Query())}
-        assert added[0] in found
-        added.clear()
-        with pytest.raises(JobNotFound):
-            await store.get("0" * 32)
-        assert len(await store.find(Query())) == len(found) + 1
+        monkeypatch.setattr(Look, "read", read_and_meet)
+        assert await store.get(first.id) == first
+        to_come.append(second)
+        assert second in await store.find(Query())
 
 
 async def test_whoever_looks_keeps_no_lock(path: Path) -> None:
