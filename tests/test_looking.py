@@ -32,6 +32,7 @@ from asyncjobs.errors import (
 )
 from asyncjobs.hints import Something
 from asyncjobs.job import Job, State
+from asyncjobs.listing import Listing, Page
 from asyncjobs.store import ANYONE, GUEST, Liveness, Orphan, Presence, Query
 from asyncjobs.stores import LookingStore, SqliteStore, open_to_look
 from asyncjobs.stores.sqlite import looking
@@ -423,6 +424,8 @@ async def test_an_older_schema_is_read_as_it_is(path: Path, version: int) -> Non
         seen, request = await store.get(JOB_ID), await store.request(JOB_ID)
         assert await store.result(JOB_ID) == (seen, None)
         assert await store.find(Query()) == [seen]
+        assert await store.list(Listing(limit=1)) == Page([seen], None)
+        assert await store.list(Listing(owner="eve")) == Page([], None)
         assert await store.find(Query(states=frozenset({State.QUEUED}), program="a")) == [seen]
         assert await store.programs() == frozenset()
     unchanged()
@@ -475,6 +478,8 @@ async def test_a_damaged_job_is_given_as_it_will_be_mended(path: Path, column: s
         queued = Query(states=frozenset({State.QUEUED}), limit=1)
         assert await store.find(queued) == [well]
         assert {job.id for job in await store.find(Query())} == {sick.id, well.id}
+        assert (await store.list(Listing(states=frozenset({State.QUEUED})))).jobs == [well]
+        assert [job.id for job in (await store.list(Listing())).jobs] == [well.id, sick.id]
         assert await store.programs() == frozenset()
     async with SqliteStore(path) as server:
         stored, answer = await server.result(sick.id)

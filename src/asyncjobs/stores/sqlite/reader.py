@@ -293,7 +293,8 @@ class Reader:
         """As `Store.list`."""
         while True:
             damaged: builtins.list[int] = []
-            page = listed(self._source.read, partial(self.jobs, damaged=damaged), listing)
+            jobs_of = partial(self.jobs, damaged=damaged, wanted=listing.matches)
+            page = listed(self._source.read, jobs_of, listing)
             if not await self.mend(damaged):
                 return page
 
