@@ -89,9 +89,9 @@ class Wait:
         connection will wait, and ask again, or has done so.
 
         A view has to where no connection of ours has brought the request (as in
-        `test_request_context`), in tasks beside it, which may outlast it, once its response is being
-        sent, and where to dispatch it again could do something twice. That is a request that has
-        made the job itself, one whose method is not safe, or one with a body, which may have been
+        `test_request_context`), in tasks beside it, which may outlast it, once its response is
+        being sent, and where to dispatch it again could do something twice. That is a request which
+        has made the job itself, one whose method is not safe, or one with a body that may have been
         read.
         """
         if self.seconds <= 0:
