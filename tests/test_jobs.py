@@ -29,8 +29,8 @@ from asyncjobs.errors import (
     Unstorable,
 )
 from asyncjobs.handler import Handler
+from asyncjobs.health import Health
 from asyncjobs.job import Job, Progress, Request, Response
-from asyncjobs.jobs import Health
 from asyncjobs.running.threads import ThreadsInUse
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job

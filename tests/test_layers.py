@@ -24,6 +24,7 @@ LAYERS = [
     ["__init__"],
     ["web", "testing"],
     ["jobs"],
+    ["opened", "health"],
     ["engines"],
     ["engine"],
     ["functions"],

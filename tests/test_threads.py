@@ -16,7 +16,7 @@ from quart import Quart
 
 from asyncjobs import Jobs, QuartJobs, State
 from asyncjobs.errors import JobTimedOut
-from asyncjobs.jobs import Health
+from asyncjobs.health import Health
 from asyncjobs.running.threads import Threads, ThreadsInUse
 
 DEADLINE = 20

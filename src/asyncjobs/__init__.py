@@ -100,8 +100,9 @@ if TYPE_CHECKING:
         Unstorable,
     )
     from .handler import RouteSettings
+    from .health import Health
     from .job import Job, Progress, Request, Response, State
-    from .jobs import Health, Jobs
+    from .jobs import Jobs
     from .listing import Cursor, Listing, Page
     from .running.current import RunningJob, current_job
     from .running.threads import ThreadsInUse
@@ -148,7 +149,7 @@ else:
         "Request": ".job",
         "Response": ".job",
         "State": ".job",
-        "Health": ".jobs",
+        "Health": ".health",
         "Jobs": ".jobs",
         "Cursor": ".listing",
         "Listing": ".listing",

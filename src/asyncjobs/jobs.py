@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
-import os
 import random
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from . import log
 from .arguments import Callee
-from .control import Control, Following, seconds
+from .control import Control, seconds
 from .engines.local import LocalEngine
 from .errors import JobNotFound, SetupError, StoreUnavailable
 from .events import Events, Finished, Submitted, Task, Troubled
 from .functions import Call, Functions, check_name, name_of_function
 from .given import text
 from .handler import Handler, RouteOptions, RouteSettings
-from .hints import Overruled, Queued
+from .health import Health, health_of
 from .job import Job, Request, Response
 from .listing import Listing, Page
+from .opened import Opened, abandon_lost, forget, remember
 from .program import ProgramStore, introduce, program_of
 from .running.claims import Claims, unknown_to
 from .running.current import running_job
 from .running.exits import watch_exit
+from .running.following import JobFollowing
 from .running.runner import Runner
 from .running.sweeper import Sweeper
-from .running.threads import Threads, ThreadsInUse, is_threaded
+from .running.threads import Threads, is_threaded
 from .running.watchdog import Watchdog
 from .settings import Options, make, make_settings
 from .store import ANYONE, Owner, Presence, Query, Store
@@ -46,27 +44,6 @@ from .watch import Watch
 F = TypeVar("F", bound=Callable[..., Any])
 
 logger = logging.getLogger("asyncjobs")
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How the jobs of this process do.
-
-    Attributes:
-        accepting: whether this process takes new jobs, and will be able to run them.
-        reason: why it does not, in words for clients; or, if it does, what was lost before this
-            process started.
-        running: how many jobs run in this process.
-        abandoned: how many async handlers still run although their job has ended: they did not
-            stop when they were told to.
-        threads: how the threads for sync handlers do.
-    """
-
-    accepting: bool
-    reason: str | None
-    running: int
-    abandoned: int
-    threads: ThreadsInUse
 
 
 class Jobs:
@@ -118,7 +95,7 @@ class Jobs:
         self._clock = clock
         self._random = random
         self._outliving: set[asyncio.Task[None]] = set()
-        self._opened: _Open | None = None
+        self._opened: Opened | None = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -153,13 +130,13 @@ class Jobs:
             SetupError: they are open already.
             StoreError: the message says what is wrong with the store.
         """
-        _abandon_lost()
+        abandon_lost()
         if self._opened is not None:
             raise SetupError(
                 "these jobs are open already: use them as they are, or make a second `Jobs`, with "
                 "a name or a store of its own"
             )
-        opened = self._opened = _Open(asyncio.get_running_loop())
+        opened = self._opened = Opened(asyncio.get_running_loop())
         settings = self.settings
         async with AsyncExitStack() as stack:
             stack.callback(self._closed)
@@ -183,7 +160,7 @@ class Jobs:
             )
             stack.enter_context(opened.watch.subscribe(opened.heard))
             opened.stack = stack.pop_all()
-        _all_open.add(self)
+        remember(self, opened)
 
     async def begin(self) -> None:
         """The second half: run jobs, those of earlier processes included. To be called once."""
@@ -474,20 +451,9 @@ class Jobs:
         It looks at the files of the store each time, and writes nothing.
         """
         opened = self._here("health")
-        reason = self.threads.trouble
-        warning = None
-        if opened.engine.is_draining:
-            reason = "the server is stopping"
-        else:
-            try:
-                warning = await opened.store.health()
-            except StoreUnavailable as error:
-                reason = str(error)
-        accepting = reason is None
-        runner, threads = opened.runner, self.threads.in_use
-        return Health(accepting, reason or warning, runner.running, runner.abandoned, threads)
+        return await health_of(opened.store, opened.engine, opened.runner, self.threads)
 
-    def _here(self, method: str) -> _Open:
+    def _here(self, method: str) -> Opened:
         """What is open. Only the loop that the jobs run in may go on: the store is used in no
         other, and what is waited for comes to pass there.
 
@@ -515,12 +481,12 @@ class Jobs:
         self.threads.close()
         self.threads = Threads(self.settings.threads)  # a pool that was closed stays so
         self._opened = None
-        _all_open.discard(self)
+        forget(self)
 
     def _presence(self, *, stopping: bool = False) -> Presence:
         return Presence(self.name, frozenset(self.handlers), stopping)
 
-    async def _submit_if_added(self, opened: _Open, job: Job, request: Request) -> None:
+    async def _submit_if_added(self, opened: Opened, job: Job, request: Request) -> None:
         try:
             await opened.store.get(job.id)
         except (JobNotFound, StoreUnavailable):
@@ -536,74 +502,6 @@ class Jobs:
     async def list(self, listing: Listing | None = None) -> Page:
         """A page of the jobs of this program, newest first: see `Control.list`."""
         return await self._here("list").control.list(listing)
-
-
-class JobFollowing:
-    """As `Following`, for whoever may be a job himself, which gives its place back meanwhile."""
-
-    def __init__(self, following: Following, loop: asyncio.AbstractEventLoop) -> None:
-        self._following = following
-        self._loop = loop
-
-    async def until_final(self, job: Job, limit: float) -> Job:
-        """As `Following.until_final`."""
-        waits = running_job.get(None)
-        if waits is None or waits.program.loop is not self._loop:
-            return await self._following.until_final(job, limit)
-        if job.state.is_final or limit <= 0:
-            return job  # its place is given back only if there is something to wait for
-        async with waits.waiting(job.id):
-            return await self._following.until_final(job, limit)
-
-
-class _Open:
-    """What `Jobs` has while they are open, in the order in which it is opened."""
-
-    store: ProgramStore
-    watch: Watch
-    control: Control
-    claims: Claims
-    runner: Runner
-    engine: LocalEngine
-    sweeper: Sweeper
-    stack: AsyncExitStack
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.process = os.getpid()
-        self.has_begun = False
-
-    def heard(self, hint: Queued | Overruled) -> None:
-        """Something happened to the store that concerns what runs here."""
-        match hint:
-            case Queued(route):
-                self.engine.look(None if route is None else {route})
-            case Overruled():
-                self.runner.overruled()
-
-
-#: All that are open in this process. They are kept alive here: whoever has lost them can no longer
-#: close them, and what they hold (locks, connections) is no garbage that one may just drop.
-_all_open: set[Jobs] = set()
-_abandoning = threading.Lock()
-
-
-def _abandon_lost() -> None:
-    """Give up those that nobody has closed, and nobody can close, before their event loop was.
-
-    A test client without its app's lifespan leaves some in each loop that it is used in.
-    """
-    with _abandoning:
-        for jobs in list(_all_open):
-            opened = jobs._opened
-            if opened is not None and opened.loop.is_closed() and opened.process == os.getpid():
-                try:
-                    jobs.abandon()
-                except Exception:
-                    logger.exception("jobs that were left open cannot be closed")
-
-
-atexit.register(_abandon_lost)
 
 
 def _store_of(setting: str | Store | None) -> Store:

@@ -17,8 +17,8 @@ from quart import Response as QuartResponse
 from ...documents import status_of
 from ...errors import AsyncJobsError, StoreUnavailable
 from ...functions import FORM_HEADER
+from ...health import Health
 from ...job import HeaderPairs, Job, Response
-from ...jobs import Health
 from ...problem import problem
 from ..http.caching import kept_private
 from ..http.headers import BODILESS

@@ -20,7 +20,8 @@ from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
 from ...job import Job
-from ...jobs import JobFollowing, Jobs
+from ...jobs import Jobs
+from ...running.following import JobFollowing
 from ..http.preferences import wait_preference
 from ..quart_side import request_of, scope_of
 
