@@ -60,9 +60,9 @@ SQLITE = ROOT / "stores" / "sqlite"
 #: nothing: both know the processes, and the store knows both.
 SQLITE_LAYERS = [
     ["__init__"],
-    ["looking", "steering"],
+    ["guests"],
     ["store"],
-    ["reader", "lookout"],
+    ["reader"],
     ["file", "mender"],
     ["database", "backups"],
     ["schema", "queries", "listing", "salvage"],

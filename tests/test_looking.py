@@ -35,8 +35,8 @@ from asyncjobs.job import Job, State
 from asyncjobs.listing import Listing, Page
 from asyncjobs.store import ANYONE, GUEST, Liveness, Orphan, Presence, Query
 from asyncjobs.stores import LookingStore, SqliteStore, open_to_look
-from asyncjobs.stores.sqlite import looking
-from asyncjobs.stores.sqlite.lookout import Look
+from asyncjobs.stores.sqlite.guests import looking
+from asyncjobs.stores.sqlite.guests.lookout import Look
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
 from asyncjobs.testing import CANCELLED, NOW, REQUEST, RESPONSE, a_job
 from children import told_by_child

@@ -1,7 +1,7 @@
 """The embedded default: one SQLite file, shared by the processes of one machine."""
 
-from .looking import LookingStore
-from .steering import SteeringStore
+from .guests.looking import LookingStore
+from .guests.steering import SteeringStore
 from .store import SqliteStore
 
 __all__ = ["LookingStore", "SqliteStore", "SteeringStore"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NoReturn, Self
 
-from ...errors import StoreReadOnly
-from ...job import Job, Request
-from ...store import GUEST
-from .store import SqliteStore
+from ....errors import StoreReadOnly
+from ....job import Job, Request
+from ....store import GUEST
+from ..store import SqliteStore
 
 
 class SteeringStore(SqliteStore):

@@ -21,12 +21,12 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ...errors import StoreError
-from .custody import check_kinds, quoted
-from .owners import closed_to_us, refuse_missing, unreadable
-from .rows import text_or_bytes
-from .schema import NOTHING_YET, SCHEMA_VERSION, check_sqlite, fill_up, look_at
-from .start_errors import explained
+from ....errors import StoreError
+from ..custody import check_kinds, quoted
+from ..owners import closed_to_us, refuse_missing, unreadable
+from ..rows import text_or_bytes
+from ..schema import NOTHING_YET, SCHEMA_VERSION, check_sqlite, fill_up, look_at
+from ..start_errors import explained
 
 # What SQLite calls it if somebody is just about to open, close or mend the files.
 _IN_BETWEEN = ("SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_PROTOCOL", "SQLITE_READONLY")

@@ -11,15 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
-from ...errors import SetupError, StoreError, StoreReadOnly, StoreUnavailable
-from ...hints import Hint, Something
-from ...job import Job, Request, Response
-from ...listing import Listing, Page
-from ...store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store
+from ....errors import SetupError, StoreError, StoreReadOnly, StoreUnavailable
+from ....hints import Hint, Something
+from ....job import Job, Request, Response
+from ....listing import Listing, Page
+from ....store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store
+from ..paths import checked
+from ..processes import outside
+from ..reader import Reader
 from .lookout import Lookout, Unsteady
-from .paths import checked
-from .processes import outside
-from .reader import Reader
 
 T = TypeVar("T")
 
