@@ -100,7 +100,7 @@ def test_jobs_that_take_too_long_are_given_back(
             answer = result(client, poll)
             assert answer.headers["Job-State"] == "interrupted"
             assert "the server was stopped while the job ran" in answer.json()["detail"]
-    assert server.log().count("is interrupted now") == workers
+    assert server.log().count("interrupted with") == workers
 
 
 def test_a_worker_that_is_terminated_alone(serve: Serve, signals: Signals, name: str) -> None:

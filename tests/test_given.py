@@ -206,4 +206,4 @@ def test_when_to_ask_again(jump: float) -> None:
 def a_running_job() -> RunningJob:
     """A job that runs nowhere: only its own words are of interest."""
     nowhere: Any = None
-    return RunningJob(a_job(), nowhere, nowhere, lambda job_id: None, lambda: False)
+    return RunningJob(a_job(), nowhere, nowhere, lambda: None, lambda: False)

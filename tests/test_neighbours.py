@@ -548,7 +548,7 @@ async def test_to_read_asks_for_nothing(
     """Whatever is read of a job that another process runs or may run, nothing is said for it: it
     takes somebody who waits. Who waits for the same is asked for once."""
     owner, reader = pair
-    job = await owner.add(a_job().start(owner.worker, NOW), REQUEST)
+    job = await owner.add(transitions.start(a_job(), owner.worker, NOW), REQUEST)
     queued = await owner.add(a_job(), REQUEST)
     await turn_of(reader, owner)
     asked: list[tuple[str, str]] = []
