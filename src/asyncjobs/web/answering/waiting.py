@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -108,13 +108,17 @@ class Wait:
         return False
 
 
-@contextmanager
-def wanted(jobs: Jobs, job_id: str, request: Request) -> Iterator[Wait | None]:
+_NO_WAIT = nullcontext()
+
+
+def wanted(jobs: Jobs, job_id: str, request: Request) -> AbstractContextManager[Wait | None]:
     """The wait that the client of a poll wants, begun before the job is read; if it wants one."""
     preference = wait_preference(request)
-    if preference is None:
-        yield None
-        return
+    return _NO_WAIT if preference is None else _begun(preference, jobs, job_id)
+
+
+@contextmanager
+def _begun(preference: float, jobs: Jobs, job_id: str) -> Iterator[Wait]:
     with ExitStack() as held:
         following = held.enter_context(jobs.follow(job_id))
         yield Wait(min(preference, jobs.settings.max_wait), following, held)
