@@ -35,12 +35,12 @@ class State(enum.StrEnum):
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
 
-    @property
-    def is_final(self) -> bool:
-        return self in FINAL
+    is_final: bool
 
 
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.INTERRUPTED})
+for _state in State:
+    _state.is_final = _state in FINAL  # once, as it is asked several times for each job
 
 
 @dataclass(frozen=True, slots=True)
