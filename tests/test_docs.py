@@ -146,7 +146,9 @@ async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
     apps = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL))
     (shown,) = re.findall(r"```console\n\$ curl \S+/health\n(.*?)```", page, re.DOTALL)
     assert sorted(apps) == ["backed_up", "checked", "logged", "probed"]
-    assert page.count("```") == 2 * (len(apps) + 1 + page.count("```ini") + page.count("```sh"))
+    (end,) = re.findall(r"```text\n(.*?)\n```", page, re.DOTALL)
+    others = sum(page.count(f"```{kind}") for kind in ("ini", "sh", "text"))
+    assert page.count("```") == 2 * (len(apps) + 1 + others)
     for name, code in apps.items():
         (tmp_path / f"{name}.py").write_text(code)
     with Server("probed:app", tmp_path) as server, server.client() as client:
@@ -166,6 +168,14 @@ async def test_the_routes_of_the_operations(tmp_path: Path) -> None:
         assert re.search(
             r"^[-\d]+ \S+ INFO asyncjobs.store: jobs are kept in ", server.log(), re.MULTILINE
         )
+        with server.client() as client:
+            assert result(client, submit(client, "GET", "/report")).status_code == 500
+        assert without_chance(end) in without_chance(server.log()).splitlines()
+
+
+def without_chance(log: str) -> str:
+    """Lines of the log but for times, ids and milliseconds."""
+    return re.sub(r"^[-\d]+ [:,\d]+ |\b[0-9a-f]{32}\b|\b\d+ ms", "", log, flags=re.MULTILINE)
 
 
 async def test_the_commands_that_restore_a_copy(tmp_path: Path) -> None:
