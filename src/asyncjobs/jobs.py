@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import sys
 import uuid
@@ -42,8 +41,6 @@ from .tasks import to_the_end
 from .watch import Watch
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-logger = logging.getLogger("asyncjobs")
 
 
 class Jobs:

@@ -133,15 +133,6 @@ class Database:
             self.is_well()  # that a file was cut short explains more than what SQLite says
             raise self.condition.read_failed(error) from error
 
-    def read_one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
-        """The row, if there is one.
-
-        Raises:
-            StoreUnavailable
-        """
-        rows = self.read(sql, values)
-        return rows[0] if rows else None
-
     def data_version(self) -> int:
         """A number that changes when another process commits, and not when this one does.
 

@@ -15,7 +15,6 @@ from .rows import JOB_COLUMNS, of_table
 # Behind all times that a cursor can tell of: only damaged rows are in front of it.
 _FIRST = Cursor(sys.float_info.max, 0)
 
-
 Rows = list[tuple[Any, ...]]
 
 

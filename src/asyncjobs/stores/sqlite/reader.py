@@ -40,8 +40,6 @@ from .rows import (
 from .salvage import mended
 from .writing.transactions import Write
 
-#: Gives all rows of a query, to the last one.
-Read = Callable[..., list[tuple[Any, ...]]]
 _Found = tuple[Job, Response | None]
 
 #: So many jobs of each worker are given at a time.
