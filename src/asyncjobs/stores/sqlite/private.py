@@ -1,4 +1,5 @@
 """Files and folders of our user alone: made so, and opened only if they are, whatever has a name.
+Guests, who only read, take those of others as well.
 
 A system without users as POSIX has them, as Windows is, keeps files from others by other means.
 """
@@ -45,15 +46,30 @@ def open_own(path: Path | str, flags: int) -> int:
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
-    fd = os.open(path, (flags & ~os.O_CREAT) | _CAREFULLY)
+    fd = open_anyones(path, flags & ~os.O_CREAT)
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise PermissionError(EPERM, f"it is {kind_of(status)}, and no file", str(path))
         if is_foreign(status):
             raise PermissionError(
                 EPERM, f"it belongs to the user {name_of(status.st_uid)}", str(path)
             )
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_anyones(path: Path | str, flags: int) -> int:
+    """As `open_own`, whoever owns the file; it must be there.
+
+    Raises:
+        OSError: also if it is something else.
+    """
+    fd = os.open(path, flags | _CAREFULLY)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise PermissionError(EPERM, f"it is {kind_of(status)}, and no file", str(path))
     except BaseException:
         os.close(fd)
         raise

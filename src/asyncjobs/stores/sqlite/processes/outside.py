@@ -7,18 +7,14 @@ lock that is let go of at once, and that no claim meets, as those are made under
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
-from errno import EPERM
 from pathlib import Path
 
 from ....store import GUEST, STRANGER, Liveness, Presence
+from ..private import open_anyones
 from .locks import HAS_FLOCK, is_unlocked
 from .names import is_name, lock_of, names_in, presence_of
 from .presences import read_presence
-
-# Follow no link, and wait for nobody at the other end of a pipe.
-_CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def liveness(folder: Path, name: str) -> Liveness:
@@ -27,7 +23,7 @@ def liveness(folder: Path, name: str) -> Liveness:
         return Liveness.DEAD  # it never was one of them
     # A file that is not there proves nothing: the folder may be another than theirs.
     with suppress(OSError):
-        fd = _open_to_read(lock_of(folder, name), os.O_RDONLY)
+        fd = open_anyones(lock_of(folder, name), os.O_RDONLY)
         try:
             if HAS_FLOCK:
                 return Liveness.DEAD if is_unlocked(fd) else Liveness.ALIVE
@@ -45,13 +41,5 @@ def presences(folder: Path) -> list[Presence]:
     except OSError:
         return [STRANGER]
     living = [name for name in names if liveness(folder, name) is not Liveness.DEAD]
-    said = [read_presence(presence_of(folder, name), _open_to_read) for name in living]
+    said = [read_presence(presence_of(folder, name), open_anyones) for name in living]
     return [presence for presence in said if presence != GUEST]
-
-
-def _open_to_read(path: Path, flags: int) -> int:
-    fd = os.open(path, flags | _CAREFULLY)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise PermissionError(EPERM, "it is no file", str(path))
-    return fd
