@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ....hints import Changed, Overruled, Queued
+from ..processes.names import is_name
 
 #: So many things fit into one datagram: an id and a version take up to 53 bytes and a blank.
 PER_DATAGRAM = 35
 
-_NAME = re.compile("[0-9a-f]{16}")
 _JOB_ID = re.compile("[0-9a-f]{32}")
 _KNOWN = re.compile("([0-9a-f]{32}):([0-9]{1,19})")
 
@@ -70,7 +70,7 @@ def decode(data: bytes) -> Ask | Tell | None:
     except UnicodeDecodeError:
         return None
     match words:
-        case ["ask", name, *things] if _NAME.fullmatch(name):
+        case ["ask", name, *things] if is_name(name):
             known = [_KNOWN.fullmatch(thing) for thing in things[:PER_DATAGRAM]]
             return Ask(name, {each[1]: int(each[2]) for each in known if each is not None})
         case ["tell", *things]:
