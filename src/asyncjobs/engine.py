@@ -1,4 +1,4 @@
-"""Who runs jobs. An engine knows no storage: it is told of jobs, and has them run."""
+"""Who sees that jobs run. An engine is told of jobs, and has them claimed and performed."""
 
 from __future__ import annotations
 

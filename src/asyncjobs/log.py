@@ -1,4 +1,4 @@
-"""The words of the log: what is said there of each event. It subscribes to `Events`."""
+"""The words of the log: what is said there of each event. `say` subscribes to `Events`."""
 
 from __future__ import annotations
 
