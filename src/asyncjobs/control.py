@@ -14,13 +14,14 @@ import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
+from . import transitions
 from .errors import Conflict, InvalidTransition, StoreUnavailable
 from .given import number
 from .job import Job, Response, State
 from .listing import Listing, Page
 from .store import ANYONE, Liveness, Owner, Query, Store
 from .stores import open_as_guest
-from .verdict import cancelled, retried
+from .verdict import cancelled
 from .watch import Follower, Watch
 
 
@@ -150,7 +151,7 @@ class Control:
         """
         while True:
             job = await self._store.get(job_id, owner)
-            new = retried(job, self._store.now())
+            new = transitions.retry(job, self._store.now())
             await self._store.request(job_id)
             with suppress(Conflict):
                 await self._store.replace(job, new)

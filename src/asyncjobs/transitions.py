@@ -142,7 +142,11 @@ def give_up(job: Job, at: float, why: JobInterrupted) -> Job:
 
 
 def retry(job: Job, at: float) -> Job:
-    """An operator wants the finished job to run again; all counts but `attempt` begin anew."""
+    """An operator wants the finished job to run again; all counts but `attempt` begin anew.
+
+    Raises:
+        InvalidTransition: it is not final, or it has succeeded.
+    """
     return _on(
         job,
         Event.RETRY,

@@ -116,15 +116,6 @@ def orphaned(
     return transitions.rescue(job, due, "its process died"), None
 
 
-def retried(job: Job, at: float) -> Job:
-    """A final job that an operator wants to run once more.
-
-    Raises:
-        InvalidTransition: it is not final, or it has succeeded.
-    """
-    return transitions.retry(job, at)
-
-
 def gone(job: Job, at: float) -> Verdict:
     """A queued job that nobody can run any more."""
     why = HandlerGone(f"the program has no handler {job.route!r} any more")
