@@ -12,11 +12,10 @@ from typing import TypeVar
 
 import pytest
 
-from asyncjobs import Jobs, Query, State, current_job, transitions
-from asyncjobs.engines import queue
+from asyncjobs import Jobs, Query, State, current_job, transitions, watch
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
-from asyncjobs.running import attempt, claim, runner, sweeper
+from asyncjobs.running import attempt, claim, sweeper
 from asyncjobs.running.claims import Claims
 from asyncjobs.store import Store
 from asyncjobs.stores import SqliteStore
@@ -36,8 +35,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done now and then is done often."""
     monkeypatch.setattr(sweeper, "SWEEP_INTERVAL", 0.02)
     monkeypatch.setattr(sweeper, "RESCUE_INTERVAL", 0.02)
-    monkeypatch.setattr(queue, "LOOK_INTERVAL", 0.05)
-    monkeypatch.setattr(runner, "LOOK_INTERVAL", 0.02)
+    monkeypatch.setattr(watch, "REREAD_INTERVAL", 0.02)
     monkeypatch.setattr(claim, "STORE_RETRY", 0.02)
     monkeypatch.setattr(attempt, "PROGRESS_INTERVAL", 0.01)
     monkeypatch.setattr(attempt, "STOP_GRACE", 0.02)

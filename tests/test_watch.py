@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from asyncjobs import Jobs, State, current_job, transitions, watch
-from asyncjobs.engines import queue
 from asyncjobs.errors import JobNotFound, StoreUnavailable
 from asyncjobs.hints import Changed, Hint, Overruled, Queued, Something
 from asyncjobs.job import Job, Progress
-from asyncjobs.running import runner, sweeper
+from asyncjobs.running import sweeper
 from asyncjobs.store import ANYONE, Owner, Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
@@ -226,9 +225,9 @@ async def test_who_comes_after_a_retry_waits_for_its_end(store: Counting, jobs: 
     follower = watch.Follower(followed, to_the_end=False, has_ended=False)
     followed.followers.add(follower)
     followed.found(failed)
-    assert await follower.final(job) == failed
+    assert await follower.until_final(job, DEADLINE) == failed
     again = transitions.retry(failed, NOW)
-    waiting = asyncio.create_task(follower.final(again))
+    waiting = asyncio.create_task(follower.until_final(again, DEADLINE))
     await asyncio.sleep(0)
     followed.found(again)
     await asyncio.sleep(0)
@@ -361,8 +360,6 @@ def only_hints(monkeypatch: pytest.MonkeyPatch) -> None:
         (watch, "REREAD_INTERVAL"),
         (sweeper, "SWEEP_INTERVAL"),
         (sweeper, "RESCUE_INTERVAL"),
-        (runner, "LOOK_INTERVAL"),
-        (queue, "LOOK_INTERVAL"),
     ):
         monkeypatch.setattr(module, name, NEVER)
 
@@ -431,12 +428,14 @@ async def test_who_waits_to_the_end_goes_on_until_it_is_closed(store: Counting) 
                 watched.follow(job.id) as guest,
                 watched.follow(other.id, to_the_end=True) as left,
             ):
-                waiting = [asyncio.create_task(each.final(job)) for each in (before, guest)]
-                waiting.append(asyncio.create_task(left.final(other)))
+                waiting = [
+                    asyncio.create_task(each.until_final(job, DEADLINE)) for each in (before, guest)
+                ]
+                waiting.append(asyncio.create_task(left.until_final(other, DEADLINE)))
                 await until(lambda: len(store.follows) == 3)
                 watched.end()
                 with watched.follow(job.id, to_the_end=True) as after:
-                    waiting.append(asyncio.create_task(after.final(job)))
+                    waiting.append(asyncio.create_task(after.until_final(job, DEADLINE)))
                     await until(lambda: len(store.follows) == 4)
                     assert await waiting[1] is None
                     assert [each.has_ended for each in (before, guest, after)] == [0, 1, 0]
@@ -450,7 +449,7 @@ async def test_who_waits_to_the_end_goes_on_until_it_is_closed(store: Counting) 
                     assert await waiting[2] is None
                 with watched.follow(other.id, to_the_end=True) as late:
                     assert late.has_ended
-                    assert await late.final(other) is None
+                    assert await late.until_final(other, DEADLINE) is None
 
 
 def running(store: Store, owner: str | None = None) -> Job:

@@ -9,10 +9,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 
 from . import transitions
 from .errors import Conflict, InvalidTransition, StoreUnavailable
@@ -84,8 +83,11 @@ class Control:
             StoreUnavailable
         """
         limit = seconds(timeout)
-        with self.follow(job_id) as following:
-            return await following.until_final(await self.get(job_id, owner=owner), limit)
+        with self.follow(job_id) as follower:
+            job = await self.get(job_id, owner=owner)
+            if job.state.is_final or limit <= 0:
+                return job
+            return await follower.until_final(job, limit) or await self.get(job_id)
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         """The job as it is now, and its response if it is final, else None.
@@ -157,16 +159,9 @@ class Control:
                 await self._store.replace(job, new)
                 return new
 
-    @contextmanager
-    def follow(self, job_id: str, *, to_the_end: bool = False) -> Iterator[Following]:
-        """The job, to be waited for. Follow it first, then read it, then wait.
-
-        Args:
-            to_the_end: whether it is waited for although we shut down, as whoever waits is to be
-                stopped then, and not to be answered.
-        """
-        with self._watch.follow(job_id, to_the_end=to_the_end) as follower:
-            yield Following(self._store, job_id, follower)
+    def follow(self, job_id: str, *, to_the_end: bool = False) -> AbstractContextManager[Follower]:
+        """The job, to be waited for: see `Watch.follow`."""
+        return self._watch.follow(job_id, to_the_end=to_the_end)
 
     async def _runs(self, job: Job) -> bool:
         """Whether a living process runs the job.
@@ -195,37 +190,6 @@ class Control:
             StoreUnavailable
         """
         return await self._store.list(listing or Listing())
-
-
-class Following:
-    """A job that was followed before it was read, so that nothing that happens to it is missed."""
-
-    def __init__(self, store: Store, job_id: str, follower: Follower) -> None:
-        self._store = store
-        self._job_id = job_id
-        self._follower = follower
-
-    async def until_final(self, job: Job, limit: float) -> Job:
-        """The job once it is final, or as it is after that many seconds, or when we shut down.
-
-        Args:
-            job: as it was read after it was followed.
-
-        Raises:
-            JobNotFound: it was forgotten meanwhile.
-            StoreUnavailable
-        """
-        now = asyncio.get_running_loop().time
-        deadline = now() + limit
-        while True:
-            left = deadline - now()
-            if job.state.is_final or left <= 0 or self._follower.has_ended:
-                return job
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if math.isinf(left) else left):
-                    if (final := await self._follower.final(job)) is not None:
-                        return final
-            job = await self._store.get(self._job_id)
 
 
 def seconds(timeout: float | None) -> float:

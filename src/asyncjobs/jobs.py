@@ -6,8 +6,8 @@ import asyncio
 import random
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -29,7 +29,7 @@ from .program import ProgramStore, introduce, program_of
 from .running.claims import Claims, unknown_to
 from .running.current import running_job
 from .running.exits import watch_exit
-from .running.following import JobFollowing
+from .running.following import until_final
 from .running.runner import Runner
 from .running.sweeper import Sweeper
 from .running.threads import Threads, is_threaded
@@ -38,7 +38,7 @@ from .settings import Options, make, make_settings
 from .store import ANYONE, Owner, Presence, Query, Store
 from .stores import open_url
 from .tasks import to_the_end
-from .watch import Watch
+from .watch import Follower, Watch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -342,16 +342,21 @@ class Jobs:
             RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
         opened, limit = self._here("wait"), seconds(timeout)
-        with self.follow(job_id) as following:
-            return await following.until_final(await opened.control.get(job_id, owner=owner), limit)
+        with self.follow(job_id) as follower:
+            job = await opened.control.get(job_id, owner=owner)
+            if job.state.is_final or limit <= 0:
+                return job
+            return await self.until_final(follower, job, limit) or await opened.store.get(job_id)
 
-    @contextmanager
-    def follow(self, job_id: str) -> Iterator[JobFollowing]:
-        """The job, to be read and then waited for: see `Control.follow`, and `wait`."""
-        opened, waits = self._here("follow"), running_job.get(None)
+    def follow(self, job_id: str) -> AbstractContextManager[Follower]:
+        """The job, to be read and then waited for: see `Watch.follow`, and `until_final`."""
+        waits = running_job.get(None)
         to_the_end = waits is not None and waits.program is self
-        with opened.control.follow(job_id, to_the_end=to_the_end) as following:
-            yield JobFollowing(following, opened.loop)
+        return self._here("follow").control.follow(job_id, to_the_end=to_the_end)
+
+    async def until_final(self, follower: Follower, job: Job, limit: float) -> Job | None:
+        """As `Follower.until_final`; a job that waits gives its place back meanwhile."""
+        return await until_final(follower, job, limit, self.loop)
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         """The job as it is now, and its response if it is final, else None: see `Control.poll`."""

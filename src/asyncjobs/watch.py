@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
@@ -57,7 +58,8 @@ class Watch:
     @contextmanager
     def subscribe(self, callback: Callback) -> Iterator[None]:
         """Within this, have `callback` called with each `Queued` and each `Overruled`, and with one
-        of both where there may have been any. Of jobs there is more to be known: see `follow`."""
+        of both where there may have been any, and now and then, as hints may be lost. Of jobs there
+        is more to be known: see `follow`."""
         self._callbacks.append(callback)
         try:
             yield
@@ -104,8 +106,12 @@ class Watch:
                     self._call(hint)
                 case Something():
                     self._something.set()
-                    self._call(Queued())
-                    self._call(Overruled())
+                    self._call_for_anything()
+
+    def _call_for_anything(self) -> None:
+        """There may have been a hint of any kind."""
+        self._call(Queued())
+        self._call(Overruled())
 
     def _call(self, hint: Queued | Overruled) -> None:
         for callback in list(self._callbacks):
@@ -116,9 +122,11 @@ class Watch:
 
     async def _look_now_and_then(self) -> None:
         while True:
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(REREAD_INTERVAL):
                     await self._something.wait()
+            except TimeoutError:
+                self._call_for_anything()
             self._something.clear()
             await self._look()
 
@@ -178,6 +186,10 @@ class Followed:
         self.is_hinted = False
         self.is_read = False
 
+    async def read(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return await self._store.get(job_id)
+
     def known(self, job: Job) -> None:
         """Somebody waits who knows the job as this."""
         self.version = max(job.version, self.version or 0)
@@ -214,7 +226,29 @@ class Follower:
         self.to_the_end = to_the_end
         self.has_ended = has_ended
 
-    async def final(self, known: Job) -> Job | None:
+    async def until_final(self, known: Job, limit: float) -> Job | None:
+        """The job once it is final; None if it was not after so many seconds, or there is no more
+        waiting: whoever wants it as it is then has to read it.
+
+        Args:
+            known: the job as it was read after it was followed, which was not final.
+
+        Raises:
+            JobNotFound: it was forgotten meanwhile.
+            StoreUnavailable
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if math.isinf(limit) else limit):
+                while not known.state.is_final:
+                    if (final := await self._final(known)) is not None:
+                        return final
+                    if self.has_ended:
+                        return None
+                    known = await self._followed.read(known.id)
+                return known
+        return None
+
+    async def _final(self, known: Job) -> Job | None:
         """The job once it is final; None if it is to be read again, or the waiting has ended.
 
         Args:

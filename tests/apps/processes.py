@@ -10,7 +10,6 @@ from quart import Quart, Response, request
 
 import asyncjobs
 from asyncjobs import QuartJobs, current_job
-from asyncjobs.engines import queue
 from asyncjobs.job import State
 from asyncjobs.store import Query
 from asyncjobs.stores.sqlite.neighbours import neighbours
@@ -22,8 +21,6 @@ from .signals import Signals
 FOR_EVER = 3600
 asyncjobs.watch.REREAD_INTERVAL = FOR_EVER
 asyncjobs.running.sweeper.SWEEP_INTERVAL = FOR_EVER
-asyncjobs.running.runner.LOOK_INTERVAL = FOR_EVER
-queue.LOOK_INTERVAL = FOR_EVER
 neighbours.NET_INTERVAL = FOR_EVER
 
 app = Quart(__name__)

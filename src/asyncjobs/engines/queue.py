@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,8 +16,6 @@ from ..store import Query
 from .awaited import Awaited
 from .slots import Slots
 
-#: The queue is looked at that often in any case: the doorbell may have been missed. Seconds.
-LOOK_INTERVAL = 1.0
 #: The most shares of the queue that a process chooses from: see `reach_after`.
 MAX_REACH = 16
 #: At most so many queued jobs, in threads or as tasks, are started at a time, however many may run:
@@ -65,7 +64,8 @@ NOTHING = Next([], frozenset(), more=False)
 
 
 class Queue:
-    """Looks for queued jobs that there are slots for: whenever somebody rings, and now and then.
+    """Looks for queued jobs that there are slots for, whenever somebody rings, as is done now and
+    then in any case, or one is due.
 
     Args:
         awaited: the jobs that running ones wait for.
@@ -78,7 +78,8 @@ class Queue:
         self._routes: set[str] = set()
         # Jobs are taken out of the oldest in the queue: out of so many times as many as can start.
         self._reach = 1
-        # When, by the clock of the loop, all routes are looked at next.
+        # When, by the clock of the loop, there is something to be started that could not be before;
+        # first of all there may be anything.
         self._next_look = 0.0
         self._doorbell = asyncio.Event()
 
@@ -102,9 +103,9 @@ class Queue:
         self._routes.add(route)
 
     async def wait(self) -> None:
-        """Until somebody has rung since the last look, or it is time to look again."""
+        """Until somebody has rung since the last look, or something is due by now."""
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._next_look):
+            async with asyncio.timeout_at(None if math.isinf(self._next_look) else self._next_look):
                 await self._doorbell.wait()
 
     async def look(self) -> Next:
@@ -114,9 +115,9 @@ class Queue:
             StoreUnavailable
         """
         self._doorbell.clear()
-        if (now := _loop_time()) >= self._next_look:
+        if _loop_time() >= self._next_look:
             self._routes.update(self._claims.handlers)
-            self._next_look = now + LOOK_INTERVAL
+            self._next_look = math.inf
         free = {route: self._slots.free(self._claims.handlers[route]) for route in self._routes}
         ready = {route: slots for route, slots in free.items() if slots}
         if not ready:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Self
 
 from ..errors import JobFailure, JobWasCancelled, StoreUnavailable
@@ -16,9 +15,6 @@ from .claims import Claims
 from .current import Place, Program
 from .deadlines import Deadlines
 from .errands import Errands
-
-#: It is looked that often for jobs that shall stop: a hint of one may be lost. Seconds.
-LOOK_INTERVAL = 0.8
 
 
 class Runner:
@@ -113,9 +109,7 @@ class Runner:
 
     async def _heed(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_INTERVAL):
-                    await self._overruled.wait()
+            await self._overruled.wait()
             self._overruled.clear()
             try:
                 await self._stop_overruled()

@@ -21,7 +21,7 @@ from quart.asgi import ASGIHTTPConnection
 
 from ...job import Job
 from ...jobs import Jobs
-from ...running.following import JobFollowing
+from ...watch import Follower
 from ..http.preferences import wait_preference
 from ..quart_side import request_of, scope_of
 
@@ -76,14 +76,15 @@ class Wait:
         seconds: so long at most.
     """
 
-    def __init__(self, seconds: float, following: JobFollowing, held: ExitStack) -> None:
+    def __init__(self, jobs: Jobs, seconds: float, follower: Follower, held: ExitStack) -> None:
         self.seconds = seconds
-        self._following = following
+        self._jobs = jobs
+        self._follower = follower
         self._held = held
 
     async def until_final(self, job: Job) -> None:
         """Until the job, which was read as this, is final, or that is over."""
-        await self._following.until_final(job, self.seconds)
+        await self._jobs.until_final(self._follower, job, self.seconds)
 
     def is_for_view(self, request: Request, job: Job) -> bool:
         """Whether the view has to wait for the job itself. Else it is to answer without that: its
@@ -120,8 +121,8 @@ def wanted(jobs: Jobs, job_id: str, request: Request) -> AbstractContextManager[
 @contextmanager
 def _begun(preference: float, jobs: Jobs, job_id: str) -> Iterator[Wait]:
     with ExitStack() as held:
-        following = held.enter_context(jobs.follow(job_id))
-        yield Wait(min(preference, jobs.settings.max_wait), following, held)
+        follower = held.enter_context(jobs.follow(job_id))
+        yield Wait(jobs, min(preference, jobs.settings.max_wait), follower, held)
 
 
 def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
