@@ -1,7 +1,12 @@
-"""What happens to jobs, as values; what it is called in words, `log` knows."""
+"""What happens to jobs, as values; what it is called in words, `log` knows.
+
+Of one job it is told in the order in which it happens. What a process did, it tells itself, once it
+knows that it is stored: of what the store never answered for, nobody does.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import logging
 from collections.abc import Callable
@@ -32,7 +37,7 @@ class Failed:
 
     Attributes:
         error: what it raised; None if that was a view, as the app has told of it.
-        is_last: whether that ends the job; else it is tried again.
+        is_last: whether the job ends with this attempt; else it is queued again.
     """
 
     job: Job
@@ -57,7 +62,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A job is final."""
+    """A job is final, by what this process did; told once for each time that it becomes so."""
 
     job: Job
 
@@ -85,7 +90,8 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A job that ran here is another worker's by now, or not there: nothing was written."""
+    """A job that ran here has another attempt by now, mostly of another worker, or has ended
+    elsewhere, or is not there: this attempt has written nothing."""
 
     job: Job
 
@@ -176,20 +182,28 @@ class Events:
     """Hands each event to all subscribers, in the order in which they came, on the event loop."""
 
     def __init__(self) -> None:
-        self._subscribers: list[Callable[[Event], object]] = []
+        # By what is theirs alone: one may subscribe twice.
+        self._subscribers: dict[object, Callable[[Event], object]] = {}
 
     def subscribe(self, subscriber: Callable[[Event], object]) -> Callable[[], None]:
         """Have `subscriber` called with each event, at once: it must not block.
 
-        Returns what ends that.
+        Returns what ends that, at once; it may be called from within, and more than once.
         """
-        self._subscribers.append(subscriber)
-        return lambda: self._subscribers.remove(subscriber)
+        subscription = object()
+        self._subscribers[subscription] = subscriber
+
+        def unsubscribe() -> None:
+            self._subscribers.pop(subscription, None)
+
+        return unsubscribe
 
     def emit(self, event: Event) -> None:
         """Tell all of this. What a subscriber raises is logged, and harms nobody."""
-        for subscriber in tuple(self._subscribers):
-            try:
-                subscriber(event)
-            except Exception:
-                logger.exception("a subscriber of events has failed")
+        for subscription, subscriber in list(self._subscribers.items()):
+            if subscription in self._subscribers:  # nobody has ended it just now
+                try:
+                    subscriber(event)
+                # Also the end of what somebody else awaits: ours goes on.
+                except (Exception, asyncio.CancelledError):
+                    logger.exception("a subscriber of events has failed")

@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from .tasks import to_the_end
 from .watch import Follower, Watch
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Jobs:
@@ -91,7 +92,7 @@ class Jobs:
         self._functions = Functions()
         self._clock = clock
         self._random = random
-        self._outliving: set[asyncio.Task[None]] = set()
+        self._outliving: set[asyncio.Task[Any]] = set()
         self._opened: Opened | None = None
 
     @property
@@ -313,9 +314,7 @@ class Jobs:
             await opened.store.add(job, request)
         except asyncio.CancelledError:
             # The client has gone, but the job may be on its way to the disk.
-            task = asyncio.create_task(self._submit_if_added(opened, job, request))
-            self._outliving.add(task)
-            task.add_done_callback(self._outliving.discard)
+            self._begin(self._submit_if_added(opened, job, request))
             raise
         except BaseException:
             opened.engine.dismiss(job)
@@ -403,10 +402,9 @@ class Jobs:
     async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """Cancel the job: at once if nobody runs it, else as soon as its handler stops. See
         `Control.cancel`."""
-        job = await self._here("cancel").control.cancel(job_id, owner=owner)
-        if job.state.is_final:
-            self.events.emit(Finished(job))
-        return job
+        # The caller may be cancelled, but the write goes on, and is to be told of.
+        cancelling = self._begin(self._cancel(self._here("cancel").control, job_id, owner))
+        return await asyncio.shield(cancelling)
 
     async def retry(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """Queue a failed, interrupted or cancelled job once more: see `Control.retry`."""
@@ -499,6 +497,19 @@ class Jobs:
         else:
             self.events.emit(Submitted(job))
             await opened.engine.submit(job, request)
+
+    async def _cancel(self, control: Control, job_id: str, owner: Owner) -> Job:
+        job = await control.cancel(job_id, owner=owner)
+        if job.state.is_final:
+            self.events.emit(Finished(job))
+        return job
+
+    def _begin(self, deed: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do this in a task that outlives whoever asks for it."""
+        task = asyncio.create_task(deed)
+        self._outliving.add(task)
+        task.add_done_callback(self._outliving.discard)
+        return task
 
     # The last one: below it `list` is no type to a checker.
     async def list(self, listing: Listing | None = None) -> Page:

@@ -30,14 +30,12 @@ class Surroundings:
     Attributes:
         program: whose jobs they are.
         emit: is told what happens.
-        now: tells the seconds since the epoch.
         errands: takes what may outlive an attempt.
         deadlines: calls `Attempt.time_out`.
     """
 
     program: Program
     emit: Emit
-    now: Callable[[], float]
     errands: Errands
     deadlines: Deadlines[Attempt]
 
@@ -57,6 +55,7 @@ class Attempt:
 
     __slots__ = (
         "_around",
+        "_began",
         "_current",
         "_done",
         "_ending",
@@ -82,6 +81,7 @@ class Attempt:
         )
         self._current.is_last = claim.is_last
         self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         self._task = asyncio.current_task()
         # Whether the handler is being run: only then may the task be cancelled.
         self._is_performing = False
@@ -114,6 +114,9 @@ class Attempt:
         if self._stopped is not None or not self._is_performing:
             return
         self._stopped = Stopped(reason)
+        # Whatever its handler raises now: it is given back, or it ends.
+        is_given_back = isinstance(reason, JobInterrupted) and self.claim.job.repeatable
+        self._current.is_last = not is_given_back
         self._current.stop()
         if self.claim.handler.threaded:
             # A thread cannot be cancelled. It is left time to see for itself that it shall stop.
@@ -196,8 +199,7 @@ class Attempt:
             self._ending = self._finish_soon(outcome)
 
     def _overran(self, *, is_over: bool) -> Overran:
-        job = self.claim.job
-        return Overran(job, self._around.now() - (job.started or job.created), is_over)
+        return Overran(self.claim.job, self._loop.time() - self._began, is_over)
 
     def _reported(self) -> None:
         """There is a new progress, said in any thread; the newest is stored in a moment."""

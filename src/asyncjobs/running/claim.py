@@ -174,10 +174,17 @@ class Claim:
                     stored = await store.get(old.id)
                 except JobNotFound:
                     return False
+                if _is_same_but_for_times(stored, new):
+                    self.job = stored  # by a try of ours, of which the store did not say so
+                    return True
                 if not is_same_claim(stored, old):
                     return False
                 # Somebody asked to cancel it, for one. A write of ours may have been faster still.
                 self.job = max(stored, self.job, key=lambda job: job.version)
+
+
+def _is_same_but_for_times(stored: Job, job: Job) -> bool:
+    return stored == job._replace(due=stored.due, finished=stored.finished, expires=stored.expires)
 
 
 def _end_of(job: Job) -> Finished | Released:

@@ -106,7 +106,7 @@ class Claims:
             return Due(due, None)
         return Due(due, min(job.due for job in queued if not is_due(job, now)) - now)
 
-    async def overruled(self, limit: int) -> list[Job]:
+    async def find_overruled(self, limit: int) -> list[Job]:
         """Jobs that run here, and that somebody, somewhere, has asked to cancel."""
         return await self.store.find(
             Query(

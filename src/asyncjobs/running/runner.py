@@ -31,7 +31,7 @@ class Runner:
         self._claims = claims
         self._errands = Errands(STOP_GRACE)
         self._around = Surroundings(
-            program, claims.emit, claims.store.now, self._errands, Deadlines(Attempt.time_out)
+            program, claims.emit, self._errands, Deadlines(Attempt.time_out)
         )
         self._attempts: dict[str, Attempt] = {}
         self._overruled = asyncio.Event()
@@ -58,17 +58,18 @@ class Runner:
     async def run(self, job_id: str, place: Place) -> Job | None:
         """Get the job, claim it, and perform it: all that an engine needs that is told of an id.
 
-        Returns the job as it is then; None if it is not queued any more, or somebody else was
-        faster.
+        Returns the job as it is then; None if it is not queued any more, nobody here has its
+        handler, or somebody else was faster.
 
         Raises:
             JobNotFound
             StoreUnavailable: it was not started.
         """
         job = await self._claims.store.get(job_id)
-        if job.state is not State.QUEUED or (claim := await self._claims.claim(job)) is None:
+        if job.state is not State.QUEUED or job.route not in self._claims.handlers:
             return None
-        return await self.perform(claim, place)
+        claim = await self._claims.claim(job)
+        return None if claim is None else await self.perform(claim, place)
 
     async def perform(
         self,
@@ -120,5 +121,5 @@ class Runner:
 
     async def _stop_overruled(self) -> None:
         if self._attempts:
-            for job in await self._claims.overruled(len(self._attempts)):
+            for job in await self._claims.find_overruled(len(self._attempts)):
                 self.stop(job.id, JobWasCancelled("the job was cancelled while it ran"))

@@ -9,6 +9,7 @@ from typing import Self
 from ..events import Task, Troubled
 from ..job import Job
 from ..store import ANSWER_DEADLINE
+from ..tasks import to_the_end
 from .claims import Claims
 
 #: Seconds between two looks for dead processes, on average: a lock each is all that it costs. The
@@ -39,10 +40,10 @@ class Sweeper:
         self._missed: dict[str, float] = {}
         # What fails here must not keep the results of earlier jobs from being read.
         # Nor must it wait for more than a little of what may have piled up.
-        await self._try(self._claims.rescue)
-        await self._try(self._sweep)
+        await self._rescue()
+        await self._sweep()
         self._tasks = [
-            asyncio.create_task(self._repeat(self._claims.rescue, RESCUE_INTERVAL)),
+            asyncio.create_task(self._repeat(self._rescue, RESCUE_INTERVAL)),
             asyncio.create_task(self._repeat(self._sweep, SWEEP_INTERVAL)),
             asyncio.create_task(self._repeat(self._tidy, SWEEP_INTERVAL)),
         ]
@@ -58,7 +59,22 @@ class Sweeper:
     async def _repeat(self, chore: Callable[[], Awaitable[object]], interval: float) -> None:
         while True:
             await asyncio.sleep(interval * self._claims.random.uniform(0.75, 1.25))
-            await self._try(chore)
+            await chore()
+
+    async def _rescue(self) -> None:
+        await self._decide(self._claims.rescue)
+
+    async def _sweep(self) -> None:
+        await self._decide(self._settle_and_end)
+
+    async def _tidy(self) -> None:
+        await self._try(self._forget)
+
+    async def _decide(self, chore: Callable[[], Awaitable[object]]) -> None:
+        """Do what decides about jobs, to its end also if we are cancelled: its writes go on, and
+        somebody has to tell what has become of the jobs."""
+        if await to_the_end(asyncio.create_task(self._try(chore))):
+            raise asyncio.CancelledError
 
     async def _try(self, chore: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -66,12 +82,12 @@ class Sweeper:
         except Exception as error:
             self._claims.emit(Troubled(Task.SWEEP, error))
 
-    async def _sweep(self) -> None:
+    async def _settle_and_end(self) -> None:
         await self._claims.settle()
         if self._gone_after is not None:
             await self._claims.end(self._missed_for(await self._claims.find_gone()))
 
-    async def _tidy(self) -> None:
+    async def _forget(self) -> None:
         """Forget what has expired by now, and give back the space, in slices with rests between."""
         store = self._claims.store
         now = store.now()
