@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quart import Quart
+from quart import Quart, request
 
 from asyncjobs import QuartJobs, transitions
-from asyncjobs.testing import a_job
+from asyncjobs.stores import MemoryStore
+from asyncjobs.testing import FakeClock, a_job
 from asyncjobs.web.answering.answers import retry_after
 
 NOW = 1_000_000.0
@@ -52,10 +52,10 @@ def test_who_obeys_finds_the_result(age: float, ttl: float, ended: float) -> Non
     assert end.expires > back
 
 
-async def test_the_header_heeds_the_ttl_of_the_route(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_header_heeds_the_ttl_of_the_route() -> None:
     """Poll and status of a job that has run for long say so, whatever other routes have."""
-    app = Quart("short")
-    jobs = QuartJobs(app, store="memory:")
+    app, clock = Quart("short"), FakeClock()
+    jobs = QuartJobs(app, store=MemoryStore(clock=clock))
 
     @app.get("/short")
     @jobs.background(ttl=6)
@@ -65,7 +65,65 @@ async def test_the_header_heeds_the_ttl_of_the_route(monkeypatch: pytest.MonkeyP
     async with app.test_app() as running:
         client = running.test_client()
         poll = (await client.get("/short")).headers["Location"]
-        later = SimpleNamespace(time=lambda: time.time() + 1000)
-        monkeypatch.setattr("asyncjobs.web.answering.polls.time", later)
+        clock.advance(1000)
         for url in (poll, f"/jobs/{poll[-32:]}"):
             assert (await client.get(url)).headers["Retry-After"] == "3"
+
+
+async def test_the_time_is_the_stores() -> None:
+    """Jobs and views ask the store for the time: on one whose clock is an hour ahead, jobs have its
+    times, and who polls is told to ask again as after one second; and a poll that waits, which
+    would be taken for one that has made its job itself by any other clock, holds nothing."""
+    clock, go_on = FakeClock(time.time() + 3600), asyncio.Event()
+    app = Quart("ahead")
+    jobs = QuartJobs(app, store=MemoryStore(clock=clock))
+    polls = 0
+
+    @app.post("/work")
+    @jobs.background
+    async def work() -> str:
+        await go_on.wait()
+        return "done"
+
+    @app.teardown_request
+    async def leave(error: BaseException | None) -> None:
+        nonlocal polls
+        if request.method == "GET":
+            polls += 1
+            go_on.set()
+
+    async with app.test_app() as running:
+        client = running.test_client()
+        submitted = clock.now
+        poll = (await client.post("/work")).headers["Location"]
+        clock.advance(1)
+        async with app.app_context():
+            job = await jobs.jobs.get(poll[-32:])
+            assert jobs.jobs.now() == clock.now
+        assert (job.created, job.due, job.started) == (submitted, submitted, submitted)
+        answer = await client.get(poll, headers={"Prefer": "wait=20"})
+        assert await answer.get_data(as_text=True) == "done"
+        assert polls == 2  # its context was left for the wait, which let the handler go on
+        async with app.app_context():
+            assert (await jobs.jobs.get(poll[-32:])).finished == clock.now
+
+
+async def test_polls_of_a_store_that_is_ahead() -> None:
+    """Poll, status and cancellation of a young job say 1 s, by the clock of its store."""
+    clock, app = FakeClock(time.time() + 3600), Quart("ahead")
+    jobs = QuartJobs(app, store=MemoryStore(clock=clock))
+
+    @app.post("/hold")
+    @jobs.background
+    async def hold() -> None:
+        await asyncio.Event().wait()
+
+    async with app.test_app() as running:
+        client = running.test_client()
+        poll = (await client.post("/hold")).headers["Location"]
+        status = f"/jobs/{poll[-32:]}"
+        for age, seconds in ((0, "1"), (50, "5")):
+            clock.advance(age)
+            for url in (poll, status):
+                assert (await client.get(url)).headers["Retry-After"] == seconds
+        assert (await client.delete(status)).headers["Retry-After"] == "5"

@@ -195,6 +195,11 @@ class Jobs:
         opened.watch.end()
         await opened.engine.drain()
 
+    def now(self) -> float:
+        """The time by the clock of the store, in seconds since the epoch: what the times of jobs
+        are told by."""
+        return self._here("now").store.now()
+
     def abandon(self) -> None:
         """Close without waiting, as the event loop that the jobs were open in was closed.
 

@@ -76,7 +76,9 @@ class AppJobs:
     def _install(self, app: Quart) -> None:
         """All that the app gets, in this order."""
         app.url_map.converters["asyncjobs_id"] = JobIdConverter
-        app.asgi_http_class = waiting_outside(outlasting_clients(app.asgi_http_class))
+        app.asgi_http_class = waiting_outside(
+            outlasting_clients(app.asgi_http_class), self._lifespan.now
+        )
         answer_bad_hosts(app)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         app.before_request_funcs[None].insert(0, self.submission.read_body)

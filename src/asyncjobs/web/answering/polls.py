@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any, cast
 
 from quart import Request, Response
@@ -86,7 +85,7 @@ class Polls:
         if request.method == "DELETE":
             return await self._cancel(jobs, job, request)
         links = self.side.links(job, request)
-        return answers.status_document(self.side.app, job, links, time.time())
+        return answers.status_document(self.side.app, job, links, jobs.now())
 
     @answering_errors
     async def health(self) -> Response:
@@ -134,7 +133,7 @@ class Polls:
             job, stored = await jobs.poll(job.id)
         links = self.side.links(job, request)
         if stored is None:
-            response = answers.pending(self.side.app, job, links, time.time())
+            response = answers.pending(self.side.app, job, links, jobs.now())
         else:
             response = answers.result(self.side.app, job, stored, links)
         if wait is not None:
@@ -144,9 +143,8 @@ class Polls:
     async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:
         refuse_cross_site(request, jobs.settings.trusted_origins)
         job = await jobs.cancel(job.id)
-        return answers.status_document(
-            self.side.app, job, self.side.links(job, request), time.time()
-        )
+        links = self.side.links(job, request)
+        return answers.status_document(self.side.app, job, links, jobs.now())
 
 
 def _is_polled_at(job: Job, request: Request) -> bool:

@@ -9,7 +9,7 @@ app's hooks and guards run again, and what they have said the first time is no p
 from __future__ import annotations
 
 import asyncio
-import time
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import copy_context
@@ -32,7 +32,7 @@ class Visit:
     """A request whose connection can wait in its stead.
 
     Attributes:
-        arrived: when it came, in seconds since the epoch.
+        arrived: when it came, by the clock of the jobs.
         task: in which it is dispatched.
         has_body: whether anything of a body has come.
         waits: what it is to wait for before it is dispatched again, if it has come to that.
@@ -125,14 +125,20 @@ def _begun(preference: float, jobs: Jobs, job_id: str) -> Iterator[Wait]:
         yield Wait(jobs, min(preference, jobs.settings.max_wait), follower, held)
 
 
-def waiting_outside(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
-    """A kind of connection that waits in the stead of its request, outside of its context."""
+def waiting_outside(
+    connection_class: type[Any], now: Callable[[], float]
+) -> type[ASGIHTTPConnection]:
+    """A kind of connection that waits in the stead of its request, outside of its context.
+
+    Args:
+        now: tells the time as the jobs do.
+    """
 
     class WaitingConnection(connection_class):  # type: ignore[misc]
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             self._may_wait = any(name == b"prefer" for name, _ in self.scope["headers"])
-            self._visit = Visit(time.time())
+            self._visit = Visit(now() if self._may_wait else math.inf)
 
         async def handle_messages(self, request: Any, receive: Any, *handler: Any) -> None:
             if self._may_wait:

@@ -6,6 +6,7 @@ A test client without a lifespan starts nothing: there they start with the first
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -53,6 +54,13 @@ class Lifespan:
     @property
     def has_jobs(self) -> bool:
         return self._jobs is not None
+
+    def now(self) -> float:
+        """The time as the jobs of this loop tell it; before that of any job, if they are not there
+        yet."""
+        if self._jobs is None or self._loop is not asyncio.get_running_loop():
+            return -math.inf
+        return self._jobs.now()
 
     async def started(self) -> Jobs:
         """The jobs; starts them if the app has no lifespan, as with a bare test client.
