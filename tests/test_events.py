@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from asyncjobs import Jobs, QuartJobs, State, current_job, transitions, verdict
-from asyncjobs.engines import queue
+from asyncjobs import Jobs, QuartJobs, State, current_job, transitions, verdict, watch
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.events import (
     Draining,
@@ -33,7 +32,7 @@ from asyncjobs.events import (
     Troubled,
 )
 from asyncjobs.job import Job, Request, Response
-from asyncjobs.running import attempt, claim, runner, sweeper
+from asyncjobs.running import attempt, claim, sweeper
 from asyncjobs.running.claims import Claims
 from asyncjobs.store import Query, Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
@@ -51,8 +50,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done now and then is done often, and nothing waits for its next attempt."""
     monkeypatch.setattr(sweeper, "SWEEP_INTERVAL", 0.02)
     monkeypatch.setattr(sweeper, "RESCUE_INTERVAL", 0.02)
-    monkeypatch.setattr(queue, "LOOK_INTERVAL", 0.05)
-    monkeypatch.setattr(runner, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(watch, "REREAD_INTERVAL", 0.05)
     monkeypatch.setattr(claim, "STORE_RETRY", 0.02)
     monkeypatch.setattr(verdict, "ERROR_BACKOFF", 0.0)
     monkeypatch.setattr(verdict, "CRASH_BACKOFF", 0.0)
