@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ForwardRef, NamedTuple, get_overloads
+from typing import Any, ForwardRef, NamedTuple, get_args, get_overloads
 
 import asyncjobs
-from asyncjobs import AsyncJobsError, JobCancelled, RouteSettings, Settings, errors
+from asyncjobs import AsyncJobsError, JobCancelled, RouteSettings, Settings, errors, events
 
 FOLDER = Path(__file__).parent
 
@@ -43,6 +43,8 @@ For who writes one; all others [name it](settings.md) by its URL. The page is ma
 docstrings, by `make docs`.
 """
 
+EVENTS = [kind.__name__ for kind in get_args(events.Event)]
+
 #: `tests/test_api.py` finds a name that is missing.
 SECTIONS = {
     "In a Quart app": ["QuartJobs"],
@@ -56,7 +58,15 @@ SECTIONS = {
     "Stores": ["SqliteStore", "MemoryStore"],
 }
 PAGES = {
-    "api": Page(API, SECTIONS, {"asyncjobs.web.auth": ["user", "restore_user"]}),
+    "api": Page(
+        API,
+        SECTIONS,
+        {
+            "asyncjobs.control": ["open", "Control"],
+            "asyncjobs.events": ["Events", *EVENTS],
+            "asyncjobs.web.auth": ["user", "restore_user"],
+        },
+    ),
     "stores": Page(
         STORES,
         {"What it is asked": ["Store"], "What it tells": ["Liveness", "Orphan", "Presence"]},
@@ -69,7 +79,12 @@ PAGES = {
 
 #: For the other modules of the library alone, although they are called without an underscore.
 INTERNAL = {
-    "Jobs": {"abandon", "accept", "begin", "open", "register", "request", "response"},
+    "Jobs": {
+        *("abandon", "accept", "begin", "open", "register", "request", "response"),
+        *("follow", "now", "until_final"),
+    },
+    "Control": {"follow"},
+    "Events": {"emit"},
     "RunningJob": {"stop", "stop_waits", "waiting"},
     "Job": set(vars(asyncjobs.Job)),
     "Query": {"matches", "cut"},
@@ -79,7 +94,7 @@ INTERNAL = {
 }
 
 #: Classes of which users get objects, or subclasses, and make none.
-NEVER_MADE = {"RunningJob", "StoreContract", "Job"}
+NEVER_MADE = {"RunningJob", "StoreContract", "Job", "Control", *EVENTS}
 
 #: The sections of a docstring, whose items are lists on the page.
 _HEADINGS = ("Args:", "Attributes:", "For stores and engines:", "Raises:")

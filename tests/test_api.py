@@ -241,3 +241,20 @@ async def test_the_examples_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         failed = await jobs.wait(job.id)
         names = await run_code(example_of(Jobs.find), {"jobs": jobs})
         assert names["failed"] == [failed]
+
+
+async def test_the_example_of_guests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says of each job that has failed why, beside the program that runs them."""
+    monkeypatch.chdir(tmp_path)
+    async with Jobs(store="sqlite:///jobs.db") as jobs:
+
+        @jobs.function(name="fails")
+        async def fails() -> None:
+            raise LookupError("no such thing")
+
+        job = await jobs.submit(fails)
+        await jobs.wait(job.id)
+        await run_code(example_of(asyncjobs.control), {"asyncjobs": asyncjobs})
+    assert capsys.readouterr().out == f"{job.id} fails LookupError: no such thing\n"

@@ -33,7 +33,7 @@ from asyncjobs.job import (
 from asyncjobs.outcome import Outcome, Raised, Stopped, Unusable, in_words
 from asyncjobs.settings import Settings
 from asyncjobs.testing import BROKEN, CANCELLED, INTERRUPTED, NOW, a_job
-from asyncjobs.transitions import MAX_REASON, TRANSITIONS, Event, next_state
+from asyncjobs.transitions import MAX_REASON, TRANSITIONS, Step, next_state
 from asyncjobs.verdict import (
     MAX_BACKOFF,
     MAX_CRASHES,
@@ -141,9 +141,9 @@ def test_an_invalid_step_says_what_cannot_be_done() -> None:
 def test_the_table_knows_every_state_and_every_event() -> None:
     """No state is without a row, every event leads somewhere, and final states are known."""
     assert set(TRANSITIONS) == set(State)
-    assert {event for row in TRANSITIONS.values() for event in row} == set(Event)
+    assert {event for row in TRANSITIONS.values() for event in row} == set(Step)
     assert {state for state in State if state.is_final} == set(FINAL)
-    assert next_state(State.QUEUED, Event.START) is State.RUNNING
+    assert next_state(State.QUEUED, Step.START) is State.RUNNING
 
 
 @pytest.mark.parametrize(

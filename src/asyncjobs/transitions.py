@@ -20,7 +20,7 @@ from .job import Job, Progress, State
 MAX_REASON = 1024
 
 
-class Event(enum.StrEnum):
+class Step(enum.StrEnum):
     START = "start"
     RELEASE = "release"
     PROGRESS = "progress"
@@ -34,31 +34,31 @@ class Event(enum.StrEnum):
 
 # Cancelling a running job is a flag, not a state (ASK_TO_CANCEL): a state of its own would be one
 # that a handler which never looks would never leave.
-TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
+TRANSITIONS: Mapping[State, Mapping[Step, State]] = MappingProxyType(
     {
         State.QUEUED: {
-            Event.START: State.RUNNING,
-            Event.CANCEL: State.CANCELLED,
-            Event.FAIL: State.FAILED,
+            Step.START: State.RUNNING,
+            Step.CANCEL: State.CANCELLED,
+            Step.FAIL: State.FAILED,
         },
         State.RUNNING: {
-            Event.PROGRESS: State.RUNNING,
-            Event.ASK_TO_CANCEL: State.RUNNING,
-            Event.RELEASE: State.QUEUED,
-            Event.SUCCEED: State.SUCCEEDED,
-            Event.FAIL: State.FAILED,
-            Event.CANCEL: State.CANCELLED,
-            Event.INTERRUPT: State.INTERRUPTED,
+            Step.PROGRESS: State.RUNNING,
+            Step.ASK_TO_CANCEL: State.RUNNING,
+            Step.RELEASE: State.QUEUED,
+            Step.SUCCEED: State.SUCCEEDED,
+            Step.FAIL: State.FAILED,
+            Step.CANCEL: State.CANCELLED,
+            Step.INTERRUPT: State.INTERRUPTED,
         },
         State.SUCCEEDED: {},
-        State.FAILED: {Event.RETRY: State.QUEUED},
-        State.CANCELLED: {Event.RETRY: State.QUEUED},
-        State.INTERRUPTED: {Event.RETRY: State.QUEUED},
+        State.FAILED: {Step.RETRY: State.QUEUED},
+        State.CANCELLED: {Step.RETRY: State.QUEUED},
+        State.INTERRUPTED: {Step.RETRY: State.QUEUED},
     }
 )
 
 
-def next_state(state: State, event: Event) -> State:
+def next_state(state: State, event: Step) -> State:
     """The state that `event` leads to, by the table.
 
     Raises:
@@ -74,7 +74,7 @@ def start(job: Job, worker: str, at: float) -> Job:
     """`worker` begins the next attempt."""
     return _on(
         job,
-        Event.START,
+        Step.START,
         worker=worker,
         attempt=job.attempt + 1,
         started=at,
@@ -102,12 +102,12 @@ def postpone(job: Job, due: float, reason: str) -> Job:
 
 def report(job: Job, progress: Progress) -> Job:
     """The handler has come so far."""
-    return _on(job, Event.PROGRESS, progress=progress)
+    return _on(job, Step.PROGRESS, progress=progress)
 
 
 def ask_to_cancel(job: Job) -> Job:
     """Ask the worker to stop the running handler."""
-    return _on(job, Event.ASK_TO_CANCEL, cancel_requested=True)
+    return _on(job, Step.ASK_TO_CANCEL, cancel_requested=True)
 
 
 def finish(job: Job, status: int, at: float, reason: str | None = None) -> Job:
@@ -117,28 +117,28 @@ def finish(job: Job, status: int, at: float, reason: str | None = None) -> Job:
         reason: why it failed, if it did and more is known than the status.
     """
     if status < 500:
-        return _end(job, Event.SUCCEED, at, status, None)
-    return _end(job, Event.FAIL, at, status, reason or f"the handler answered {status}")
+        return _end(job, Step.SUCCEED, at, status, None)
+    return _end(job, Step.FAIL, at, status, reason or f"the handler answered {status}")
 
 
 def fail(job: Job, at: float, why: JobFailure) -> Job:
     """There will be no response of the handler's own."""
-    return _end(job, Event.FAIL, at, why.status, str(why))
+    return _end(job, Step.FAIL, at, why.status, str(why))
 
 
 def cancel(job: Job, at: float, why: JobWasCancelled) -> Job:
     """The job was stopped, or will never start, because somebody asked for it."""
-    return _end(job, Event.CANCEL, at, why.status, str(why))
+    return _end(job, Step.CANCEL, at, why.status, str(why))
 
 
 def interrupt(job: Job, at: float, why: JobInterrupted) -> Job:
     """The worker ended first, and the job must not be run again."""
-    return _end(job, Event.INTERRUPT, at, why.status, str(why))
+    return _end(job, Step.INTERRUPT, at, why.status, str(why))
 
 
 def give_up(job: Job, at: float, why: JobInterrupted) -> Job:
     """The worker died with the job, which must not be run again."""
-    return _end(job, Event.INTERRUPT, at, why.status, str(why), crashes=job.crashes + 1)
+    return _end(job, Step.INTERRUPT, at, why.status, str(why), crashes=job.crashes + 1)
 
 
 def retry(job: Job, at: float) -> Job:
@@ -149,7 +149,7 @@ def retry(job: Job, at: float) -> Job:
     """
     return _on(
         job,
-        Event.RETRY,
+        Step.RETRY,
         worker=None,
         cancel_requested=False,
         progress=None,
@@ -189,7 +189,7 @@ def as_reason(words: str) -> str:
 def _give_back(job: Job, reason: str, **changes: Any) -> Job:
     return _on(
         job,
-        Event.RELEASE,
+        Step.RELEASE,
         worker=None,
         progress=None,
         cancel_requested=False,
@@ -198,7 +198,7 @@ def _give_back(job: Job, reason: str, **changes: Any) -> Job:
     )
 
 
-def _end(job: Job, event: Event, at: float, status: int, reason: str | None, **changes: Any) -> Job:
+def _end(job: Job, event: Step, at: float, status: int, reason: str | None, **changes: Any) -> Job:
     return _on(
         job,
         event,
@@ -212,6 +212,6 @@ def _end(job: Job, event: Event, at: float, status: int, reason: str | None, **c
     )
 
 
-def _on(job: Job, event: Event, **changes: Any) -> Job:
+def _on(job: Job, event: Step, **changes: Any) -> Job:
     state = next_state(job.state, event)
     return job._replace(state=state, version=job.version + 1, **changes)
