@@ -1,4 +1,7 @@
-"""The words of the log: what is said there of each event. `say` subscribes to `Events`."""
+"""The words of the log: what is said there of each event. `say` subscribes to `Events`.
+
+What others have written (names of routes, messages of exceptions) makes no lines of its own there.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import assert_never
 from . import events
 from .errors import StoreUnavailable
 from .events import Event, Task, Troubled
+from .given import printable
 from .job import Job, State
 
 logger = logging.getLogger("asyncjobs")
@@ -15,11 +19,11 @@ logger = logging.getLogger("asyncjobs")
 #: What is said if an error was to be expected: of a store that cannot be reached, for one. It has
 #: no traceback.
 _EXPECTED = {
-    Task.LOOK: (logging.WARNING, "queued jobs have to wait: {error}"),
-    Task.CLAIM: (logging.WARNING, "job {id} has to wait: {error}"),
-    Task.FETCH: (logging.ERROR, "job {id} has to wait for its request: {error}"),
-    Task.STORE: (logging.ERROR, "the result of job {id} has to wait: {error}"),
-    Task.SWEEP: (logging.WARNING, "the store was not swept: {error}"),
+    Task.LOOK: (logging.WARNING, "queued jobs have to wait: %(error)s"),
+    Task.CLAIM: (logging.WARNING, "job %(id)s has to wait: %(error)s"),
+    Task.FETCH: (logging.ERROR, "job %(id)s has to wait for its request: %(error)s"),
+    Task.STORE: (logging.ERROR, "the result of job %(id)s has to wait: %(error)s"),
+    Task.SWEEP: (logging.WARNING, "the store was not swept: %(error)s"),
     Task.STOP_SWEEP: (
         logging.ERROR,
         "the store does not answer: it is closed in the middle of a sweep",
@@ -27,21 +31,25 @@ _EXPECTED = {
     Task.DRAIN: (
         logging.ERROR,
         "the store does not answer: what was to be started is left to other processes, and to the "
-        "next start ({count} new jobs, and any that were being claimed)",
+        "next start (%(count)d new jobs, and any that were being claimed)",
     ),
 }
 #: What is said of any other error, with its traceback.
 _UNEXPECTED = {
     Task.LOOK: "the queue could not be read; the next look is soon",
-    Task.CLAIM: "job {id} cannot be started; the next try is soon",
-    Task.CONCLUDE: "the outcome of job {id} cannot be stored like this",
-    Task.PERFORM: "job {id} could not be finished",
-    Task.ADD: "it cannot be told whether job {id} was stored",
-    Task.RESCUE: "job {id} of a dead worker cannot be decided about; the others go on",
-    Task.SETTLE: "job {id} cannot be given back; the others go on",
-    Task.END: "job {id}, whose handler has gone, cannot be ended; the others go on",
+    Task.CLAIM: "job %(id)s cannot be started; the next try is soon",
+    Task.FETCH: "the request of job %(id)s cannot be read",
+    Task.STORE: "the result of job %(id)s cannot be stored",
+    Task.CONCLUDE: "the outcome of job %(id)s cannot be stored like this",
+    Task.PERFORM: "job %(id)s could not be finished",
+    Task.ADD: "it cannot be told whether job %(id)s was stored",
+    Task.RESCUE: "job %(id)s of a dead worker cannot be decided about; the others go on",
+    Task.SETTLE: "job %(id)s cannot be given back; the others go on",
+    Task.END: "job %(id)s, whose handler has gone, cannot be ended; the others go on",
     Task.HEED: "jobs that were cancelled cannot be stopped; the next try is soon",
     Task.SWEEP: "the sweep failed; the next one may not",
+    Task.STOP_SWEEP: "the last sweep cannot be waited for",
+    Task.DRAIN: "it cannot be told what was to be started: %(count)d new jobs, or more",
     Task.KILL: "a handler cannot be ended by any means",
 }
 
@@ -56,9 +64,10 @@ def say(event: Event) -> None:  # noqa: C901 - a line for each kind of event
         case events.Failed(job, error, is_last):
             _say_failure(job, error, is_last)
         case events.Unfit(job, error):
-            logger.error("job %s failed: %s", job.id, error)
+            logger.error("job %s failed: %s", job.id, printable(str(error)))
         case events.Released(job):
-            logger.warning("job %s is %s now: %s", job.id, job.state, job.reason)
+            reason = printable(job.reason or "")
+            logger.warning("job %s is %s now: %s", job.id, job.state, reason)
         case events.Rescued(job):
             logger.warning("job %s of a dead worker is %s now", job.id, job.state)
         case events.NeverStarted(job):
@@ -91,14 +100,18 @@ def _say_end(job: Job) -> None:
     """The one line that each job ends with."""
     level = logging.WARNING if job.state is State.INTERRUPTED else logging.INFO
     if logger.isEnabledFor(level):
-        began = job.created if job.started is None else job.started
-        seconds = 0.0 if job.finished is None else job.finished - began
-        why = f": {job.reason}" if job.reason else ""
+        why = f": {printable(job.reason)}" if job.reason else ""
         logger.log(
             level,
             "job %s of %s %s with %s in %.0f ms%s",
-            *(job.id, job.route, job.state, job.status, 1000 * seconds, why),
+            *(job.id, printable(job.route), job.state, job.status, 1000 * _seconds(job), why),
         )
+
+
+def _seconds(job: Job) -> float:
+    """How long a final job took since it was started; none, where the clock was set back since."""
+    began = job.created if job.started is None else job.started
+    return max(0.0, (job.finished or began) - began)
 
 
 def _say_failure(job: Job, error: BaseException | None, is_last: bool) -> None:
@@ -112,7 +125,7 @@ def _say_failure(job: Job, error: BaseException | None, is_last: bool) -> None:
 
 
 def _say_overrun(job: Job, seconds: float, is_over: bool) -> None:
-    name = f"job {job.id} ({job.route})"
+    name = f"job {job.id} ({printable(job.route)})"
     if is_over:
         logger.warning("the handler of %s has ended, after %.1f s", name, seconds)
     else:
@@ -130,11 +143,15 @@ def _say_draining(running: int, seconds: float | None) -> None:
 
 
 def _say_trouble(event: Troubled) -> None:
-    said = {"id": event.job_id, "error": event.error, "count": event.count}
     error = event.error
+    said: dict[str, object] = {"id": event.job_id, "count": event.count}
     is_expected = error is None or isinstance(error, (StoreUnavailable, TimeoutError))
     if is_expected and event.task in _EXPECTED:
         level, words = _EXPECTED[event.task]
-        logger.log(level, "%s", words.format(**said))
+        logger.log(level, words, {**said, "error": _why(error)})
     else:
-        logger.error("%s", _UNEXPECTED[event.task].format(**said), exc_info=error)
+        logger.error(_UNEXPECTED[event.task], said, exc_info=error)
+
+
+def _why(error: BaseException | None) -> str:
+    return "nobody knows why" if error is None else printable(str(error) or type(error).__name__)

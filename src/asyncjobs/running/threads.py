@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ..annotations import without_partials
 from ..daemons import THREAD_LIMIT
+from ..given import printable
 from .current import RunningJob, running_job
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class _Call:
         return self.loop.time() - self.since
 
     def __str__(self) -> str:
-        return "no job" if self.job is None else f"job {self.job.id} ({self.job.route})"
+        return "no job" if self.job is None else f"job {self.job.id} ({printable(self.job.route)})"
 
 
 class Threads:
