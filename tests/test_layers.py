@@ -176,6 +176,78 @@ def test_only_the_web_knows_quart(path: Path) -> None:
         assert not imported & {"quart", "flask", "hypercorn"}
 
 
+#: What runs jobs, and what is built on that.
+RUNNERS = {"running", "engines", "engine", "functions", "jobs", "web"}
+#: The demo is a program, and whoever names an app as the place of a store has that imported.
+PROGRAMS = {Path("cli/demo.py"), Path("cli/place.py")}
+#: `control`, and what is built on it, which sees and steers jobs and runs none.
+GUESTS = [
+    path
+    for path in MODULES
+    if layer_of(path) in {"control", "cli", "client", "dashboard"}
+    and in_package(path) not in PROGRAMS
+]
+HOMES: dict[str, str] = vars(asyncjobs)["_HOMES"]
+
+
+def file_of(name: list[str]) -> Path | None:
+    """Where a module of ours is, by the parts of its name, if it is one."""
+    path = ROOT.joinpath(*name[1:])
+    files = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in files if len(name) > 1 and file.is_file()), None)
+
+
+def files_imported_by(path: Path) -> set[Path]:
+    """The modules of ours that are imported with this one, at once or when a function is called:
+    the packages above them included, but for the uppermost, which imports what it is asked for."""
+    package = ["asyncjobs", *in_package(path).parent.parts]
+    found: set[Path | None] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = package[: len(package) - node.level + 1] if node.level else []
+        module = [*base, *(node.module.split(".") if node.module else [])]
+        if module[0] != "asyncjobs":
+            continue
+        for alias in node.names:
+            homes = HOMES.get(alias.name, "").split(".")[1:] if len(module) == 1 else [alias.name]
+            for name in ([*module, alias.name], [*module, *homes], module):
+                found |= {file_of(name[:length]) for length in range(2, len(name) + 1)}
+    return {file for file in found if file is not None}
+
+
+def all_imported_by(path: Path) -> set[Path]:
+    """The same, and by those modules, and so on; not by a program, which may run jobs."""
+    found, left = set[Path](), files_imported_by(path)
+    while left:
+        found |= left
+        libraries = [file for file in left if in_package(file) not in PROGRAMS]
+        left = set[Path]().union(*map(files_imported_by, libraries)) - found
+    return found
+
+
+@pytest.mark.parametrize("path", GUESTS, ids=lambda path: str(in_package(path)))
+def test_who_sees_and_steers_runs_nothing(path: Path) -> None:
+    """`control`, and what is built on it, imports nothing that runs jobs: neither itself nor by way
+    of what it imports, and be it in a function."""
+    strange = {in_package(each) for each in all_imported_by(path) if layer_of(each) in RUNNERS}
+    assert not strange
+
+
+@pytest.mark.parametrize(
+    ("path", "layer"),
+    [
+        ("jobs.py", "running"),  # at once
+        ("cli/demo.py", "demo"),
+        ("demo/app.py", "running"),  # by way of others, and of the package's own names
+        ("control.py", "stores"),
+    ],
+)
+def test_what_is_imported_in_all_is_found(path: str, layer: str) -> None:
+    """The law above sees what is imported: that of others, and by a name of the package."""
+    assert layer in {layer_of(each) for each in all_imported_by(ROOT / path)}
+
+
 def test_the_map_of_the_web_is_complete() -> None:
     """Nothing in web/ is without a place on its map, and nothing on the map is gone."""
     assert {layer_of(path, WEB) for path in WEB_MODULES} == set(WEB_RANK)
