@@ -87,7 +87,7 @@ class Control:
             job = await self.get(job_id, owner=owner)
             if job.state.is_final or limit <= 0:
                 return job
-            return await follower.until_final(job, limit) or await self.get(job_id)
+            return await follower.until_final(job, limit) or await follower.now(job)
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         """The job as it is now, and its response if it is final, else None.

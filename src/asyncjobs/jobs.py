@@ -350,7 +350,7 @@ class Jobs:
             job = await opened.control.get(job_id, owner=owner)
             if job.state.is_final or limit <= 0:
                 return job
-            return await self.until_final(follower, job, limit) or await opened.store.get(job_id)
+            return await self.until_final(follower, job, limit) or await follower.now(job)
 
     def follow(self, job_id: str) -> AbstractContextManager[Follower]:
         """The job, to be read and then waited for: see `Watch.follow`, and `until_final`."""

@@ -90,7 +90,7 @@ class Watch:
         for followed in self._followed.values():
             for follower in followed.followers:
                 if self._ends(follower.to_the_end):
-                    follower.has_ended = True
+                    follower.has_ended, follower.is_cut_off = True, self._is_closed
                     follower.wake()
 
     def _ends(self, to_the_end: bool) -> bool:
@@ -216,15 +216,17 @@ class Follower:
     Attributes:
         to_the_end: whether it is not answered at the end of all waiting.
         has_ended: whether there is no more waiting: the job has to do as it is.
+        is_cut_off: whether it has to do as it is known, as the store may be closed already.
     """
 
-    __slots__ = ("_followed", "_woken", "has_ended", "to_the_end")
+    __slots__ = ("_followed", "_woken", "has_ended", "is_cut_off", "to_the_end")
 
     def __init__(self, followed: Followed, *, to_the_end: bool, has_ended: bool) -> None:
         self._followed = followed
         self._woken: asyncio.Future[Job | None] | None = None
         self.to_the_end = to_the_end
         self.has_ended = has_ended
+        self.is_cut_off = False
 
     async def until_final(self, known: Job, limit: float) -> Job | None:
         """The job once it is final; None if it was not after so many seconds, or there is no more
@@ -247,6 +249,15 @@ class Follower:
                     known = await self._followed.read(known.id)
                 return known
         return None
+
+    async def now(self, known: Job) -> Job:
+        """The job as it is now; as it is known, if the store may be closed already.
+
+        Raises:
+            JobNotFound: it was forgotten meanwhile.
+            StoreUnavailable
+        """
+        return known if self.is_cut_off else await self._followed.read(known.id)
 
     async def _final(self, known: Job) -> Job | None:
         """The job once it is final; None if it is to be read again, or the waiting has ended.
