@@ -19,7 +19,7 @@ from asyncjobs.errors import (
     JobUnreadable,
     StorePathError,
 )
-from asyncjobs.events import Finished, Started
+from asyncjobs.events import Finished, Started, Troubled
 from asyncjobs.job import Job, Request, Response, State
 from asyncjobs.listing import Listing
 from asyncjobs.running import runner, sweeper
@@ -242,7 +242,7 @@ class Program:
     """Runs jobs, each of which waits until it may go on, and ends as it is told to."""
 
     def __init__(self, store: Store | str) -> None:
-        self.jobs = Jobs(store=store, name="program")
+        self.jobs = Jobs(store=store, name="program", concurrency=1)
         self.go_on = asyncio.Event()
         self.fails = False
         self.jobs.function(name="work")(self.work)
@@ -283,13 +283,16 @@ async def test_a_job_is_retried_whose_handler_is_not_here(store: Store) -> None:
     """A job of a route that nobody here runs can be retried as well: it waits for who does, and
     what is here goes on."""
     program = Program(store)
-    program.go_on.set()
     async with program.jobs as jobs:
-        job = await ended(store, State.FAILED, route="elsewhere")
-        assert (await jobs.retry(job.id)).state is State.QUEUED
-        done = await jobs.submit("work")
-        assert await jobs.result(done.id, DEADLINE) == "done"
-        assert (await jobs.get(job.id)).state is State.QUEUED
+        with heard(jobs) as events:
+            running, queued = await jobs.submit("work"), await jobs.submit("work")
+            job = await ended(store, State.FAILED, route="elsewhere")
+            assert (await jobs.retry(job.id)).state is State.QUEUED
+            program.go_on.set()
+            for each in (running, queued):
+                assert await jobs.result(each.id, DEADLINE) == "done"
+            assert (await jobs.get(job.id)).state is State.QUEUED
+        assert not [event for event in events.all if isinstance(event, Troubled)]
         jobs.function(lambda: "here now", name="elsewhere")
         jobs._opened.engine.look({"elsewhere"})  # type: ignore[union-attr]
         assert await jobs.result(job.id, DEADLINE) == "here now"
