@@ -11,7 +11,6 @@ import pytest
 
 from asyncjobs import Jobs, Query, control, transitions
 from asyncjobs.control import Control
-from asyncjobs.engines import queue
 from asyncjobs.errors import (
     ConfigurationError,
     InvalidTransition,
@@ -22,7 +21,7 @@ from asyncjobs.errors import (
 from asyncjobs.events import Finished, Started, Troubled
 from asyncjobs.job import Job, Request, Response, State
 from asyncjobs.listing import Listing
-from asyncjobs.running import runner, sweeper
+from asyncjobs.running import sweeper
 from asyncjobs.store import ANYONE, Store
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import (
@@ -231,8 +230,6 @@ async def test_who_comes_between(
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks for himself: what is to be done must be hinted at."""
-    for module in (queue, runner):
-        monkeypatch.setattr(module, "LOOK_INTERVAL", 3600)
     monkeypatch.setattr(sweeper, "SWEEP_INTERVAL", 3600)
     monkeypatch.setattr(sweeper, "RESCUE_INTERVAL", 3600)
     monkeypatch.setattr("asyncjobs.watch.REREAD_INTERVAL", 3600)
