@@ -9,6 +9,8 @@ import asyncio
 import os
 import sqlite3
 import tempfile
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -36,7 +38,7 @@ from asyncjobs.listing import Listing, Page
 from asyncjobs.store import ANYONE, GUEST, Liveness, Orphan, Presence, Query
 from asyncjobs.stores import LookingStore, SqliteStore, open_to_look
 from asyncjobs.stores.sqlite.guests import looking
-from asyncjobs.stores.sqlite.guests.lookout import Look
+from asyncjobs.stores.sqlite.guests.lookout import Look, Lookout
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
 from asyncjobs.testing import CANCELLED, NOW, REQUEST, RESPONSE, a_job
 from children import told_by_child
@@ -247,6 +249,24 @@ async def test_a_look_within_the_servers_own_process(path: Path) -> None:
             keeper.stop()
         assert Path(f"{path}-wal").exists()
         await server.add(a_job(), REQUEST)
+
+
+async def test_a_look_in_another_thread_of_the_servers_process(path: Path) -> None:
+    """The index of the log is one for all of a process: a server that starts there while somebody
+    looks can write it all the same, once the look is over."""
+    began = threading.Event()
+
+    def look() -> None:
+        with Lookout(path).look():
+            began.set()
+            time.sleep(0.3)
+
+    with Keeper(path), ThreadPoolExecutor(1) as other:
+        looked = other.submit(look)
+        assert began.wait(DEADLINE)
+        async with SqliteStore(path) as server:
+            await server.add(a_job(), REQUEST)
+        looked.result()
 
 
 _READS_FOR_EVER = """

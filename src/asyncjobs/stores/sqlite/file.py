@@ -19,7 +19,7 @@ from .processes.alone import alone
 from .processes.holders import kept_locked
 from .processes.locks import LOCK_TIMEOUT, FileLock
 from .processes.peers import Peers
-from .schema import check_place, check_sqlite, connect, make_file
+from .schema import OPENING, check_place, check_sqlite, connect, make_file
 from .start_errors import explained, locked
 from .writing.checkpoints import Checkpointer
 from .writing.commits import GroupCommit
@@ -83,9 +83,10 @@ class OpenFile:
             opened.callback(self._lock.release)
 
             self.peers = Peers(Path(f"{path}-procs"))
-            database = self.database = Database(
-                path, limit=limit, alone=self.peers.is_alone(), guest=guest
-            )
+            with OPENING:
+                database = self.database = Database(
+                    path, limit=limit, alone=self.peers.is_alone(), guest=guest
+                )
             opened.callback(database.close)
             opened.callback(self.peers.leave)
             self.peers.join()

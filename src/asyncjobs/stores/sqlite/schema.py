@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from functools import cache
@@ -122,6 +123,11 @@ ALTER TABLE jobs ADD COLUMN reason TEXT;
 ALTER TABLE jobs ADD COLUMN status INTEGER;
 {_LISTINGS}""",
 }
+
+#: Held by whoever has a database open to look, and while one is opened to write. Of the index of a
+#: log (``-shm``) SQLite has but one in each process, for all connections, and for as long as there
+#: are any it stays as the first has opened it: never to be written, if that was one that looks.
+OPENING = threading.RLock()
 
 #: What to do about a file without tables.
 NOTHING_YET = "a server that starts makes a store of it"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ from ....errors import StoreError
 from ..custody import check_kinds, quoted
 from ..owners import closed_to_us, refuse_missing, unreadable
 from ..rows import text_or_bytes
-from ..schema import NOTHING_YET, SCHEMA_VERSION, check_sqlite, fill_up, look_at
+from ..schema import (
+    NOTHING_YET,
+    OPENING,
+    SCHEMA_VERSION,
+    check_sqlite,
+    fill_up,
+    look_at,
+)
 from ..start_errors import explained
 
 # What SQLite calls it if somebody is just about to open, close or mend the files.
@@ -92,7 +99,7 @@ class Lookout:
             files = self.stamp()
             how = self._how(files)
             uri = f"{self._path.as_uri()}?mode=ro&{how}=1"
-            steady = self._unmoved(files) if how == "immutable" else nullcontext()
+            steady = self._unmoved(files) if how == "immutable" else OPENING
             database = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)
             with steady, closing(database) as connection:
                 self._begin(connection, files)
