@@ -28,12 +28,14 @@ from asyncjobs.errors import (
     ShuttingDown,
     Unstorable,
 )
+from asyncjobs.events import Released, Submitted
 from asyncjobs.handler import Handler
 from asyncjobs.health import Health
 from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.running.threads import ThreadsInUse
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import NOW, REQUEST, FakeClock, a_job
+from heard import heard
 from luck import LongWait, NoWait
 
 DEADLINE = 20
@@ -682,15 +684,14 @@ async def test_a_submission_outlives_its_caller(store: str) -> None:
         return "done"
 
     async with jobs:
-        submitting = asyncio.create_task(jobs.submit(work))
-        await asyncio.sleep(0)
-        submitting.cancel()
-        with suppress(asyncio.CancelledError):
-            await submitting
-        async with asyncio.timeout(DEADLINE):
-            while not (found := await jobs.find(Query())):
-                await asyncio.sleep(0.005)
-        assert await jobs.result(found[0].id, DEADLINE) == "done"
+        with heard(jobs) as events:
+            submitting = asyncio.create_task(jobs.submit(work))
+            await asyncio.sleep(0)
+            submitting.cancel()
+            with suppress(asyncio.CancelledError):
+                await submitting
+            submitted = await events.next(Submitted)
+        assert await jobs.result(submitted.job.id, DEADLINE) == "done"
 
 
 async def test_results_expire(store: str) -> None:
@@ -815,9 +816,10 @@ async def test_a_job_that_waits_to_be_tried_again(store: str) -> None:
         return "done"
 
     async with jobs:
-        job = await jobs.submit(fails_once)
-        cancelled = await jobs.submit(fails_once)
-        await eventually(jobs, cancelled.id, lambda job: job.errors == 1)
+        with heard(jobs) as events:
+            job = await jobs.submit(fails_once)
+            cancelled = await jobs.submit(fails_once)
+            await events.next(Released, cancelled.id)
         started = await jobs.submit(other)
         assert await jobs.result(started.id, DEADLINE) == "done"
         assert (await jobs.cancel(cancelled.id)).state is State.CANCELLED

@@ -19,6 +19,7 @@ from quart import Quart
 from apps.signals import Signals
 from asyncjobs import Jobs, QuartJobs, Query, State, Store, current_job, engines
 from asyncjobs.errors import SetupError, StoreError
+from asyncjobs.events import NeverStarted
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.running import sweeper
 from asyncjobs.store import StoreWrapper
@@ -27,6 +28,7 @@ from asyncjobs.stores.sqlite import store as sqlite_store
 from asyncjobs.stores.sqlite.writing import flusher
 from asyncjobs.testing import a_job
 from conftest import Serve
+from heard import heard
 from server import result, submit, until
 
 DEADLINE = 20
@@ -559,11 +561,11 @@ async def test_a_submission_that_is_answered_too_late(file: str) -> None:
         await store.asked.wait()
         await jobs.drain()
         store.silent = False
-        store.answers.set()
-        job = await submission
-        async with asyncio.timeout(DEADLINE):
-            while (await jobs.get(job.id)).state is not State.QUEUED:
-                await asyncio.sleep(0.005)
+        with heard(jobs) as events:
+            store.answers.set()
+            job = await submission
+            given_back = await events.next(NeverStarted, job.id)
+        assert given_back.job.state is State.QUEUED
     assert await result_afterwards(file, job.id) == 2
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from asyncjobs import Jobs, slices, transitions
+from asyncjobs.events import Rescued
 from asyncjobs.job import Job, State
 from asyncjobs.running import claims, sweeper
 from asyncjobs.slices import in_a_slice
@@ -22,6 +23,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.database import KEPT_PAGES, KEPT_SHARE
 from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, FakeClock, a_job, purge_all
 from asyncjobs.torture.handles import STORES
+from heard import heard
 from server import Server, count_jobs, result, submit, until
 
 DEADLINE = 60.0
@@ -203,9 +205,13 @@ async def test_only_some_jobs_of_the_dead_are_rescued_before_others_run(path: Pa
             ((number,),) = connection.execute(select)
         return int(number)
 
-    async with Jobs(store=f"sqlite:///{path}", name="report"):
-        assert rescued() == claims.RESCUE_CHUNK
-        await eventually(lambda: rescued() == len(left))
+    jobs = Jobs(store=f"sqlite:///{path}", name="report")
+    with heard(jobs) as events:
+        async with jobs:
+            assert rescued() == claims.RESCUE_CHUNK
+            for job in left:
+                await events.next(Rescued, job.id)
+            assert rescued() == len(left)
 
 
 # The space.

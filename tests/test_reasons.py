@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from quart import Quart, abort
 
-from asyncjobs import Jobs, QuartJobs, State, transitions
+from asyncjobs import Jobs, QuartJobs, State, current_job, transitions
 from asyncjobs.documents import status_of
+from asyncjobs.events import Started
 from asyncjobs.job import Job, Request
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
+from heard import heard
 from luck import NoWait
 from schemas import JOB_ID, SCHEMAS, make_store
 
@@ -69,20 +71,18 @@ async def test_what_a_function_has_raised(
 async def test_a_job_that_is_tried_again_says_why(url: str) -> None:
     """A job that runs once more has the reason for that, until it succeeds."""
     jobs, go_on = Jobs(store=url, random=NoWait()), asyncio.Event()
-    attempts: asyncio.Queue[int] = asyncio.Queue()
 
     async def work() -> None:
-        attempts.put_nowait(1)
-        if attempts.qsize() == 1:
+        if current_job.attempt == 1:
             raise ValueError("not yet")
-        attempts.put_nowait(2)
         await go_on.wait()
 
     jobs.function(work, name="work", retries=1)
     async with jobs, asyncio.timeout(DEADLINE):
-        job = await jobs.submit("work")
-        while attempts.qsize() < 3:
-            await asyncio.sleep(0.005)
+        with heard(jobs) as events:
+            job = await jobs.submit("work")
+            for _ in range(2):
+                await events.next(Started, job.id)
         running = await jobs.get(job.id)
         assert (running.state, running.attempt) == (State.RUNNING, 2)
         assert (running.reason, running.status) == ("ValueError: not yet", None)

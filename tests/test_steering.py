@@ -26,6 +26,7 @@ from asyncjobs.errors import (
     StoreReadOnly,
     StoreTooNew,
 )
+from asyncjobs.events import Finished
 from asyncjobs.job import Job, State
 from asyncjobs.store import Liveness, Presence
 from asyncjobs.stores import LookingStore, SqliteStore, SteeringStore, open_to_steer
@@ -33,6 +34,7 @@ from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
 from asyncjobs.testing import CANCELLED, NOW, REQUEST, a_job
 from children import told_by_child
 from conftest import Serve
+from heard import heard
 from keepers import Keeper, killed, leaves_no_trace, stopped
 from schemas import SCHEMAS, make_store
 from server import DEADLINE, result, submit, until
@@ -129,10 +131,10 @@ async def test_jobs_without_a_handler_end_though_a_guest_is_there(path: Path) ->
     job = a_job(program="app")
     async with SqliteStore(path) as store:
         await store.add(job, REQUEST)
-    async with SteeringStore(path) as guest, jobs, asyncio.timeout(DEADLINE):
-        while not (await guest.get(job.id)).state.is_final:
-            await asyncio.sleep(0.01)
-        assert (await guest.get(job.id)).state is State.FAILED
+    with heard(jobs) as events:
+        async with SteeringStore(path) as guest, jobs:
+            await events.next(Finished, job.id)
+            assert (await guest.get(job.id)).state is State.FAILED
 
 
 _DIES_IN_A_TRANSACTION = """

@@ -12,12 +12,14 @@ import pytest
 
 from asyncjobs import Jobs, State, current_job, transitions, watch
 from asyncjobs.errors import JobNotFound, StoreUnavailable
+from asyncjobs.events import Started
 from asyncjobs.hints import Changed, Hint, Overruled, Queued, Something
 from asyncjobs.job import Job, Progress
 from asyncjobs.running import sweeper
 from asyncjobs.store import ANYONE, Owner, Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
+from heard import heard
 
 DEADLINE = 20
 #: Jobs, or waiters, that are many for a test.
@@ -386,9 +388,9 @@ async def test_a_job_of_this_process_is_stopped_by_a_hint(
     async with jobs:
         route = "sync" if threaded else "async"
         call = jobs._functions.call(route, (), {})
-        job = await store.inner.add(a_job(route=route, due=0.0), call)
-        await until(lambda: jobs._opened.runner.running == 1)
-        job = await jobs.get(job.id)
+        with heard(jobs) as events:
+            job = await store.inner.add(a_job(route=route, due=0.0), call)
+            job = (await events.next(Started, job.id)).job
         if by == "the jobs":
             assert (await jobs.cancel(job.id)).cancel_requested
         else:

@@ -46,7 +46,12 @@ class Claims:
 
     Args:
         handlers: what can be run here, by route; there may be more later.
+        emit: is told what happens.
+        random: for jitter, and for what is left to chance.
         max_starts: how often a job is started at most.
+
+    Attributes:
+        store, handlers, emit, random: as given: nobody who has the claims is given them as well.
     """
 
     def __init__(
