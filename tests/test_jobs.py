@@ -28,7 +28,7 @@ from asyncjobs.errors import (
     ShuttingDown,
     Unstorable,
 )
-from asyncjobs.events import Released, Submitted
+from asyncjobs.events import Event, Finished, Released, Started, Submitted
 from asyncjobs.handler import Handler
 from asyncjobs.health import Health
 from asyncjobs.job import Job, Progress, Request, Response
@@ -421,6 +421,28 @@ async def test_cancelling_a_running_function(store: str) -> None:
         assert (await jobs.get(job.id)).state is State.CANCELLED
         with pytest.raises(InvalidTransition, match="cancelled already"):
             await jobs.cancel(job.id)
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
+async def test_a_subscriber_that_fails(store: str, error: type[BaseException]) -> None:
+    """Whatever it raises, such as what a future that was cancelled does: no job notices."""
+    jobs = Jobs(store=store, concurrency=1)
+    told: list[Event] = []
+
+    def fail(event: Event) -> None:
+        told.append(event)
+        raise error
+
+    @jobs.function
+    async def work() -> int:
+        return 7
+
+    jobs.events.subscribe(fail)
+    async with jobs:
+        for _ in range(2):
+            job = await jobs.submit(work)
+            assert await jobs.result(job.id, DEADLINE) == 7
+    assert [type(event) for event in told] == 2 * [Submitted, Started, Finished]
 
 
 async def test_cancelling_a_thread(store: str) -> None:

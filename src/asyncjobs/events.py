@@ -6,7 +6,6 @@ knows that it is stored: of what the store never answered for, nobody does.
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import logging
 from collections.abc import Callable
@@ -204,6 +203,5 @@ class Events:
             if subscription in self._subscribers:  # nobody has ended it just now
                 try:
                     subscriber(event)
-                # Also the end of what somebody else awaits: ours goes on.
-                except (Exception, asyncio.CancelledError):
+                except BaseException:  # the job that it is about must not be left where it is
                     logger.exception("a subscriber of events has failed")
