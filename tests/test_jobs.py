@@ -445,6 +445,32 @@ async def test_a_subscriber_that_fails(store: str, error: type[BaseException]) -
     assert [type(event) for event in told] == 2 * [Submitted, Started, Finished]
 
 
+async def test_a_cancellation_outlives_its_caller(store: str) -> None:
+    """A client that goes away while its queued job is being cancelled leaves no job that has ended
+    without a word."""
+    jobs = Jobs(store=store, concurrency=1)
+    ended: list[str] = []
+    jobs.events.subscribe(lambda e: ended.append(e.job.id) if isinstance(e, Finished) else None)
+
+    @jobs.function
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async with jobs:
+        running, queued = await jobs.submit(work), await jobs.submit(work)
+        for turns in range(20):
+            cancelling = asyncio.create_task(jobs.cancel(queued.id))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            cancelling.cancel()
+            await asyncio.wait([cancelling])
+            if turns and (await jobs.wait(queued.id, 0.5)).state is State.CANCELLED:
+                break
+        await jobs.cancel(running.id)
+        await jobs.wait(running.id, DEADLINE)
+        assert ended == [queued.id, running.id]
+
+
 async def test_cancelling_a_thread(store: str) -> None:
     """A thread learns at its next look that it shall stop."""
     jobs = Jobs(store=store)

@@ -406,8 +406,10 @@ class Jobs:
 
     async def cancel(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """Cancel the job: at once if nobody runs it, else as soon as its handler stops. See
-        `Control.cancel`."""
-        # The caller may be cancelled, but the write goes on, and is to be told of.
+        `Control.cancel`.
+
+        Once it has begun, it goes on even if the caller is cancelled.
+        """
         cancelling = self._begin(self._cancel(self._here("cancel").control, job_id, owner))
         return await asyncio.shield(cancelling)
 
@@ -490,6 +492,12 @@ class Jobs:
 
     def _presence(self, *, stopping: bool = False) -> Presence:
         return Presence(self.name, frozenset(self.handlers), stopping)
+
+    async def _cancel(self, control: Control, job_id: str, owner: Owner) -> Job:
+        job = await control.cancel(job_id, owner=owner)
+        if job.state.is_final:
+            self.events.emit(Finished(job))
+        return job
 
     async def _submit_if_added(self, opened: Opened, job: Job, request: Request) -> None:
         try:
