@@ -14,6 +14,7 @@ import pytest
 
 from asyncjobs import Jobs, Query, State, current_job, transitions, watch
 from asyncjobs.errors import JobTimedOut, JobWasCancelled, StoreUnavailable
+from asyncjobs.events import Event, Finished, Lost
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.running import attempt, claim, sweeper
 from asyncjobs.running.claims import Claims
@@ -327,12 +328,17 @@ async def test_a_result_that_cannot_be_stored(inner: Store, fault: Fault, times:
     """A result waits for the store, and is stored once; the handler does not run again."""
     plan = Faults(fault, "replace", State.SUCCEEDED, times=times)
     program = Program(FaultyStore(inner, plan))
+    told: list[Event] = []
+    program.jobs.events.subscribe(told.append)
     async with program.jobs as jobs:
         job = await jobs.submit("work", 7)
         assert await jobs.result(job.id, DEADLINE) == 7
         assert program.runs == [job.id]
         await plan.have_passed(sweeps=2)
-        assert (await jobs.get(job.id)).attempt == 1
+        ended = await jobs.get(job.id)
+        assert ended.attempt == 1
+        # That it has ended is told once, also if the store has said that it could not be stored.
+        assert [event for event in told if isinstance(event, (Finished, Lost))] == [Finished(ended)]
         await program.has_its_slot()
 
 

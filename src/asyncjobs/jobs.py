@@ -493,12 +493,6 @@ class Jobs:
     def _presence(self, *, stopping: bool = False) -> Presence:
         return Presence(self.name, frozenset(self.handlers), stopping)
 
-    async def _cancel(self, control: Control, job_id: str, owner: Owner) -> Job:
-        job = await control.cancel(job_id, owner=owner)
-        if job.state.is_final:
-            self.events.emit(Finished(job))
-        return job
-
     async def _submit_if_added(self, opened: Opened, job: Job, request: Request) -> None:
         try:
             await opened.store.get(job.id)

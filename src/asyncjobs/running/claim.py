@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from ..errors import (
     Conflict,
@@ -145,6 +146,7 @@ class Claim:
     def _decision(self, outcome: Outcome, progress: Progress | None) -> Callable[[Job], Verdict]:
         office, retries = self._office, self.handler.retries
 
+        @cache  # at the next try it is the same: by that it is seen that this one was stored
         def decide(job: Job) -> Verdict:
             if progress is not None and progress != job.progress:
                 job = report(job, progress)
