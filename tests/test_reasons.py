@@ -51,6 +51,32 @@ HANDLERS = [fail, fail_in_the_loop]
 # In a program.
 
 
+class Words(str):
+    """Text that has its own mind."""
+
+    def __bool__(self) -> bool:
+        raise KeyError
+
+    __format__ = __bool__  # type: ignore[assignment]
+
+
+async def test_an_exception_whose_words_are_of_a_kind_of_their_own(url: str) -> None:
+    """Its message is a str, and none of its methods is asked for."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            return Words("as it is")
+
+    async def odd() -> None:
+        raise Odd
+
+    jobs = Jobs(store=url)
+    jobs.function(odd, name="odd")
+    async with jobs:
+        job = await jobs.wait((await jobs.submit("odd")).id, DEADLINE)
+    assert (job.state, job.reason) == (State.FAILED, f"{Odd.__qualname__}: as it is")
+
+
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("message", ["no such report", "\ud800 and \0", "x" * 5000])
 async def test_what_a_function_has_raised(

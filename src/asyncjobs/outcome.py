@@ -54,7 +54,7 @@ def in_words(error: BaseException) -> str:
     """The type and the message of an exception, whatever it is."""
     kind = type(error).__qualname__
     try:
-        message = str(error)
+        message = str.__str__(str(error))  # what is a subclass of it has words of its own
     except BaseException:  # it is a handler's own
         message = "its message cannot be read"
     return f"{kind}: {message}" if message else kind
