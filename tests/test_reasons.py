@@ -77,6 +77,22 @@ async def test_an_exception_whose_words_are_of_a_kind_of_their_own(url: str) -> 
     assert (job.state, job.reason) == (State.FAILED, f"{Odd.__qualname__}: as it is")
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_a_reason_forges_no_line_of_the_log(
+    url: str, retries: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told in the one line of its job, without what a terminal would obey."""
+    caplog.set_level(logging.INFO, "asyncjobs")
+    jobs = Jobs(store=url, random=NoWait())
+    jobs.function(fail_in_the_loop, name="fail", retries=retries)
+    async with jobs:
+        job = await jobs.submit("fail", "a\nb\x1b[31m\u202e")
+        await jobs.wait(job.id, DEADLINE)
+    told = [record.getMessage() for record in caplog.records]
+    assert sum(r"a\nb\x1b[31m\u202e" in line for line in told) == 1 + retries
+    assert all(line.isprintable() for line in told)
+
+
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("message", ["no such report", "\ud800 and \0", "x" * 5000])
 async def test_what_a_function_has_raised(

@@ -66,8 +66,7 @@ def say(event: Event) -> None:  # noqa: C901 - a line for each kind of event
         case events.Unfit(job, error):
             logger.error("job %s failed: %s", job.id, printable(str(error)))
         case events.Released(job):
-            reason = printable(job.reason or "")
-            logger.warning("job %s is %s now: %s", job.id, job.state, reason)
+            logger.warning("job %s is %s now%s", job.id, job.state, _why(job))
         case events.Rescued(job):
             logger.warning("job %s of a dead worker is %s now", job.id, job.state)
         case events.NeverStarted(job):
@@ -100,11 +99,11 @@ def _say_end(job: Job) -> None:
     """The one line that each job ends with."""
     level = logging.WARNING if job.state is State.INTERRUPTED else logging.INFO
     if logger.isEnabledFor(level):
-        why = f": {printable(job.reason)}" if job.reason else ""
         logger.log(
             level,
             "job %s of %s %s with %s in %.0f ms%s",
-            *(job.id, printable(job.route), job.state, job.status, 1000 * _seconds(job), why),
+            *(job.id, printable(job.route), job.state, job.status),
+            *(1000 * _seconds(job), _why(job)),
         )
 
 
@@ -112,6 +111,11 @@ def _seconds(job: Job) -> float:
     """How long a final job took since it was started; none, where the clock was set back since."""
     began = job.created if job.started is None else job.started
     return max(0.0, (job.finished or began) - began)
+
+
+def _why(job: Job) -> str:
+    """The reason, if there is one, as the end of a line: of an exception's words none is forged."""
+    return f": {printable(job.reason)}" if job.reason else ""
 
 
 def _say_failure(job: Job, error: BaseException | None, is_last: bool) -> None:
