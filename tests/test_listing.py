@@ -516,6 +516,16 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield store
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+async def test_times_that_are_large_ints(store: Store, sign: int) -> None:
+    """A time may be any int that a float can hold."""
+    job = await store.add(a_job(), CALL)
+    found = await store.list(Listing(since=sign * 10**300))
+    assert found.jobs == ([] if sign > 0 else [job])
+    found = await store.list(Listing(before=Cursor(sign * 10**300, 0)))
+    assert found.jobs == ([job] if sign > 0 else [])
+
+
 async def test_a_program_lists_its_own(store: Store) -> None:
     """A program lists its own jobs and those of anybody, whatever program it asks for; one that
     passes everything on lists all."""

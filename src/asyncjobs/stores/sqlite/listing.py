@@ -53,7 +53,7 @@ def _select(listing: Listing, filters: list[str], reach: int) -> tuple[str, dict
         values["owner"] = listing.owner
     if listing.since is not None:
         conditions.append("created >= :since")
-        values["since"] = listing.since
+        values["since"] = float(listing.since)  # SQLite has no int that large
     places = f"SELECT created, seq FROM jobs WHERE {' AND '.join(conditions)}"
     if listing.before is not None:
         # Of (created, seq) < (:created, :number), SQLite would look up `created` alone, and go
@@ -62,7 +62,7 @@ def _select(listing: Listing, filters: list[str], reach: int) -> tuple[str, dict
             f"{places} AND created = :created AND seq < :number"
             f" UNION ALL {places} AND created < :created"
         )
-        values |= {"created": listing.before.created, "number": listing.before.number}
+        values |= {"created": float(listing.before.created), "number": listing.before.number}
     sql = (
         f"SELECT {of_table('jobs', JOB_COLUMNS)}, place.created, place.seq"
         f" FROM ({places} ORDER BY created DESC, seq DESC LIMIT :reach) AS place"
