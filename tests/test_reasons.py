@@ -314,6 +314,22 @@ async def test_what_an_earlier_version_left_standing(
     assert told.status == (500 if state.is_final and state is not State.SUCCEEDED else None)
 
 
+@pytest.mark.parametrize("state", State)
+async def test_what_an_earlier_version_has_ended(
+    store: SqliteStore, path: Path, state: State
+) -> None:
+    """Why a job was queued again is not why it has ended, where that was in an earlier version."""
+    job = await store.add(transitions.start(a_job(), store.worker, NOW), REQUEST)
+    failed = transitions.finish(job, 500, NOW, "ValueError: before")
+    await store.replace(job, failed, RESPONSE)
+    await store.replace(failed, transitions.retry(failed, NOW))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE jobs SET state = ?", (state,))
+    told = await store.get(job.id)
+    assert told.reason == (None if state.is_final else "an operator had it retried")
+    assert told.status is None
+
+
 @pytest.mark.parametrize(
     ("change", "lost"),
     [

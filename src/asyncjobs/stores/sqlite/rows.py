@@ -146,7 +146,7 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
             started,
             finished,
             expires,
-            None if reason is None else _reason_from_text(reason, state),
+            None if reason is None else _reason_from_text(reason, state, status),
             None if status is None else _status_from_number(status, state),
         )
     except _UNREADABLE as error:
@@ -299,9 +299,11 @@ def _progress_from_text(text: str | NotText) -> Progress | None:
 # believed where the state says that they are from before.
 
 
-def _reason_from_text(text: str | NotText, state: str) -> str | None:
+def _reason_from_text(text: str | NotText, state: str, status: int | None) -> str | None:
     """None if it cannot be read: the job is what it is without it."""
-    if isinstance(text, NotText) or state == State.SUCCEEDED:
+    # What this version ends has a status: without one, the job was ended by one from before.
+    is_from_before = state == State.SUCCEEDED or (status is None and _STATES[state].is_final)
+    if isinstance(text, NotText) or is_from_before:
         return None
     return text[:MAX_REASON]
 
