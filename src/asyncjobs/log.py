@@ -66,7 +66,7 @@ def say(event: Event) -> None:  # noqa: C901 - a line for each kind of event
         case events.Unfit(job, error):
             logger.error("job %s failed: %s", job.id, printable(str(error)))
         case events.Released(job):
-            logger.warning("job %s is %s now%s", job.id, job.state, _why(job))
+            logger.warning("job %s is %s now%s", job.id, job.state, _reason(job))
         case events.Rescued(job):
             logger.warning("job %s of a dead worker is %s now", job.id, job.state)
         case events.NeverStarted(job):
@@ -103,7 +103,7 @@ def _say_end(job: Job) -> None:
             level,
             "job %s of %s %s with %s in %.0f ms%s",
             *(job.id, printable(job.route), job.state, job.status),
-            *(1000 * _seconds(job), _why(job)),
+            *(1000 * _seconds(job), _reason(job)),
         )
 
 
@@ -113,7 +113,7 @@ def _seconds(job: Job) -> float:
     return max(0.0, (job.finished or began) - began)
 
 
-def _why(job: Job) -> str:
+def _reason(job: Job) -> str:
     """The reason, if there is one, as the end of a line: of an exception's words none is forged."""
     return f": {printable(job.reason)}" if job.reason else ""
 
