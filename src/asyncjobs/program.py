@@ -48,6 +48,13 @@ class ProgramStore(StoreWrapper):
         self._check(job)
         return job, response
 
+    async def ids(self, prefix: str, limit: int) -> list[str]:
+        found = []
+        for job_id in await self.inner.ids(prefix, limit):
+            with suppress(JobNotFound):
+                found.append((await self.get(job_id)).id)
+        return found
+
     async def find(self, query: Query) -> list[Job]:
         return await self.inner.find(replace(query, program=self.program))
 

@@ -254,6 +254,17 @@ class Store(ABC):
                 versions[job_id] = (await self.get(job_id)).version
         return versions
 
+    async def ids(self, prefix: str, limit: int) -> list[str]:
+        """The ids that begin with these hex digits, in their order, and no more than `limit`.
+
+        By one step through an index, if the store has one: one that has none gives an id that is
+        whole.
+
+        Raises:
+            StoreUnavailable
+        """
+        return list(await self.versions([prefix]))[:limit]
+
     @abstractmethod
     async def request(self, job_id: str) -> Request:
         """The request that the job was made from.
@@ -438,6 +449,9 @@ class StoreWrapper(Store):
 
     async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
         return await self.inner.versions(job_ids)
+
+    async def ids(self, prefix: str, limit: int) -> list[str]:
+        return await self.inner.ids(prefix, limit)
 
     async def request(self, job_id: str) -> Request:
         return await self.inner.request(job_id)

@@ -8,7 +8,7 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import replace
-from heapq import heappop, heappush, merge
+from heapq import heappop, heappush, merge, nsmallest
 from itertools import count
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -114,6 +114,9 @@ class MemoryStore(Store):
     async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
         found = (self._jobs.get(job_id) for job_id in job_ids)
         return {job.id: job.version for job in found if job is not None}
+
+    async def ids(self, prefix: str, limit: int) -> list[str]:
+        return nsmallest(limit, (job_id for job_id in self._jobs if job_id.startswith(prefix)))
 
     async def request(self, job_id: str) -> Request:
         try:

@@ -37,6 +37,21 @@ class OneStore:
         assert await store.get(job.id) == job
         assert await store.request(job.id) == REQUEST
 
+    async def test_ids_begin_with_what_is_asked_for(self, store: Store) -> None:
+        """A whole id is given if there is such a job. Of its beginning a store gives all ids that
+        begin so, in their order and no more than asked for, or none at all."""
+        job_ids = sorted(f"abcdef0{digit}{uuid.uuid4().hex[8:]}" for digit in "13")
+        for job_id in (*job_ids, "0" * 32, "f" * 32):
+            await store.add(a_job(id=job_id), REQUEST)
+        for whole in (*job_ids, "0" * 32, "f" * 32):
+            assert await store.ids(whole, 10) == [whole]
+        for prefix in ("abcdef02", "abcdef0g", "%", "\0", "ABCDEF0", "0" * 33, uuid.uuid4().hex):
+            assert await store.ids(prefix, 10) == []
+        for prefix in ("abcdef", "abcdef0"):
+            assert await store.ids(prefix, 10) in ([], job_ids)
+            assert await store.ids(prefix, 1) in ([], job_ids[:1])
+        assert await store.ids(job_ids[0][:9], 10) in ([], job_ids[:1])
+
     async def test_a_cancelled_add_is_all_or_nothing(self, store: Store) -> None:
         """After an add whose caller was cancelled, `get` tells once and for all whether it is."""
         job = a_job()

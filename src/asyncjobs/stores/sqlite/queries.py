@@ -153,6 +153,13 @@ def select_versions(keys: bytes) -> tuple[str, dict[str, Any]]:
     return sql, {"ids": keys}
 
 
+def select_ids(prefix: str, limit: int) -> tuple[str, dict[str, Any]]:
+    """The ids that begin with these hex digits, in their order: a range of their index."""
+    sql = "SELECT id FROM jobs WHERE id BETWEEN :least AND :most ORDER BY id LIMIT :limit"
+    least, most = (bytes.fromhex(prefix.ljust(32, digit)) for digit in "0f")
+    return sql, {"least": least, "most": most, "limit": limit}
+
+
 def _each(column: str, of: str) -> str:
     """Each value of a column once, where the index has it next.
 

@@ -21,6 +21,7 @@ from .queries import (
     names_in_json,
     select,
     select_heads,
+    select_ids,
     select_programs,
     select_programs_run_by,
     select_routes,
@@ -47,6 +48,7 @@ RUN_BY_CHUNK = 100
 
 # `bytes.fromhex` alone would take capitals and blanks as well.
 _ID = re.compile("[0-9a-f]{32}")
+_BEGINNING = re.compile("[0-9a-f]{0,32}")
 _JOB_FIELDS = len(Job._fields)
 
 _SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
@@ -122,6 +124,12 @@ class Reader:
         """As `Store.versions`."""
         keys = b"".join(filter(None, map(_key, job_ids)))
         return {key.hex(): version for key, version in self._source.read(*select_versions(keys))}
+
+    def ids(self, prefix: str, limit: int) -> list[str]:
+        """As `Store.ids`."""
+        if not _BEGINNING.fullmatch(prefix):
+            return []
+        return [key.hex() for (key,) in self._source.read(*select_ids(prefix, limit))]
 
     async def find(self, query: Query) -> list[Job]:
         """As `Store.find`."""

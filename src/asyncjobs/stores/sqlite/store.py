@@ -216,6 +216,9 @@ class SqliteStore(Store):
     async def versions(self, job_ids: Collection[str]) -> dict[str, int]:
         return self._reader.versions(job_ids)
 
+    async def ids(self, prefix: str, limit: int) -> list[str]:
+        return self._reader.ids(prefix, limit)
+
     async def request(self, job_id: str) -> Request:
         return self._reader.request(job_id)
 

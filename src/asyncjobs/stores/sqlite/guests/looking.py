@@ -88,6 +88,12 @@ class LookingStore(Store):
 
         return await self._look(versions)
 
+    async def ids(self, prefix: str, limit: int) -> list[str]:
+        async def ids(reader: Reader) -> list[str]:
+            return reader.ids(prefix, limit)
+
+        return await self._look(ids)
+
     async def request(self, job_id: str) -> Request:
         async def request(reader: Reader) -> Request:
             return reader.request(job_id)
