@@ -25,6 +25,7 @@ from asyncjobs.errors import (
     StorePathError,
     StoreReadOnly,
     StoreTooNew,
+    StoreTooOld,
 )
 from asyncjobs.events import Finished
 from asyncjobs.job import Job, State
@@ -251,7 +252,7 @@ async def test_an_older_schema_is_not_migrated(path: Path, version: int) -> None
     """It may be that of a server that runs: it is refused, with both versions and what to do."""
     make_store(path, version)
     path.chmod(0o600)
-    said = await refusal(path, StoreError)
+    said = await refusal(path, StoreTooOld)
     assert f"has schema {version}" in said
     assert f"writes {SCHEMA_VERSION} only" in said
     assert "start the server with this one" in said

@@ -54,6 +54,7 @@ __all__ = [
     "StorePathError",
     "StoreReadOnly",
     "StoreTooNew",
+    "StoreTooOld",
     "StoreUnavailable",
     "ThreadsInUse",
     "Unstorable",
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
         StorePathError,
         StoreReadOnly,
         StoreTooNew,
+        StoreTooOld,
         StoreUnavailable,
         Unstorable,
     )
@@ -141,6 +143,7 @@ else:
         "StorePathError": ".errors",
         "StoreReadOnly": ".errors",
         "StoreTooNew": ".errors",
+        "StoreTooOld": ".errors",
         "StoreUnavailable": ".errors",
         "Unstorable": ".errors",
         "RouteSettings": ".handler",

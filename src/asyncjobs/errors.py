@@ -15,6 +15,7 @@
     │       ├── StoreFull
     │       ├── StoreCorrupt                 junk, another program's file, or changed by somebody
     │       ├── StoreTooNew                  written by a newer asyncjobs
+    │       ├── StoreTooOld                  by an older one, which no guest brings up to date
     │       ├── StoreInUse                   by another process, where they cannot share it
     │       └── StoreLocked                  by another program, for longer than can be waited
     ├── StoreUnavailable        503  the store cannot take a write just now
@@ -110,6 +111,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     """The store was written by a newer version of this library."""
+
+
+class StoreTooOld(StoreError):
+    """The store was written by an older version: its server brings it up to date, and no guest."""
 
 
 class StoreInUse(StoreError):

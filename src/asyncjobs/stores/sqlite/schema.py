@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, suppress
 from functools import cache
 from pathlib import Path
 
-from ...errors import StoreCorrupt, StoreError, StorePathError, StoreTooNew
+from ...errors import StoreCorrupt, StoreError, StorePathError, StoreTooNew, StoreTooOld
 from ...job import DEFAULT_TTL, SUSPECT_CRASHES
 from .private import open_own
 from .shape import Shape, shape_of
@@ -280,7 +280,7 @@ def _refuse_other(path: Path, version: int, *, is_new: bool) -> None:
     if is_new:
         raise StoreError(f"the store {path} is empty: {NOTHING_YET}")
     if version != SCHEMA_VERSION:
-        raise StoreError(
+        raise StoreTooOld(
             f"the store {path} has schema {version}, and this version of quart-asyncjobs writes "
             f"{SCHEMA_VERSION} only: use the version that its server has, or start the server with "
             "this one, which brings the store up to date"

@@ -20,7 +20,7 @@ class SteeringStore(SqliteStore):
 
     * `StorePathError`: there is no such file.
     * `StoreExposed`: it is another user's, whoever asks: the message says how to ask as that user.
-    * `StoreTooNew` and `StoreError`: it has another schema; the message has both.
+    * `StoreTooNew` and `StoreTooOld`: it has another schema; the message has both.
     """
 
     _is_guest = True
