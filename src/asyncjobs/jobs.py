@@ -43,6 +43,9 @@ from .watch import Follower, Watch
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+#: Where jobs are kept if nobody has said it.
+DEFAULT_STORE = "sqlite:///jobs.db"
+
 
 class Jobs:
     """Durable background jobs for one asyncio program.
@@ -527,4 +530,4 @@ class Jobs:
 def _store_of(setting: str | Store | None) -> Store:
     if isinstance(setting, Store):
         return setting
-    return open_url("sqlite:///jobs.db" if setting is None else setting)
+    return open_url(DEFAULT_STORE if setting is None else setting)

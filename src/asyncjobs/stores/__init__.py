@@ -24,6 +24,7 @@ __all__ = [
     "open_to_look",
     "open_to_steer",
     "open_url",
+    "place_of",
 ]
 
 _FILE = "sqlite:///"
@@ -47,8 +48,11 @@ def open_url(url: str) -> Store:
     return MemoryStore() if url in _MEMORY else SqliteStore(_path_in(url))
 
 
-def open_to_look(url: str) -> Store:
+def open_to_look(url: str | Path) -> Store:
     """The store that `url` names, to be read only, not opened yet: see `LookingStore`.
+
+    Args:
+        url: as in `open_url`, or the path of the file.
 
     Raises:
         ConfigurationError: no store has such a URL, or none that can be seen from outside.
@@ -56,9 +60,12 @@ def open_to_look(url: str) -> Store:
     return LookingStore(_path_of_another(url))
 
 
-def open_to_steer(url: str) -> Store:
+def open_to_steer(url: str | Path) -> Store:
     """The store that `url` names, to cancel and retry jobs in it, not opened yet: see
     `SteeringStore`.
+
+    Args:
+        url: as in `open_url`, or the path of the file.
 
     Raises:
         ConfigurationError: no store has such a URL, or none that can be seen from outside.
@@ -66,9 +73,12 @@ def open_to_steer(url: str) -> Store:
     return SteeringStore(_path_of_another(url))
 
 
-def open_as_guest(url: str) -> Store:
+def open_as_guest(url: str | Path) -> Store:
     """The store that `url` names, to look at, and to join when something is to be changed: see
     `LookingStore` and `SteeringStore`. Not opened yet.
+
+    Args:
+        url: as in `open_url`, or the path of the file.
 
     Raises:
         ConfigurationError: no store has such a URL, or none that can be seen from outside.
@@ -76,7 +86,27 @@ def open_as_guest(url: str) -> Store:
     return GuestStore(open_to_look(url), open_to_steer(url))
 
 
-def _path_of_another(url: str) -> str:
+def place_of(store: str | Store) -> str | Path:
+    """What a guest opens to be at the store that a setting has: its URL, or the path of its file.
+
+    Raises:
+        ConfigurationError: it cannot be opened from outside of its program.
+    """
+    if isinstance(store, str):
+        return store
+    if isinstance(store, MemoryStore):
+        return _MEMORY[0]
+    if isinstance(store, SqliteStore):
+        return store.path
+    raise ConfigurationError(
+        f"the store is a {type(store).__qualname__} that the program makes itself: only those that "
+        "are SQLite files can be opened from outside of it"
+    )
+
+
+def _path_of_another(url: str | Path) -> str | Path:
+    if isinstance(url, Path):
+        return url
     if url in _MEMORY:
         raise ConfigurationError(
             f"the store {shown(url)} is in the memory of its process, where nobody else can see "

@@ -17,6 +17,6 @@ Each of its parts imports from those below it only, never from one in its own li
     quart_side  what is private in Quart, werkzeug and hypercorn, and what differs between versions
 """
 
-from .extension import QuartJobs
+from .extension import QuartJobs, store_of
 
-__all__ = ["QuartJobs"]
+__all__ = ["QuartJobs", "store_of"]

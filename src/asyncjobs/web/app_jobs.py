@@ -14,6 +14,8 @@ from quart import Quart
 from ..handler import Handler
 from ..jobs import Jobs
 from ..program import program_of
+from ..settings import make_settings
+from ..store import Store
 from ..stores import SqliteStore, folder_for_store
 from .answering.app_side import AppSide
 from .answering.connection import outlasting_clients
@@ -99,6 +101,21 @@ class AppJobs:
         """
         return self._lifespan.jobs
 
+    @property
+    def store_setting(self) -> str | Store | Path:
+        """The store that the app would open if it started now, or the path of its file.
+
+        Raises:
+            ConfigurationError: the setting is wrong.
+        """
+        said = settings_said(self._app.config, self._declared.options)["store"]
+        store = make_settings({"store": said}).store
+        return self._default_store if store is None else store
+
+    @property
+    def _default_store(self) -> Path:
+        return Path(self._app.instance_path) / "jobs.db"
+
     def add_function(self, register: Callable[[Jobs], object]) -> None:
         """Register a function that has come when the jobs may be open already."""
         if self._lifespan.has_jobs:
@@ -125,9 +142,9 @@ class AppJobs:
         for warning in unread(os.environ, self._app.config, self._declared.options):
             logger.warning("%s", warning)
         if options["store"] is None:
-            options["store"] = SqliteStore(
-                folder_for_store(Path(self._app.instance_path)) / "jobs.db"
-            )
+            path = self._default_store
+            folder_for_store(path.parent)
+            options["store"] = SqliteStore(path)
         if options["name"] is None:
             options["name"] = program_of(self._app.import_name)
         jobs = Jobs(**options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from quart import Quart, current_app
@@ -15,6 +16,7 @@ from ..handler import RouteOptions, RouteSettings
 from ..job import Job
 from ..jobs import Jobs
 from ..settings import Options, make
+from ..stores import place_of
 from .app_jobs import AppJobs, Declared
 from .routing.marks import Background, View, background_of, mark
 from .routing.refusals import NAMELESS, check_view, name_of
@@ -261,6 +263,21 @@ class QuartJobs:
             SetupError: the current app has no `QuartJobs`.
         """
         return _jobs_of_current_app().jobs
+
+
+def store_of(app: Quart) -> str | Path:
+    """Where the jobs of `app` are kept, as its settings are now: the URL of its store, or the path
+    of the file. The app is not started, and nothing is opened or made.
+
+    Raises:
+        SetupError: the app has no `QuartJobs`.
+        ConfigurationError: the setting is wrong, or has a store that only the app can open.
+    """
+    jobs: AppJobs | None = app.extensions.get(_EXTENSION)
+    if jobs is None:
+        raise SetupError(f"the app {app.import_name!r} has no QuartJobs: call jobs.init_app(app)")
+    store = jobs.store_setting
+    return store if isinstance(store, Path) else place_of(store)
 
 
 def _jobs_of_current_app() -> AppJobs:
