@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ import pytest
 from quart import Quart
 
 import asyncjobs.errors
+from asyncjobs.cli import COMMANDS
+from asyncjobs.cli.exits import Exit
 from asyncjobs.credentials import NAMED_CREDENTIALS
 from asyncjobs.job import Job, Request, State
 from asyncjobs.settings import Settings
@@ -26,6 +29,7 @@ from asyncjobs.testing import REQUEST, a_job
 from asyncjobs.torture.cli import torture
 from asyncjobs.web.http.headers import storable_request_headers
 from asyncjobs.web.serving.environment import configured
+from commands import Terminal, ended, keep, run
 from server import Server, result, submit
 
 ROOT = Path(__file__).parents[1]
@@ -306,6 +310,65 @@ def headings(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     anchors = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
     return {*anchors, *(f"{anchor}-1" for anchor in anchors if anchors.count(anchor) > 1)}
+
+
+def keep_for_the_command_line(path: Path) -> None:
+    """The jobs that docs/cli.md tells of."""
+    now = time.time()
+    common = {"program": "shop", "owner": "ada"}
+    missing = ended(State.SUCCEEDED, 404, id="1f0e9d8c7b6a45f4a3b2c1d0e9f8a7b6", route="orders")
+    failed = ended(
+        *(State.FAILED, 500, "ValueError: there are no hats"),
+        **common,
+        id="6dbac2daf7d44d5a8b2f7c6e3b7d4a10",
+    )
+    waiting = [
+        a_job(id=f"{digits}0000000000400080000000000000", created=now - 60, route="resize")
+        for digits in ("7a51", "c0de")
+    ]
+    keep(path, *waiting, missing, failed)
+
+
+def test_the_command_line_does_what_its_page_shows(tmp_path: Path) -> None:
+    """Each command of docs/cli.md prints at a terminal what it shows, but for times."""
+    keep_for_the_command_line(tmp_path / "jobs.db")
+    url = "sqlite:///jobs.db"
+    for block in re.findall(r"```console\n(.*?)```", docs("cli"), re.DOTALL):
+        for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            words = shlex.split(command)
+            if words[0] == "export":
+                assert words == ["export", f"QUART_JOBS_STORE={url}"]
+                continue
+            assert words[0] == "asyncjobs"
+            with Terminal(words[1:], tmp_path, {"QUART_JOBS_STORE": url}) as terminal:
+                terminal.end()
+                assert without_times(terminal.text) == without_times(expected), command
+
+
+def without_times(text: str) -> list[list[str]]:
+    """The words of each line, but for rules and for what another day makes different."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    text = re.sub(r"\b[\d.]+(ms|s|m|h|d)\b( [\d.]+[smh]\b)?", "SPAN", text)
+    return [words for line in re.sub("─+", "", text).splitlines() if (words := line.split())]
+
+
+def test_the_commands_of_the_page_are_those_that_there_are() -> None:
+    """Each command that sees and steers has its section, and each code it ends with its row."""
+    page = docs("cli")
+    named = set(re.findall(r"^## `asyncjobs (\w+)", page, re.MULTILINE))
+    assert named == {each.name for each in COMMANDS} - {"demo", "torture"}
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert codes == set(Exit)
+
+
+def test_a_store_is_seen_and_steered_from_python(tmp_path: Path) -> None:
+    """The lines of the page do so, typed into a shell as they are."""
+    keep_for_the_command_line(tmp_path / "jobs.db")
+    (typed,) = re.findall(r"```sh\n(python.*?)```", docs("cli"), re.DOTALL)
+    here = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    printed = subprocess.check_output(["sh", "-ec", typed], cwd=tmp_path, text=True, env=here)
+    assert printed == "6dbac2daf7d44d5a8b2f7c6e3b7d4a10 report ValueError: there are no hats\n"
+    assert run("list", "--state", "queued", "--route", "report", store=tmp_path / "jobs.db").stdout
 
 
 def docs(name: str) -> str:

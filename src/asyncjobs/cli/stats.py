@@ -1,0 +1,122 @@
+"""`asyncjobs stats`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from ..job import Job, State
+from ..listing import MAX_PAGE, Listing
+from ..store import Query, Store
+from .filters import since
+from .guest import Guest, visit
+from .looks import STYLES, clean, console, cut, on_terminal, rfc3339, say, span
+from .place import at_a_store
+from .walking import told_how_far, walk
+
+_DAY = 86400.0
+_Group = tuple[str, State]
+
+
+@click.command()
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=since,
+    help="Of the jobs made since then, as in list; of the last 24 hours unless given.",
+)
+@click.option("--all", "of_all", is_flag=True, help="Of all jobs: seconds for a million of them.")
+@click.option("--json", "as_json", is_flag=True, help="JSON: an object a line, for each count.")
+@at_a_store
+def stats(place: str | Path, since: float | None, of_all: bool, as_json: bool) -> None:
+    """Count the jobs of each route in each state.
+
+    Of jobs that wait, the oldest is told, however old it is.
+
+    \b
+    asyncjobs stats --since 1h
+    asyncjobs stats --all --json | jq 'select(.state == "failed")'
+    """
+    if of_all and since is not None:
+        raise click.UsageError("--all is since ever: leave out --since")
+    if since is None and not of_all:
+        since = time.time() - _DAY
+
+    async def ask(guest: Guest) -> None:
+        counted = Counted()
+        listing = Listing(since=since, limit=MAX_PAGE)
+        with told_how_far() as tell:
+            async for page in walk(guest.store, listing, None):
+                counted.add(page.jobs)
+                tell(page.next, counted.counts.total())
+        if as_json or not on_terminal():
+            _print_lines(counted, as_json=as_json)
+        else:
+            console().print(_table(counted))
+        if not as_json:
+            await _tell_of_waiting(guest.store)
+
+    visit(place, ask)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What has been counted so far.
+
+    Attributes:
+        counts: how many jobs of a route are in a state.
+        oldest: when the oldest of them was made.
+    """
+
+    counts: Counter[_Group] = field(default_factory=Counter)
+    oldest: dict[_Group, float] = field(default_factory=dict)
+
+    def add(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            group = job.route, job.state
+            self.counts[group] += 1
+            self.oldest[group] = min(job.created, self.oldest.get(group, job.created))
+
+
+def _print_lines(counted: Counted, *, as_json: bool) -> None:
+    for (route, state), count in sorted(counted.counts.items()):
+        oldest = rfc3339(counted.oldest[route, state])
+        if as_json:
+            said = {"route": route, "state": state, "count": count, "oldest": oldest}
+            click.echo(json.dumps(said))
+        else:
+            say(f"{clean(route) or '-'}\t{state}\t{count}\t{oldest}")
+
+
+def _table(counted: Counted) -> Table:
+    """The routes, one a row, and all of them in the last one."""
+    looks = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
+    looks.add_column("Route", "all", no_wrap=True)
+    for state in State:
+        total = sum(count for (_, of), count in counted.counts.items() if of is state)
+        looks.add_column(Text(state, STYLES[state]), f"{total:,}", justify="right", no_wrap=True)
+    for route in sorted({route for route, _ in counted.counts}):
+        counts = (counted.counts[route, state] for state in State)
+        looks.add_row(Text(cut(clean(route))), *(f"{count:,}" if count else "" for count in counts))
+    return looks
+
+
+async def _tell_of_waiting(store: Store) -> None:
+    """The job that has waited for longest, and the one that has run for longest."""
+    now = store.now()
+    for state, times in ((State.QUEUED, "created"), (State.RUNNING, "started")):
+        query = Query(states=frozenset({state}), limit=MAX_PAGE)
+        # Oldest due first: what was put off after a failure is none that waits for its turn.
+        jobs = await store.find(replace(query, limit=1) if state is State.QUEUED else query)
+        if jobs:
+            job = min(jobs, key=lambda job: getattr(job, times) or now)
+            lasts = span(now - (getattr(job, times) or now))
+            say(f"{state} for longest: {job.id} of {job.route}, {lasts}", err=not on_terminal())
