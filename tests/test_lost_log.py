@@ -766,3 +766,26 @@ def count_with_sqlite(path: Path) -> int:
 def contents(folder: Path) -> dict[str, bytes]:
     files = [file for file in folder.iterdir() if file.is_file()]
     return {file.name: file.read_bytes() for file in files}
+
+
+async def test_a_checkpoint_by_a_tool_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes checkpoints beside the servers, as tools for backups do, knows no lock of ours:
+    that the log begins anew while a server looks at its frames is not taken for damage."""
+    read, path = os.pread, tmp_path / "jobs.db"
+
+    def read_and_meet(fd: int, size: int, at: int) -> bytes:
+        if size == 8:  # of a frame
+            monkeypatch.setattr(os, "pread", read)
+            with closing(sqlite3.connect(path)) as tool:
+                assert tool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+        return read(fd, size, at)
+
+    async with SqliteStore(path) as store:
+        await store.add(a_job(), REQUEST)
+        monkeypatch.setattr(os, "pread", read_and_meet)
+        assert store._file.database.lengths.are_frames_right()
+        assert os.pread is read
+        await store.add(a_job(), REQUEST)
+        assert await store.health() is None

@@ -88,15 +88,24 @@ class Lengths:
         Raises:
             OSError: that cannot be told just now.
         """
-        index = self._read_index()
-        if index is None:
-            return True
-        for frame in range(index.moved + 1, index.frames + 1):
-            if os.pread(self._wal, 8, index.offset(frame) + 8) != index.salts:
+        while (index := self._read_index()) is not None:
+            frame = self._wrong_frame(index)
+            if frame is None:
+                break
+            # Else it was begun anew meanwhile: tools that make checkpoints know no lock of ours.
+            if self._read_index() == index:
                 what = f"frame {frame} of {index.frames} is not what was written there"
                 self._condition.files_cut({f"{self._path}-wal": what}, "overwritten")
                 return False
         return True
+
+    def _wrong_frame(self, index: _Index) -> int | None:
+        """The first frame to be moved that is not of this log; None if all of them are."""
+        frames = range(index.moved + 1, index.frames + 1)
+        return next((frame for frame in frames if not self._is_frame(index, frame)), None)
+
+    def _is_frame(self, index: _Index, frame: int) -> bool:
+        return os.pread(self._wal, 8, index.offset(frame) + 8) == index.salts
 
     def _read_index(self) -> _Index | None:
         """What the index says, if it does."""
