@@ -18,17 +18,17 @@ from quart import Quart
 from asyncjobs import Jobs, QuartJobs, State, current_job, transitions, verdict, watch
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.events import (
+    Action,
     Draining,
     Event,
     Events,
-    Failed,
     Finished,
+    HandlerRaised,
     Lost,
     Overran,
     Released,
     Started,
     Submitted,
-    Task,
     Troubled,
 )
 from asyncjobs.job import Job, Request, Response
@@ -224,8 +224,8 @@ def program(request: pytest.FixtureRequest, make_store: MakeStore) -> Program:
     ("name", "told", "state"),
     [
         ("succeed", "Submitted Started Finished", State.SUCCEEDED),
-        ("fail", "Submitted Started Failed Finished", State.FAILED),
-        ("fail_once", "Submitted Started Failed Released Started Finished", State.SUCCEEDED),
+        ("fail", "Submitted Started HandlerRaised Finished", State.FAILED),
+        ("fail_once", "Submitted Started HandlerRaised Released Started Finished", State.SUCCEEDED),
         ("large", "Submitted Started Unfit Finished", State.FAILED),
         ("overrun", "Submitted Started Finished", State.FAILED),
     ],
@@ -325,7 +325,7 @@ def check(events: list[Event], told: str, ended: Job) -> None:
                 assert job.state is State.QUEUED
             case Finished(job):
                 assert job == ended
-            case Started(job) | Failed(job):
+            case Started(job) | HandlerRaised(job):
                 assert job.state is State.RUNNING
     assert versions == sorted(versions)
 
@@ -342,7 +342,7 @@ async def test_what_a_handler_raises_that_was_told_to_stop(
         await asyncio.to_thread(program.begun.wait, DEADLINE)
         await program.jobs.cancel(job_id)
         assert (await events.next(Finished, job_id)).job.state is State.CANCELLED
-        assert all(event.is_last for event in events.of(job_id) if isinstance(event, Failed))
+        assert all(event.is_last for event in events.of(job_id) if isinstance(event, HandlerRaised))
     assert "ValueError: on the way out" in caplog.text
     assert "tried again" not in caplog.text
 
@@ -444,11 +444,11 @@ def once(call: str, fault: Fault, state: State | None = None) -> Callable[..., F
     ("name", "state", "told"),
     [
         ("succeed", State.SUCCEEDED, "Submitted Started Troubled Finished"),
-        ("fail", State.FAILED, "Submitted Started Failed Troubled Finished"),
+        ("fail", State.FAILED, "Submitted Started HandlerRaised Troubled Finished"),
         (
             "fail_once",
             State.QUEUED,
-            "Submitted Started Failed Troubled Released Started Finished",
+            "Submitted Started HandlerRaised Troubled Released Started Finished",
         ),
     ],
 )
@@ -516,7 +516,7 @@ async def test_what_is_decided_while_the_program_stops(make_store: MakeStore, ro
     assert kinds(events.of(job.id)) == told
 
 
-SHAPE = re.compile("Submitted (Started (Failed )?(Unfit )?(Released )?)+Finished ")
+SHAPE = re.compile("Submitted (Started (HandlerRaised )?(Unfit )?(Released )?)+Finished ")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -588,21 +588,21 @@ STORE_IS_AWAY = StoreUnavailable("on purpose")
 @pytest.mark.parametrize(
     ("task", "call", "state", "error", "about_job"),
     [
-        (Task.LOOK, "look", None, STORE_IS_AWAY, False),
-        (Task.LOOK, "look", None, ValueError("on purpose"), False),
-        (Task.CLAIM, "replace", State.RUNNING, STORE_IS_AWAY, True),
-        (Task.CLAIM, "replace", State.RUNNING, ValueError("on purpose"), True),
-        (Task.FETCH, "request", None, STORE_IS_AWAY, True),
-        (Task.STORE, "replace", State.SUCCEEDED, STORE_IS_AWAY, True),
-        (Task.CONCLUDE, "replace", State.SUCCEEDED, ValueError("on purpose"), True),
-        (Task.HEED, "heed", None, ValueError("on purpose"), False),
-        (Task.SWEEP, "purge", None, STORE_IS_AWAY, False),
-        (Task.SWEEP, "purge", None, ValueError("on purpose"), False),
+        (Action.LOOK, "look", None, STORE_IS_AWAY, False),
+        (Action.LOOK, "look", None, ValueError("on purpose"), False),
+        (Action.CLAIM, "replace", State.RUNNING, STORE_IS_AWAY, True),
+        (Action.CLAIM, "replace", State.RUNNING, ValueError("on purpose"), True),
+        (Action.FETCH, "request", None, STORE_IS_AWAY, True),
+        (Action.STORE, "replace", State.SUCCEEDED, STORE_IS_AWAY, True),
+        (Action.CONCLUDE, "replace", State.SUCCEEDED, ValueError("on purpose"), True),
+        (Action.HEED, "heed", None, ValueError("on purpose"), False),
+        (Action.SWEEP, "purge", None, STORE_IS_AWAY, False),
+        (Action.SWEEP, "purge", None, ValueError("on purpose"), False),
     ],
 )
 async def test_trouble_is_told(
     make_store: MakeStore,
-    task: Task,
+    task: Action,
     call: str,
     state: State | None,
     error: Exception,
@@ -616,11 +616,11 @@ async def test_trouble_is_told(
     async with program.open() as events:
         first, second = await program.submit("hold"), await program.submit("succeed")
         store.left = 1
-        if task is not Task.HEED:
+        if task is not Action.HEED:
             program.go_on.set()
         troubled = await events.next(Troubled)
         program.go_on.set()
-        assert (troubled.task, troubled.error) == (task, error)
+        assert (troubled.action, troubled.error) == (task, error)
         assert (troubled.job_id in (first, second)) is about_job
         for job_id in (first, second):
             assert (await events.next(Finished, job_id)).job.state is State.SUCCEEDED
@@ -630,26 +630,26 @@ async def test_trouble_is_told(
 
 @pytest.mark.parametrize(
     ("task", "state"),
-    [(Task.RESCUE, State.INTERRUPTED), (Task.SETTLE, State.QUEUED), (Task.END, State.FAILED)],
+    [(Action.RESCUE, State.INTERRUPTED), (Action.SETTLE, State.QUEUED), (Action.END, State.FAILED)],
 )
-async def test_trouble_with_one_of_many(make_store: MakeStore, task: Task, state: State) -> None:
+async def test_trouble_with_one_of_many(make_store: MakeStore, task: Action, state: State) -> None:
     """What cannot be decided about one job is told once, however often it is tried."""
     events, error = Heard(), ValueError("on purpose")
     store = Troublesome(make_store(), "replace", error, state)
     async with store:
         handlers = Program("async function", MemoryStore()).jobs.handlers
         claims = Claims(store, handlers, events, random.Random(), max_starts=25)
-        job = a_job(route="renamed" if task is Task.END else "succeed")
-        if task is Task.SETTLE:
+        job = a_job(route="renamed" if task is Action.END else "succeed")
+        if task is Action.SETTLE:
             claims.doubt(claim := claims.start(job))
             job = claim.job
-        if task is Task.RESCUE:
+        if task is Action.RESCUE:
             job = transitions.start(job, "0" * 16, NOW)
         await store.add(job, CALL)
         store.left = 3
         while store.left:
-            await (claims.rescue() if task is Task.RESCUE else claims.settle())
-            await claims.end([job] * (task is Task.END))
+            await (claims.rescue() if task is Action.RESCUE else claims.settle())
+            await claims.end([job] * (task is Action.END))
         assert events.all == [Troubled(task, error, job.id)]
 
 
@@ -671,7 +671,7 @@ async def test_trouble_with_a_submission_whose_caller_has_gone(make_store: MakeS
         with suppress(asyncio.CancelledError):
             await submission
         troubled = await events.next(Troubled)
-        assert (troubled.task, troubled.error) == (Task.ADD, error)
+        assert (troubled.action, troubled.error) == (Action.ADD, error)
 
 
 async def test_a_submission_whose_caller_has_gone(make_store: MakeStore) -> None:

@@ -14,11 +14,12 @@ from quart import Quart
 from asyncjobs import Jobs, QuartJobs, State, current_job, log, transitions
 from asyncjobs.errors import HandlerFailed, StoreUnavailable
 from asyncjobs.events import (
+    Action,
     Draining,
     Event,
-    Failed,
     Finished,
     Gone,
+    HandlerRaised,
     Lost,
     NeverStarted,
     Overran,
@@ -26,7 +27,6 @@ from asyncjobs.events import (
     Rescued,
     Started,
     Submitted,
-    Task,
     Troubled,
     Unfit,
 )
@@ -181,9 +181,9 @@ ERRORS = [None, StoreUnavailable("it is away"), TimeoutError(), ValueError("a bu
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize("task", Action)
 def test_all_trouble_has_words(
-    task: Task, error: Exception | None, caplog: pytest.LogCaptureFixture
+    task: Action, error: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever was to be done, and whatever kept it from being done, is said in one line: with a
     traceback unless that was to be expected."""
@@ -195,10 +195,19 @@ def test_all_trouble_has_words(
     assert record.levelno >= logging.WARNING
     if isinstance(error, ValueError):
         assert record.exc_info is not None
-    elif error is not None and not record.exc_info and task not in (Task.STOP_SWEEP, Task.DRAIN):
+    elif (
+        error is not None and not record.exc_info and task not in (Action.STOP_SWEEP, Action.DRAIN)
+    ):
         assert "it is away" in line or "TimeoutError" in line
-    about_one = {Task.CLAIM, Task.FETCH, Task.STORE, Task.CONCLUDE, Task.PERFORM, Task.ADD}
-    if task in {*about_one, Task.RESCUE, Task.SETTLE, Task.END}:
+    about_one = {
+        Action.CLAIM,
+        Action.FETCH,
+        Action.STORE,
+        Action.CONCLUDE,
+        Action.PERFORM,
+        Action.ADD,
+    }
+    if task in {*about_one, Action.RESCUE, Action.SETTLE, Action.END}:
         assert "0123" in line
 
 
@@ -213,7 +222,7 @@ def all_events() -> list[Event]:
     return [
         Submitted(queued),
         Started(running),
-        *(Failed(running, None, is_last) for is_last in (True, False)),
+        *(HandlerRaised(running, None, is_last) for is_last in (True, False)),
         Unfit(running, HandlerFailed(FORGED)),
         Released(transitions.release(running, FORGED)),
         Finished(failed),
@@ -224,7 +233,7 @@ def all_events() -> list[Event]:
         Lost(running),
         *(Overran(running, 2.5, is_over) for is_over in (True, False)),
         *(Draining(2, seconds) for seconds in (5.0, None)),
-        *(Troubled(task, StoreUnavailable(FORGED), running.id) for task in Task),
+        *(Troubled(task, StoreUnavailable(FORGED), running.id) for task in Action),
     ]
 
 
@@ -247,7 +256,9 @@ def test_an_exception_that_is_tried_again_forges_no_line(caplog: pytest.LogCaptu
     """Nor does the route of a job whose attempt has failed; the traceback is Python's own."""
     error = ValueError("on purpose")
     for is_last in (True, False):
-        log.say(Failed(transitions.start(a_job(route=FORGED), "worker", NOW), error, is_last))
+        log.say(
+            HandlerRaised(transitions.start(a_job(route=FORGED), "worker", NOW), error, is_last)
+        )
     for record in caplog.records:
         assert record.getMessage().isprintable()
         assert record.exc_info is not None
@@ -290,7 +301,7 @@ async def test_the_name_of_a_function_forges_no_line(
 def test_the_template_of_a_line_is_the_same_for_all_jobs(caplog: pytest.LogCaptureFixture) -> None:
     """What varies is no part of the template, by which error trackers put lines together."""
     for job_id in ("0123", "4567"):
-        log.say(Troubled(Task.CLAIM, StoreUnavailable("it is away"), job_id))
+        log.say(Troubled(Action.CLAIM, StoreUnavailable("it is away"), job_id))
         log.say(Finished(a_finished_job()))
     templates = {record.msg for record in caplog.records}
     assert len(templates) == 2

@@ -16,6 +16,7 @@ from asyncjobs.job import Progress
 from asyncjobs.outcome import Outcome, Raised
 from asyncjobs.running.attempt import PROGRESS_INTERVAL
 from asyncjobs.running.claim import Claim
+from asyncjobs.running.deadlines import Deadlines
 
 DEADLINE = 20
 
@@ -197,3 +198,24 @@ async def test_a_claim_that_fails_for_whatever_reason_costs_no_place(
         for job in submitted:
             assert (await jobs.wait(job.id, DEADLINE)).state is State.SUCCEEDED
     assert "cannot be started; the next try is soon" in caplog.text
+
+
+async def test_an_attempt_that_breaks_where_nobody_expects_it(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong in what is ours around a handler, its job is not left running."""
+    jobs = Jobs(store=store)
+
+    @jobs.function(name="work")
+    async def work() -> None:
+        pass
+
+    def fail(*args: object) -> None:
+        raise ValueError("nobody expects this")
+
+    monkeypatch.setattr(Deadlines, "clear", fail)
+    async with jobs:
+        job = await jobs.wait((await jobs.submit("work")).id, DEADLINE)
+        assert job.state is State.FAILED
+        assert job.reason == "the attempt could not be brought to its end"
+        assert (await jobs.health()).running == 0

@@ -31,7 +31,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class HandlerRaised:
     """The handler of a job, running as it was then, has raised an exception.
 
     Attributes:
@@ -122,7 +122,7 @@ class Draining:
     seconds: float | None
 
 
-class Task(enum.Enum):
+class Action(enum.Enum):
     """What somebody was about to do when there was trouble."""
 
     LOOK = "look at the queue"
@@ -147,13 +147,13 @@ class Troubled:
     """Something went wrong that is no job's own failure; what can go on goes on.
 
     Attributes:
-        task: what was to be done.
+        action: what was to be done.
         error: why it was not, if that is known.
         job_id: for which job, if for one.
         count: of how many jobs, if of some.
     """
 
-    task: Task
+    action: Action
     error: BaseException | None = None
     job_id: str | None = None
     count: int = 0
@@ -162,7 +162,7 @@ class Troubled:
 Event = (
     Submitted
     | Started
-    | Failed
+    | HandlerRaised
     | Unfit
     | Released
     | Finished

@@ -17,7 +17,7 @@ from .arguments import Callee
 from .control import Control, seconds
 from .engines.local import LocalEngine
 from .errors import JobNotFound, SetupError, StoreUnavailable
-from .events import Events, Finished, Submitted, Task, Troubled
+from .events import Action, Events, Finished, Submitted, Troubled
 from .functions import Call, Functions, check_name, name_of_function
 from .given import text
 from .handler import Handler, RouteOptions, RouteSettings
@@ -502,7 +502,7 @@ class Jobs:
         except (JobNotFound, StoreUnavailable):
             opened.engine.dismiss(job)
         except Exception as error:
-            self.events.emit(Troubled(Task.ADD, error, job.id))
+            self.events.emit(Troubled(Action.ADD, error, job.id))
             opened.engine.dismiss(job)
         else:
             self.events.emit(Submitted(job))

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from . import events
 from .errors import StoreUnavailable
-from .events import Event, Task, Troubled
+from .events import Action, Event, Troubled
 from .given import printable
 from .job import Job, State
 
@@ -19,16 +19,16 @@ logger = logging.getLogger("asyncjobs")
 #: What is said if an error was to be expected: of a store that cannot be reached, for one. It has
 #: no traceback.
 _EXPECTED = {
-    Task.LOOK: (logging.WARNING, "queued jobs have to wait: %(error)s"),
-    Task.CLAIM: (logging.WARNING, "job %(id)s has to wait: %(error)s"),
-    Task.FETCH: (logging.ERROR, "job %(id)s has to wait for its request: %(error)s"),
-    Task.STORE: (logging.ERROR, "the result of job %(id)s has to wait: %(error)s"),
-    Task.SWEEP: (logging.WARNING, "the store was not swept: %(error)s"),
-    Task.STOP_SWEEP: (
+    Action.LOOK: (logging.WARNING, "queued jobs have to wait: %(error)s"),
+    Action.CLAIM: (logging.WARNING, "job %(id)s has to wait: %(error)s"),
+    Action.FETCH: (logging.ERROR, "job %(id)s has to wait for its request: %(error)s"),
+    Action.STORE: (logging.ERROR, "the result of job %(id)s has to wait: %(error)s"),
+    Action.SWEEP: (logging.WARNING, "the store was not swept: %(error)s"),
+    Action.STOP_SWEEP: (
         logging.ERROR,
         "the store does not answer: it is closed in the middle of a sweep",
     ),
-    Task.DRAIN: (
+    Action.DRAIN: (
         logging.ERROR,
         "the store does not answer: what was to be started is left to other processes, and to the "
         "next start (%(count)d new jobs, and any that were being claimed)",
@@ -36,21 +36,21 @@ _EXPECTED = {
 }
 #: What is said of any other error, with its traceback.
 _UNEXPECTED = {
-    Task.LOOK: "the queue could not be read; the next look is soon",
-    Task.CLAIM: "job %(id)s cannot be started; the next try is soon",
-    Task.FETCH: "the request of job %(id)s cannot be read",
-    Task.STORE: "the result of job %(id)s cannot be stored",
-    Task.CONCLUDE: "the outcome of job %(id)s cannot be stored like this",
-    Task.PERFORM: "job %(id)s could not be finished",
-    Task.ADD: "it cannot be told whether job %(id)s was stored",
-    Task.RESCUE: "job %(id)s of a dead worker cannot be decided about; the others go on",
-    Task.SETTLE: "job %(id)s cannot be given back; the others go on",
-    Task.END: "job %(id)s, whose handler has gone, cannot be ended; the others go on",
-    Task.HEED: "jobs that were cancelled cannot be stopped; the next try is soon",
-    Task.SWEEP: "the sweep failed; the next one may not",
-    Task.STOP_SWEEP: "the last sweep cannot be waited for",
-    Task.DRAIN: "it cannot be told what was to be started: %(count)d new jobs, or more",
-    Task.KILL: "a handler cannot be ended by any means",
+    Action.LOOK: "the queue could not be read; the next look is soon",
+    Action.CLAIM: "job %(id)s cannot be started; the next try is soon",
+    Action.FETCH: "the request of job %(id)s cannot be read",
+    Action.STORE: "the result of job %(id)s cannot be stored",
+    Action.CONCLUDE: "the outcome of job %(id)s cannot be stored like this",
+    Action.PERFORM: "job %(id)s could not be finished",
+    Action.ADD: "it cannot be told whether job %(id)s was stored",
+    Action.RESCUE: "job %(id)s of a dead worker cannot be decided about; the others go on",
+    Action.SETTLE: "job %(id)s cannot be given back; the others go on",
+    Action.END: "job %(id)s, whose handler has gone, cannot be ended; the others go on",
+    Action.HEED: "jobs that were cancelled cannot be stopped; the next try is soon",
+    Action.SWEEP: "the sweep failed; the next one may not",
+    Action.STOP_SWEEP: "the last sweep cannot be waited for",
+    Action.DRAIN: "it cannot be told what was to be started: %(count)d new jobs, or more",
+    Action.KILL: "a handler cannot be ended by any means",
 }
 
 
@@ -61,7 +61,7 @@ def say(event: Event) -> None:  # noqa: C901 - a line for each kind of event
             return  # the end of each job is enough to read
         case events.Finished(job):
             _say_end(job)
-        case events.Failed(job, error, is_last):
+        case events.HandlerRaised(job, error, is_last):
             _say_failure(job, error, is_last)
         case events.Unfit(job, error):
             logger.error("job %s failed: %s", job.id, printable(str(error)))
@@ -150,11 +150,11 @@ def _say_trouble(event: Troubled) -> None:
     error = event.error
     said: dict[str, object] = {"id": event.job_id, "count": event.count}
     is_expected = error is None or isinstance(error, (StoreUnavailable, TimeoutError))
-    if is_expected and event.task in _EXPECTED:
-        level, words = _EXPECTED[event.task]
+    if is_expected and event.action in _EXPECTED:
+        level, words = _EXPECTED[event.action]
         logger.log(level, words, {**said, "error": _why(error)})
     else:
-        logger.error(_UNEXPECTED[event.task], said, exc_info=error)
+        logger.error(_UNEXPECTED[event.action], said, exc_info=error)
 
 
 def _why(error: BaseException | None) -> str:

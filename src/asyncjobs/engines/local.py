@@ -11,7 +11,7 @@ from typing import Self
 
 from ..engine import Engine
 from ..errors import JobInterrupted, ShuttingDown
-from ..events import Draining, Task, Troubled
+from ..events import Action, Draining, Troubled
 from ..job import Job, Request, State
 from ..running.attempt import STOP_GRACE
 from ..running.claim import Claim
@@ -160,7 +160,7 @@ class LocalEngine(Engine):
         try:
             await self._start_queued()
         except Exception as error:
-            self._claims.emit(Troubled(Task.LOOK, error))
+            self._claims.emit(Troubled(Action.LOOK, error))
 
     async def _start_queued(self) -> None:
         found = await self._queue.look()
@@ -185,7 +185,7 @@ class LocalEngine(Engine):
         try:
             claim = await self._claims.claim(job)
         except Exception as error:
-            self._claims.emit(Troubled(Task.CLAIM, error, job.id))
+            self._claims.emit(Troubled(Action.CLAIM, error, job.id))
             self._queue.put_off(job.route)
             slot.give_back()  # without the doorbell: the store is left some time
             return True
@@ -212,7 +212,7 @@ class LocalEngine(Engine):
                     await asyncio.wait([self._looking])
                 await self._none_admitted.wait()
         except TimeoutError:
-            self._claims.emit(Troubled(Task.DRAIN, count=len(self._admitted)))
+            self._claims.emit(Troubled(Action.DRAIN, count=len(self._admitted)))
             if self._looking is not None:
                 self._looking.cancel()
         self._too_late = True
@@ -234,6 +234,6 @@ class LocalEngine(Engine):
         try:
             coroutine.close()
         except RuntimeError as error:
-            self._claims.emit(Troubled(Task.KILL, error))
+            self._claims.emit(Troubled(Action.KILL, error))
         # The task learns of it at its next step.
         task.cancel()

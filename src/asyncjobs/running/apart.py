@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from ..errors import Conflict, StoreUnavailable
-from ..events import Emit, Task, Troubled
+from ..events import Action, Emit, Troubled
 
 #: So many jobs are remembered as told of; the oldest are forgotten, and told of once more.
 MAX_TOLD = 1000
@@ -15,12 +15,12 @@ class Apart:
     """Keeps what fails at one job from the others. Of each job it is told once.
 
     Args:
-        task: what is to be done for each.
+        action: what is to be done for each.
     """
 
-    def __init__(self, emit: Emit, task: Task) -> None:
+    def __init__(self, emit: Emit, action: Action) -> None:
         self._emit = emit
-        self._task = task
+        self._action = action
         self._told: dict[str, None] = {}
 
     async def done(self, job_id: str, deed: Awaitable[object]) -> bool:
@@ -39,7 +39,7 @@ class Apart:
         except Exception as error:
             if job_id not in self._told:
                 self._told[job_id] = None
-                self._emit(Troubled(self._task, error, job_id))
+                self._emit(Troubled(self._action, error, job_id))
                 if len(self._told) > MAX_TOLD:
                     del self._told[next(iter(self._told))]
             return False

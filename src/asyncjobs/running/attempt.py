@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import HandlerFailed, JobFailure, JobInterrupted, JobTimedOut
-from ..events import Emit, Failed, Overran, Started, Task, Troubled, Unfit
+from ..events import Action, Emit, HandlerRaised, Overran, Started, Troubled, Unfit
 from ..job import Request
 from ..outcome import Outcome, Raised, Stopped, Unusable, in_words
 from ..problem import problem
@@ -24,7 +24,7 @@ PROGRESS_INTERVAL = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class AttemptContext:
     """What all attempts of a process have in common.
 
     Attributes:
@@ -54,8 +54,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_around",
         "_began",
+        "_context",
         "_current",
         "_done",
         "_ending",
@@ -70,14 +70,18 @@ class Attempt:
     )
 
     def __init__(
-        self, claim: Claim, around: Surroundings, place: Place, done: Callable[[], None]
+        self, claim: Claim, context: AttemptContext, place: Place, done: Callable[[], None]
     ) -> None:
         self.claim = claim
         self.is_over = False
-        self._around = around
+        self._context = context
         self._done = done
         self._current = RunningJob(
-            claim.job, around.program, place, self._reported, lambda: around.errands.is_loop_ending
+            claim.job,
+            context.program,
+            place,
+            self._reported,
+            lambda: context.errands.is_loop_ending,
         )
         self._current.is_last = claim.is_last
         self._loop = asyncio.get_running_loop()
@@ -94,17 +98,17 @@ class Attempt:
 
     async def run(self, request: Request | None) -> None:
         """Perform the job, made from `request`, which is read unless given; and finish it."""
-        self._around.emit(Started(self.claim.job))
+        self._context.emit(Started(self.claim.job))
         try:
-            outcome = await self._perform(request)
+            outcome = await self._outcome(request)
             if self._ending is None:
                 # In a task of its own: whoever knows the handler's may still cancel that.
                 self._ending = self._finish_soon(outcome)
             else:  # what the handler has come to is too late
-                self._around.emit(self._overran(is_over=True))
+                self._context.emit(self._overran(is_over=True))
             await to_the_end(self._ending)
         except Exception as error:
-            self._around.emit(Troubled(Task.PERFORM, error, self.claim.job.id))
+            self._context.emit(Troubled(Action.PERFORM, error, self.claim.job.id))
         finally:
             self._end()
             self._task = None  # else the task and its attempt would be garbage in a circle
@@ -133,8 +137,15 @@ class Attempt:
         timeout = self.claim.handler.timeout
         self.stop(JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
 
+    async def _outcome(self, request: Request | None) -> Outcome:
+        try:
+            return await self._perform(request)
+        except Exception as error:  # of ours: the job must not be left running all the same
+            self._context.emit(Troubled(Action.PERFORM, error, self.claim.job.id))
+            return Unusable(HandlerFailed("the attempt could not be brought to its end"))
+
     async def _perform(self, request: Request | None) -> Outcome:
-        handler, deadlines = self.claim.handler, self._around.deadlines
+        handler, deadlines = self.claim.handler, self._context.deadlines
         running_job.set(self._current)
         if handler.timeout is not None:
             deadlines.set(self, handler.timeout)
@@ -145,17 +156,17 @@ class Attempt:
             outcome = self._cut_short()
         except BaseException as error:
             # Also SystemExit and KeyboardInterrupt: one handler must not take the server down.
-            self._around.emit(Failed(self.claim.job, error, self._current.is_last))
+            self._context.emit(HandlerRaised(self.claim.job, error, self._current.is_last))
             outcome = _raised(f"the handler raised {type(error).__name__}", in_words(error))
         else:
             if isinstance(outcome, Raised):
-                self._around.emit(Failed(self.claim.job, None, self._current.is_last))
+                self._context.emit(HandlerRaised(self.claim.job, None, self._current.is_last))
         finally:
             self._is_performing = False
             if handler.timeout is not None:
                 deadlines.clear(self, handler.timeout)
         if isinstance(outcome, Unusable):
-            self._around.emit(Unfit(self.claim.job, outcome.reason))
+            self._context.emit(Unfit(self.claim.job, outcome.reason))
         return self._stopped or outcome
 
     async def _handled(self, request: Request | None) -> Outcome:
@@ -167,13 +178,13 @@ class Attempt:
 
     def _cut_short(self) -> Outcome:
         """What a handler has come to that was cancelled, if it was not by us."""
-        if self._around.errands.is_loop_ending:
+        if self._context.errands.is_loop_ending:
             return Stopped(JobInterrupted("the event loop ended while the job ran"))
         what = "the handler was cancelled from within"
         return _raised(what, what)
 
     def _finish_soon(self, outcome: Outcome) -> asyncio.Task[None]:
-        return self._around.errands.begin(self._finish(outcome))
+        return self._context.errands.begin(self._finish(outcome))
 
     async def _finish(self, outcome: Outcome) -> None:
         self._is_finishing = True
@@ -195,7 +206,7 @@ class Attempt:
     def _abandon(self, outcome: Stopped) -> None:
         """The handler does not stop. End its job; whatever it comes to is fenced off."""
         if self._is_performing:
-            self._around.emit(self._overran(is_over=False))
+            self._context.emit(self._overran(is_over=False))
             self._ending = self._finish_soon(outcome)
 
     def _overran(self, *, is_over: bool) -> Overran:
@@ -213,7 +224,7 @@ class Attempt:
     def _report(self) -> None:
         self._is_reporting = False
         if self._is_performing and not self._is_finishing:
-            self._around.errands.begin(self._store_progress())
+            self._context.errands.begin(self._store_progress())
 
     async def _store_progress(self) -> None:
         progress = self._current.latest

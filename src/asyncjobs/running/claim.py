@@ -21,7 +21,7 @@ from ..errors import (
     JobUnreadable,
     StoreUnavailable,
 )
-from ..events import Emit, Finished, Lost, NeverStarted, Released, Task, Troubled
+from ..events import Action, Emit, Finished, Lost, NeverStarted, Released, Troubled
 from ..handler import Handler
 from ..job import Job, Progress, Request
 from ..outcome import Outcome, Unusable
@@ -34,7 +34,7 @@ STORE_RETRY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class ClaimContext:
     """What every claim is made with.
 
     Attributes:
@@ -59,10 +59,10 @@ class Claim:
         is_over: whether it is finished, given back, or somebody else's by now.
     """
 
-    __slots__ = ("_office", "handler", "is_over", "job")
+    __slots__ = ("_context", "handler", "is_over", "job")
 
-    def __init__(self, office: Office, job: Job, handler: Handler) -> None:
-        self._office = office
+    def __init__(self, context: ClaimContext, job: Job, handler: Handler) -> None:
+        self._context = context
         self.job = job
         self.handler = handler
         self.is_over = False
@@ -70,7 +70,7 @@ class Claim:
     @property
     def is_last(self) -> bool:
         """Whether the job ends with this attempt, also if its handler raises an exception."""
-        return not is_tried_again(self.job, self.handler.retries, self._office.max_starts)
+        return not is_tried_again(self.job, self.handler.retries, self._context.max_starts)
 
     async def request(self) -> Request | Unusable:
         """The stored request, or why there is none. While the store is unavailable, wait for it:
@@ -78,13 +78,13 @@ class Claim:
         job_id = self.job.id
         while True:
             try:
-                return await self._office.store.request(job_id)
+                return await self._context.store.request(job_id)
             except JobUnreadable as error:
                 return Unusable(error)
             except JobNotFound:
                 return Unusable(JobUnreadable("the stored request of the job is missing"))
             except StoreUnavailable as error:
-                self._office.emit(Troubled(Task.FETCH, error, job_id))
+                self._context.emit(Troubled(Action.FETCH, error, job_id))
                 await asyncio.sleep(STORE_RETRY)
 
     async def report(self, progress: Progress) -> None:
@@ -106,7 +106,7 @@ class Claim:
                 await self._store_outcome(what, reported)
                 return
             except Exception as error:
-                self._office.emit(Troubled(Task.CONCLUDE, error, self.job.id))
+                self._context.emit(Troubled(Action.CONCLUDE, error, self.job.id))
 
     async def release(self) -> None:
         """Give back the job, which was never begun with, if it is stored as started.
@@ -115,18 +115,18 @@ class Claim:
             Conflict: it has changed just now.
             StoreUnavailable
         """
-        store = self._office.store
+        store = self._context.store
         try:
             stored = await store.get(self.job.id)
         except JobNotFound:
             return
         # During the read, another write may have begun to start it.
         if not self.is_over and is_same_claim(stored, self.job):
-            given_back, response = never_started(stored, store.now(), self._office.max_starts)
+            given_back, response = never_started(stored, store.now(), self._context.max_starts)
             await store.replace(stored, given_back, response)
-            self._office.emit(NeverStarted(given_back))
+            self._context.emit(NeverStarted(given_back))
             if given_back.state.is_final:
-                self._office.emit(Finished(given_back))
+                self._context.emit(Finished(given_back))
 
     async def _store_outcome(self, outcome: Outcome, progress: Progress | None) -> None:
         """While the store is unavailable, wait for it."""
@@ -136,15 +136,15 @@ class Claim:
             try:
                 is_ours = await self._write(decide)
                 self.is_over = True
-                self._office.emit(_end_of(self.job) if is_ours else Lost(self.job))
+                self._context.emit(_end_of(self.job) if is_ours else Lost(self.job))
             except StoreUnavailable as error:
                 if not waiting:
-                    self._office.emit(Troubled(Task.STORE, error, self.job.id))
+                    self._context.emit(Troubled(Action.STORE, error, self.job.id))
                 waiting = True
                 await asyncio.sleep(STORE_RETRY)
 
     def _decision(self, outcome: Outcome, progress: Progress | None) -> Callable[[Job], Verdict]:
-        office, retries = self._office, self.handler.retries
+        context, retries = self._context, self.handler.retries
 
         @cache  # at the next try it is the same: by that it is seen that this one was stored
         def decide(job: Job) -> Verdict:
@@ -153,17 +153,17 @@ class Claim:
             return concluded(
                 job,
                 outcome,
-                office.store.now(),
-                office.random,
+                context.store.now(),
+                context.random,
                 retries=retries,
-                max_starts=office.max_starts,
+                max_starts=context.max_starts,
             )
 
         return decide
 
     async def _write(self, decide: Callable[[Job], Verdict]) -> bool:
         """Change the job as `decide` says; False if the claim is lost."""
-        store = self._office.store
+        store = self._context.store
         while True:
             old = self.job
             new, response = decide(old)

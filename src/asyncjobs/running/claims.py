@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from ..errors import Conflict, StoreUnavailable
-from ..events import Emit, Finished, Gone, Rescued, Task
+from ..events import Action, Emit, Finished, Gone, Rescued
 from ..handler import Handler
 from ..job import Job, State
 from ..store import Orphan, Query, Store
@@ -16,7 +16,7 @@ from ..tasks import all_to_the_end
 from ..transitions import start
 from ..verdict import gone, is_due, orphaned
 from .apart import Apart
-from .claim import Claim, Office
+from .claim import Claim, ClaimContext
 
 #: So many jobs of dead workers are decided about at a time.
 RESCUE_CHUNK = 100
@@ -66,18 +66,18 @@ class Claims:
         self.handlers = handlers
         self.emit = emit
         self.random = random
-        self._office = Office(store, emit, random, max_starts)
+        self._context = ClaimContext(store, emit, random, max_starts)
         self._doubted: dict[str, Claim] = {}
-        self._rescues = Apart(emit, Task.RESCUE)
-        self._settlements = Apart(emit, Task.SETTLE)
-        self._ends = Apart(emit, Task.END)
+        self._rescues = Apart(emit, Action.RESCUE)
+        self._settlements = Apart(emit, Action.SETTLE)
+        self._ends = Apart(emit, Action.END)
 
     def start(self, job: Job) -> Claim:
         """The claim on a job that is to be stored as started: whoever stores it says so by that, or
         that it is in `doubt`."""
         self._forget(job.id)  # this write will tell by itself how that went
         started = start(job, self.store.worker, self.store.now())
-        return Claim(self._office, started, self.handlers[job.route])
+        return Claim(self._context, started, self.handlers[job.route])
 
     async def claim(self, job: Job) -> Claim | None:
         """Start a queued job for this process; None if somebody else was faster.
@@ -185,7 +185,7 @@ class Claims:
             self.store.now(),
             self.random,
             blamed=orphan.blamed,
-            max_starts=self._office.max_starts,
+            max_starts=self._context.max_starts,
         )
         await self.store.replace(orphan.job, rescued, response)
         self.emit(Rescued(rescued))

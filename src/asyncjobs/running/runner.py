@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Self
 
 from ..errors import JobFailure, JobWasCancelled, StoreUnavailable
-from ..events import Task, Troubled
+from ..events import Action, Troubled
 from ..job import Job, Request, State
-from .attempt import STOP_GRACE, Attempt, Surroundings
+from .attempt import STOP_GRACE, Attempt, AttemptContext
 from .claim import Claim
 from .claims import Claims
 from .current import Place, Program
@@ -30,7 +30,7 @@ class Runner:
     def __init__(self, claims: Claims, program: Program) -> None:
         self._claims = claims
         self._errands = Errands(STOP_GRACE)
-        self._around = Surroundings(
+        self._context = AttemptContext(
             program, claims.emit, self._errands, Deadlines(Attempt.time_out)
         )
         self._attempts: dict[str, Attempt] = {}
@@ -85,7 +85,7 @@ class Runner:
             request: that the job was made from; it is read unless given.
         """
         job_id = claim.job.id
-        attempt = self._attempts[job_id] = Attempt(claim, self._around, place, done)
+        attempt = self._attempts[job_id] = Attempt(claim, self._context, place, done)
         try:
             await attempt.run(request)
         finally:
@@ -117,7 +117,7 @@ class Runner:
             except StoreUnavailable:
                 pass  # those who write to it tell of that
             except Exception as error:
-                self._claims.emit(Troubled(Task.HEED, error))
+                self._claims.emit(Troubled(Action.HEED, error))
 
     async def _stop_overruled(self) -> None:
         if self._attempts:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from ..events import Task, Troubled
+from ..events import Action, Troubled
 from ..job import Job
 from ..store import ANSWER_DEADLINE
 from ..tasks import to_the_end
@@ -54,7 +54,7 @@ class Sweeper:
             task.cancel()
         _, pending = await asyncio.wait(self._tasks, timeout=ANSWER_DEADLINE)
         if pending:
-            self._claims.emit(Troubled(Task.STOP_SWEEP))
+            self._claims.emit(Troubled(Action.STOP_SWEEP))
 
     async def _repeat(self, chore: Callable[[], Awaitable[object]], interval: float) -> None:
         while True:
@@ -80,7 +80,7 @@ class Sweeper:
         try:
             await chore()
         except Exception as error:
-            self._claims.emit(Troubled(Task.SWEEP, error))
+            self._claims.emit(Troubled(Action.SWEEP, error))
 
     async def _settle_and_end(self) -> None:
         await self._claims.settle()
