@@ -537,11 +537,19 @@ async def test_a_worker_that_is_no_name(store: SqliteStore, path: Path, worker: 
 
 async def test_a_queued_job_with_a_worker(path: Path) -> None:
     """A job that waits is run, and can be cancelled, whoever is named in it."""
-    first, second = await add(path, a_call(0), a_call(1, due=2e11))
-    program = Program(path)
+    job, request = a_call(0)
+    first, second = await add(path, (job._replace(route="hold"), request), a_call(1, due=2e11))
+    program, go_on = Program(path), asyncio.Event()
+
+    @program.jobs.function(name="hold", idempotent=True)
+    async def hold(number: int) -> int:
+        await go_on.wait()
+        return number
+
     async with program.jobs as jobs:
         damage_job(path, second, "worker = ?", jobs._opened.store.worker)
         assert (await jobs.cancel(second.id)).state is State.CANCELLED
+        go_on.set()
         await program.does((0, first))
 
 
