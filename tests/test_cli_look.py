@@ -84,7 +84,7 @@ def test_lines(path: Path) -> None:
     assert first[:4] == [failed.id, "failed", "500", "report"]
     assert first[5:] == ["1.000", "1", "ValueError: no\\nhats"]
     assert second[:4] == [queued.id, "queued", "-", "report"]
-    assert second[5:] == ["-", "0", "-"]
+    assert second[5:] == ["-", "0", "no server has the store open: the next start runs it"]
     assert first[4].endswith("Z")
 
 
@@ -192,7 +192,7 @@ def test_a_route_that_there_is_no_job_of(path: Path) -> None:
     said = run("list", "--route", "hats", "--state", "failed", store=path)
     assert said.stderr == "there is no such job\n"
     said = run("cancel", "--route", "reprot", "--yes", store=path)
-    assert (said.exit_code, said.stdout) == (0, "")
+    assert (said.exit_code, said.stdout) == (3, "")
     assert "Did you mean report?" in said.stderr
     with Terminal(["watch", "--route", "reprot", "--store", f"sqlite:///{path}"]) as terminal:
         terminal.until("Did you mean report?")

@@ -143,7 +143,7 @@ def test_the_worst_of_several_counts(path: Path) -> None:
     assert "succeeded already" in said.stderr
     said = run("retry", done, store=path)
     assert said.exit_code == 5
-    assert "a job that is succeeded cannot retry" in said.stderr
+    assert "the job is succeeded and cannot be retried" in said.stderr
 
 
 def test_a_retry_needs_the_request(path: Path) -> None:

@@ -41,6 +41,12 @@ async def open(url: str) -> AsyncIterator[Control]:  # noqa: A001 - as it is cal
         yield Control(store, watch)
 
 
+#: The states that a job can be retried from.
+RETRIABLE = frozenset(
+    state for state, steps in transitions.TRANSITIONS.items() if transitions.Step.RETRY in steps
+)
+
+
 class Control:
     """The jobs of an open store, for whoever wants to see and steer them.
 
@@ -153,6 +159,8 @@ class Control:
         """
         while True:
             job = await self._store.get(job_id, owner)
+            if job.state not in RETRIABLE:
+                raise InvalidTransition(f"the job is {job.state} and cannot be retried")
             new = transitions.retry(job, self._store.now())
             await self._store.request(job_id)
             with suppress(Conflict):

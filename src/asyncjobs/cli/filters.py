@@ -26,6 +26,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 def _states(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> frozenset[State] | None:
+    value = tuple(name.lower() for name in value)
     for name in value:
         if name not in list(State):
             near = get_close_matches(name, list(State))

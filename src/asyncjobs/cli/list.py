@@ -15,6 +15,7 @@ from .guest import Guest, visit
 from .ids import short_ids
 from .looks import as_json, console, document, line, on_terminal, say, table
 from .place import at_a_store
+from .prospects import waits_for
 from .routes import tell_of_none
 from .walking import told_how_far, walk
 
@@ -51,7 +52,7 @@ def list_jobs(
         with told_how_far(quietly=as_json) as tell:
             async for page in walk(guest.store, replace(listing, before=before), limit):
                 found, end = found + len(page.jobs), page.next
-                shown.add(page.jobs)
+                await shown.add(page.jobs)
                 tell(end, found)
         await shown.finish()
         if end is not None:
@@ -70,15 +71,23 @@ class _Shown:
         self._as_json = as_json
         self._is_table = on_terminal() and not as_json
         self._kept: list[Job] = []
+        self._waits: dict[str, str] = {}
 
-    def add(self, jobs: list[Job]) -> None:
-        if self._is_table:
-            self._kept += jobs
+    async def add(self, jobs: list[Job]) -> None:
+        if self._as_json:
+            for job in jobs:
+                click.echo(document(job))
             return
+        others = await self._store.others()
         for job in jobs:
-            click.echo(document(job) if self._as_json else line(job, self._store.now()))
+            if waits := await waits_for(self._store, job, others):
+                self._waits[job.id] = waits
+            if self._is_table:
+                self._kept.append(job)
+            else:
+                click.echo(line(job, self._store.now(), waits))
 
     async def finish(self) -> None:
         if self._kept:
             short = await short_ids(self._store, [job.id for job in self._kept])
-            console().print(table(self._kept, short, self._store.now()))
+            console().print(table(self._kept, short, self._store.now(), self._waits))

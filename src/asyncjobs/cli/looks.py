@@ -61,22 +61,29 @@ def document(job: Job) -> str:
     return json.dumps(status_of(job))
 
 
-def line(job: Job, now: float) -> str:
-    """The job in fields with tabs between them; a dash stands for none."""
+def line(job: Job, now: float, waits: str | None = None) -> str:
+    """The job in fields with tabs between them; a dash stands for none.
+
+    Args:
+        waits: what it waits for, if that is more than its turn.
+    """
     lasted = duration(job, now)
     fields = [
         *(job.id, str(job.state), str(job.status or "-"), clean(job.route) or "-"),
         *(rfc3339(job.created), "-" if lasted is None else f"{lasted:.3f}"),
-        *(str(job.attempt), clean(news(job)) or "-"),
+        *(str(job.attempt), clean(waits or news(job)) or "-"),
     ]
     return "\t".join(fields)
 
 
-def table(jobs: Sequence[Job], short: Mapping[str, str], now: float) -> Table:
+def table(
+    jobs: Sequence[Job], short: Mapping[str, str], now: float, waits: Mapping[str, str]
+) -> Table:
     """The jobs, one a row.
 
     Args:
         short: what each id is written as.
+        waits: what some of them wait for, by their ids.
     """
     looks = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
     for title in ("Id", "State", "HTTP", "Route", "Age", "Took", "Try"):
@@ -92,7 +99,7 @@ def table(jobs: Sequence[Job], short: Mapping[str, str], now: float) -> Table:
             span(now - job.created),
             "" if lasted is None else span(lasted),
             str(job.attempt or ""),
-            Text(clean(news(job))),
+            Text(clean(waits.get(job.id) or news(job))),
         )
     return looks
 

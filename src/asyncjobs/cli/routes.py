@@ -32,7 +32,9 @@ async def tell_of_strange(store: Store, routes: Collection[str]) -> bool:
     return bool(strange)
 
 
-async def tell_of_none(store: Store, routes: Collection[str]) -> None:
-    """Say that no job is as it was asked for."""
-    if not await tell_of_strange(store, routes):
+async def tell_of_none(store: Store, routes: Collection[str]) -> bool:
+    """Say that no job is as it was asked for; whether that is as a route is not known."""
+    is_strange = await tell_of_strange(store, routes)
+    if not is_strange:
         say("there is no such job", err=True)
+    return is_strange

@@ -20,6 +20,7 @@ from .filters import since
 from .guest import Guest, visit
 from .looks import STYLES, clean, console, cut, on_terminal, rfc3339, say, span
 from .place import at_a_store
+from .servers import trouble
 from .walking import told_how_far, walk
 
 _DAY = 86400.0
@@ -39,7 +40,8 @@ _Group = tuple[str, State]
 def stats(place: str | Path, since: float | None, of_all: bool, as_json: bool) -> None:
     """Count the jobs of each route in each state.
 
-    Of jobs that wait, the oldest is told, however old it is.
+    Of jobs that wait, the oldest is told, however old it is. So are the servers that have the store
+    open, and what they do not get on with.
 
     \b
     asyncjobs stats --since 1h
@@ -63,6 +65,8 @@ def stats(place: str | Path, since: float | None, of_all: bool, as_json: bool) -
             console().print(_table(counted))
         if not as_json:
             await _tell_of_waiting(guest.store)
+            for trouble_line in await trouble(guest.store):
+                say(trouble_line, err=not on_terminal())
 
     visit(place, ask)
 

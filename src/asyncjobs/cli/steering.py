@@ -90,8 +90,8 @@ def steer(
         )
     if by_filter:
         listing = replace(listing, states=listing.states or step.default)
-        found = visit(place, lambda guest: _found(guest, listing))
-        wanted, missing = list(found), list[Exit]()
+        found, missing = visit(place, lambda guest: _found(guest, listing))
+        wanted = list(found)
     else:
         found = {}
         wanted, missing = visit(place, lambda guest: _ids(guest, job_ids))
@@ -114,16 +114,17 @@ def _check(step: Step, job_ids: tuple[str, ...], listing: Listing, *, by_filter:
         raise click.UsageError(f"a job that is {never[0]} cannot be {step.done}")
 
 
-async def _found(guest: Guest, listing: Listing) -> dict[str, State]:
-    """The states of the jobs that are meant, by their ids: there may be a million of them."""
+async def _found(guest: Guest, listing: Listing) -> tuple[dict[str, State], list[Exit]]:
+    """The states of the jobs that are meant, by their ids, as there may be a million of them; and
+    what to end with besides."""
     found: dict[str, State] = {}
     with told_how_far() as tell:
         async for page in walk(guest.store, listing, None):
             found |= {job.id: job.state for job in page.jobs}
             tell(page.next, len(found))
-    if not found:
-        await tell_of_none(guest.store, listing.routes or ())
-    return found
+    # A name that nobody knows is rather a mistake than one that has no jobs just now.
+    is_strange = not found and await tell_of_none(guest.store, listing.routes or ())
+    return found, [Exit.NOT_FOUND] if is_strange else []
 
 
 async def _ids(guest: Guest, job_ids: tuple[str, ...]) -> tuple[list[str], list[Exit]]:

@@ -88,6 +88,8 @@ class OpenFile:
                     path, limit=limit, alone=self.peers.is_alone(), guest=guest
                 )
             opened.callback(database.close)
+            if guest:  # who runs nothing leaves nothing to be found out about
+                opened.callback(self.peers.bury, self.peers.name)
             opened.callback(self.peers.leave)
             self.peers.join()
 

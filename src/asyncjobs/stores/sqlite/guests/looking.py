@@ -19,6 +19,8 @@ from ....store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store
 from ..paths import checked
 from ..processes import outside
 from ..reader import Reader
+from ..writing.condition import NO_ROOM
+from ..writing.reserve import is_whole
 from .lookout import Lookout, Unsteady
 
 T = TypeVar("T")
@@ -152,8 +154,11 @@ class LookingStore(Store):
     async def backup(self, path: Path | str) -> NoReturn:
         raise self._read_only()
 
-    async def health(self) -> NoReturn:
-        raise StoreUnavailable(str(self._read_only()))
+    async def health(self) -> str | None:
+        """Whether servers take new jobs, as far as their files tell of it."""
+        if not is_whole(self.path):
+            raise StoreUnavailable(NO_ROOM)
+        return None
 
     async def _look(self, ask: Callable[[Reader], Awaitable[T]]) -> T:
         """What is read in one look.

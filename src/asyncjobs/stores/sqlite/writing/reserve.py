@@ -26,6 +26,14 @@ SLICE = SIZE // 16
 MARGIN = SIZE // 4
 
 
+def is_whole(path: Path) -> bool:
+    """Whether the database at `path` has its reserve: else its servers take no new jobs."""
+    try:
+        return os.stat(f"{path}-ballast").st_size >= SIZE
+    except FileNotFoundError:
+        return True  # there is none yet, or no more: a start makes it
+
+
 class Reserve:
     """The reserve of the database at `path`, and its size limit for this connection.
 
