@@ -269,6 +269,18 @@ async def test_a_job_that_is_cancelled(program: Program) -> None:
         check(events.of(running), "Submitted Started Finished", ended)
 
 
+async def test_a_job_that_is_retried(program: Program) -> None:
+    """That a job is queued once more is told before it is started again."""
+    async with program.open() as events:
+        job_id = await program.submit("fail")
+        await events.next(Finished, job_id)
+        retried = await program.jobs.retry(job_id)
+        await events.next(Finished, job_id)
+        told = "Submitted Started HandlerRaised Finished Retried Started HandlerRaised Finished"
+        assert kinds(events.of(job_id)) == told.split()
+        assert events.of(job_id)[4].job == retried
+
+
 async def test_a_handler_that_does_not_stop(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,13 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """A job that had ended is queued once more, as somebody here wanted."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
 class Rescued:
     """The worker of a job had died; this is what was decided about the job."""
 
@@ -166,6 +173,7 @@ Event = (
     | Unfit
     | Released
     | Finished
+    | Retried
     | Rescued
     | NeverStarted
     | Gone

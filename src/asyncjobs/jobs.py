@@ -17,7 +17,7 @@ from .arguments import Callee
 from .control import Control, seconds
 from .engines.local import LocalEngine
 from .errors import JobNotFound, SetupError, StoreUnavailable
-from .events import Action, Events, Finished, Submitted, Troubled
+from .events import Action, Events, Finished, Retried, Submitted, Troubled
 from .functions import Call, Functions, check_name, name_of_function
 from .given import text
 from .handler import Handler, RouteOptions, RouteSettings
@@ -417,8 +417,12 @@ class Jobs:
         return await asyncio.shield(cancelling)
 
     async def retry(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
-        """Queue a failed, interrupted or cancelled job once more: see `Control.retry`."""
-        return await self._here("retry").control.retry(job_id, owner=owner)
+        """Queue a failed, interrupted or cancelled job once more: see `Control.retry`.
+
+        Once it has begun, it goes on even if the caller is cancelled.
+        """
+        retrying = self._begin(self._retry(self._here("retry").control, job_id, owner))
+        return await asyncio.shield(retrying)
 
     async def find(self, query: Query) -> list[Job]:
         """The jobs that `query` asks for, oldest due first: see `Control.find`.
@@ -512,6 +516,11 @@ class Jobs:
         job = await control.cancel(job_id, owner=owner)
         if job.state.is_final:
             self.events.emit(Finished(job))
+        return job
+
+    async def _retry(self, control: Control, job_id: str, owner: Owner) -> Job:
+        job = await control.retry(job_id, owner=owner)
+        self.events.emit(Retried(job))
         return job
 
     def _begin(self, deed: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -57,7 +57,7 @@ _UNEXPECTED = {
 def say(event: Event) -> None:  # noqa: C901 - a line for each kind of event
     """Say in the log what has happened."""
     match event:
-        case events.Submitted() | events.Started():
+        case events.Submitted() | events.Started() | events.Retried():
             return  # the end of each job is enough to read
         case events.Finished(job):
             _say_end(job)
