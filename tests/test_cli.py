@@ -129,3 +129,13 @@ def test_what_a_command_misses_is_not_the_command(monkeypatch: pytest.MonkeyPatc
     result = CliRunner().invoke(main, ["demo"])
     assert isinstance(result.exception, ModuleNotFoundError)
     assert result.exception.name == "asyncjobs.demo.play"
+
+
+def test_ctrl_c_before_a_command_has_begun() -> None:
+    """It ends with 130 at any time: 1 would be a job that has failed."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    group = Commands(commands=[click.Command("command", callback=interrupted)])
+    assert CliRunner().invoke(group, ["command"]).exit_code == 130

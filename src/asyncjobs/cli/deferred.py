@@ -58,7 +58,15 @@ class Deferred(click.Command):
 
 
 class Commands(click.Group):
-    """Tells who has mistyped a command which ones there are."""
+    """Tells who has mistyped a command which ones there are; Ctrl-C ends it as it ends commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # of which click makes 1, as if a job had failed
+            from .exits import Exit
+
+            raise SystemExit(Exit.INTERRUPTED) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
