@@ -146,9 +146,11 @@ def test_no_store_is_named(folder: Path) -> None:
     assert "leave out one of them" in both.stderr
 
 
-@pytest.mark.parametrize("url", ["jobs.db", "memory:", "sqlite:///", "postgres://db"])
-def test_what_names_no_store(url: str) -> None:
-    """It is a wrong use, and told in one line."""
+@pytest.mark.parametrize("url", ["", "jobs.db", "memory:", "sqlite:///", "postgres://db"])
+def test_what_names_no_store(folder: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """It is a wrong use, and told in one line. The store of the environment is not meant then."""
+    keep(folder / "there.db", a_job())
+    monkeypatch.setenv("QUART_JOBS_STORE", "sqlite:///there.db")
     result = run("list", "--store", url)
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")

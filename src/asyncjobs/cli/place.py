@@ -50,7 +50,9 @@ def place_of_store(store: str | None, app: str | None) -> str | Path:
         raise click.UsageError("--store and --app both name a store: leave out one of them")
     if app is not None:
         return _place_in(app)
-    named = store or os.environ.get(VARIABLE)
+    if store is not None:  # also an empty one, of a variable that is not set: no other is meant
+        return store
+    named = os.environ.get(VARIABLE)
     if not named:
         raise click.UsageError(f"{_WAYS}{_hint()}")
     return named
