@@ -160,23 +160,25 @@ def _multiply(path: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("words", "said"),
     [
-        ("--state faild", "there is no state 'faild': did you mean 'failed'?"),
-        ("--state xyz", "there is no state 'xyz': there are queued, running, succeeded"),
-        ("--since yesterday", "'yesterday' is no time: write 2026-11-22T09:00:00Z, or 90s"),
-        ("--since 2026-11-22T09:00:00", "is no time"),
-        ("--since 2026-11-22", "is no time"),
-        ("--before xyz", "'xyz' is no cursor"),
-        ("--limit 0", "0 is not in the range"),
-        ("--owner ada --nobody", "leave out one of them"),
-        ("--owner \udcff", "lone surrogate"),
+        ("list --state faild", "there is no state 'faild': did you mean 'failed'?"),
+        ("list --state xyz", "there is no state 'xyz': there are queued, running, succeeded"),
+        ("list --since yesterday", "'yesterday' is no time: write 2026-11-22T09:00:00Z, or 90s"),
+        ("list --since 2026-11-22T09:00:00", "is no time"),
+        ("list --since 2026-11-22", "is no time"),
+        ("list --before xyz", "'xyz' is no cursor"),
+        ("list --limit 0", "0 is not in the range"),
+        ("list --owner ada --nobody", "leave out one of them"),
+        ("list --owner \udcff", "lone surrogate"),
+        (f"stats --since {'9' * 400}w", "is no time"),
+        ("watch --route \udcff", "lone surrogate"),
     ],
 )
-def test_a_wrong_filter(path: Path, options: str, said: str) -> None:
+def test_a_wrong_filter(path: Path, words: str, said: str) -> None:
     """It is a wrong use, and the message says what there is."""
     keep(path, a_job())
-    result = run("list", *options.split(), store=path)
+    result = run(*words.split(), store=path)
     assert result.exit_code == 2
     assert said in result.stderr
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ..given import shown
+from ..given import number, shown, text
 from ..job import State
 from ..listing import Cursor, Listing
 from ..owner import ANYONE
@@ -35,6 +35,13 @@ def _states(
     return frozenset(map(State, value)) or None
 
 
+def _routes(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(text("a route", route) for route in value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _complete_state(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     return [state for state in State if state.startswith(incomplete)]
 
@@ -51,9 +58,9 @@ def since(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     """A time in seconds since the epoch: RFC 3339, or so long ago."""
     if value is None:
         return None
-    if (ago := _AGO.fullmatch(value)) is not None:
-        return time.time() - float(ago[1]) * _SECONDS[ago[2]]
     with suppress(ValueError):
+        if (ago := _AGO.fullmatch(value)) is not None:
+            return number("a time", time.time() - float(ago[1]) * _SECONDS[ago[2]])
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is not None:
             return moment.timestamp()
@@ -78,6 +85,7 @@ of_routes = click.option(
     "routes",
     metavar="ROUTE",
     multiple=True,
+    callback=_routes,
     shell_complete=_complete_route,
     help="Of this route: an endpoint, or the name of a function.",
 )
