@@ -106,6 +106,10 @@ def test_an_app_that_has_never_run(folder: Path) -> None:
         ("program:bare", "has no QuartJobs"),
         ("program:extension", "is a QuartJobs, and no Quart app and no Jobs: name its app"),
         ("program:nothing", "is a int, and no Quart app and no Jobs: name the store with --store"),
+        (
+            "program:create_app",
+            "is a function, and no Quart app and no Jobs: if it makes one, write",
+        ),
         ("program:missing", "cannot be imported: AttributeError"),
         ("no_program:app", "cannot be imported: ModuleNotFoundError"),
         ("broken:app", "cannot be imported: KeyError: 'NO_SUCH_VARIABLE'"),

@@ -83,7 +83,11 @@ def _place_in(written: str) -> str | Path:
             return place_of(DEFAULT_STORE if setting is None else setting)
     except AsyncJobsError as error:
         raise Failure(Exit.USAGE, f"--app {written}: {error}") from None
-    hint = "name its app" if isinstance(found, QuartJobs) else "name the store with --store"
+    hint = "name the store with --store"
+    if isinstance(found, QuartJobs):
+        hint = "name its app"
+    elif callable(found) and not written.endswith("()"):
+        hint = f"if it makes one, write '{written}()'"
     raise Failure(
         Exit.USAGE,
         f"--app {written} is a {type(found).__qualname__}, and no Quart app and no Jobs: {hint}",
