@@ -280,6 +280,7 @@ def test_ids_routes_and_states_are_completed(
         a_job(id="abcdef02" + "0" * 24, created=2e9),
         a_job(id="b" * 32, route="hats"),
         a_job(route="not\nprintable"),
+        a_job(route="$(reboot)"),
     )
     url = f"sqlite:///{path}"
     monkeypatch.delenv("QUART_JOBS_STORE", raising=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from shlex import quote
 
 import click
 from click.shell_completion import CompletionItem
@@ -42,7 +43,7 @@ def routes_for(ctx: click.Context, begun: str) -> list[CompletionItem]:
         return [
             CompletionItem(route)
             for route in sorted(known)
-            if route.startswith(begun) and route.isprintable()
+            if route.startswith(begun) and quote(route) == route  # else a shell would take it apart
         ]
 
     return _asked(ctx, ask)
