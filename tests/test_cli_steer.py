@@ -235,10 +235,12 @@ def test_nobody_is_there_to_be_asked(path: Path) -> None:
         assert "--yes" in said.stderr
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\r", 0), ("n\r", 5), ("\r", 5), ("\x03", 130)])
+@pytest.mark.parametrize(
+    ("answer", "code"), [("y\r", 0), ("n\r", 5), ("\r", 5), ("\x04", 5), ("\x03", 130)]
+)
 def test_somebody_is_asked_before_several_are_touched(path: Path, answer: str, code: int) -> None:
-    """The question has how many, and their states. A no changes nothing and is told by the exit
-    code, as is Ctrl-C."""
+    """The question has how many, and their states. A no, or Ctrl-D, changes nothing and is told by
+    the exit code, as is Ctrl-C."""
     one, hats, *_ = several(path)
     words = ["cancel", "--state", "queued", "--store", f"sqlite:///{path}"]
     with Terminal(words) as terminal:

@@ -144,8 +144,11 @@ def _agreed(step: Step, found: Mapping[str, State]) -> bool:
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     try:
         return click.confirm(f"{step.verb} {counted(len(found), 'job')} ({states})?", err=True)
-    except click.Abort:
-        raise SystemExit(Exit.INTERRUPTED) from None
+    except click.Abort as abort:
+        if not isinstance(abort.__context__, EOFError):
+            raise SystemExit(Exit.INTERRUPTED) from None
+        click.echo(err=True)  # behind the question
+        return False
 
 
 async def _rehearse(
