@@ -19,7 +19,7 @@ from asyncjobs.job import Job, Progress, State
 from asyncjobs.stores import LookingStore, SqliteStore
 from asyncjobs.stores.sqlite.queries import select_ids
 from asyncjobs.testing import a_job
-from commands import REQUEST, Terminal, ended, keep, run, started
+from commands import REQUEST, Terminal, ended, environment, keep, run, started
 from keepers import Keeper, killed, leaves_no_trace
 
 EVIL = "bad\x1b[31m\r\nroute\t\u202e[bold]"
@@ -282,6 +282,35 @@ def test_a_list_that_is_read_no_further(path: Path) -> None:
     process.stderr.close()
     assert process.wait() == 128 + 13
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "redirected", "code"),
+    [
+        ("show {id}", "| true", 128 + 13),
+        ("show {id} --result", "| true", 128 + 13),
+        ("list", ">/dev/full", 4),
+        ("show {id}", ">/dev/full", 4),
+        ("show {id} --result", ">/dev/full", 4),
+        ("list", ">&-", 0),
+        ("show {id} --result", ">&-", 0),
+        ("watch {id}", "<&- >&- 2>&-", 1),
+        ("cancel --state queued", "<&- 2>&-", 2),
+    ],
+)
+def test_nothing_can_be_written(path: Path, words: str, redirected: str, code: int) -> None:
+    """Where the output is closed, full or gone, there is no traceback, nor the code of a job that
+    has failed."""
+    (job_id,) = keep(path, ended(State.FAILED))
+    command = f"{sys.executable} -m asyncjobs {words.format(id=job_id)} --store sqlite:///{path}"
+    said = subprocess.run(
+        ["bash", "-c", f"{command} {redirected}; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        env=environment(PYTHONUNBUFFERED=""),
+    )
+    assert (said.returncode, said.stdout) == (code, "")
+    assert said.stderr.count("\n") == (code == 4)
 
 
 def test_show_tells_all(path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from .deferred import Commands, Deferred
@@ -50,3 +53,8 @@ COMMANDS = [
 @click.version_option(package_name="quart-asyncjobs")
 def main() -> None:
     """Durable background jobs for Quart."""
+    # Whoever has closed one (`>&-`) wants nothing of it. In this order each gets its own number,
+    # which else were that of a file of the store.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - to the end

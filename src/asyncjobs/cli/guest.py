@@ -37,8 +37,9 @@ def visit(place: str | Path, ask: Callable[[Guest], Awaitable[T]]) -> T:
     """What `ask` returns, which is given the store at `place`.
 
     Raises:
-        Failure: the store cannot be opened or read, or does not do what it was asked to.
-        SystemExit: somebody wants us to end.
+        Failure: the store cannot be opened or read, or does not do what it was asked to; or what is
+            printed cannot be written.
+        SystemExit: somebody wants us to end, or reads no more of what is printed.
     """
     if isinstance(sys.stdout, TextIOWrapper):  # what its encoding has not is written out
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -51,10 +52,12 @@ def visit(place: str | Path, ask: Callable[[Guest], Awaitable[T]]) -> T:
         raise SystemExit(Exit.INTERRUPTED) from None
     except asyncio.CancelledError:
         raise SystemExit(128 + ends[0]) from None
-    except BrokenPipeError:
-        # Whoever read us has enough. Nobody is to write there any more, also not at exit.
+    except OSError as error:  # of what we write: what a store has met is a `StoreError`
+        # Nobody is to write there any more, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        if isinstance(error, BrokenPipeError):  # whoever read us has enough
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        raise Failure(Exit.UNAVAILABLE, f"the output cannot be written: {error}") from None
 
 
 async def _visit(

@@ -42,8 +42,13 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # to who called us, where rich would end with 1, as if a job had failed
+
+
 def console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def _print_body(body: bytes) -> None:
         for line in body.decode(errors="backslashreplace").splitlines():
             click.echo(clean(line))
     else:
-        sys.stdout.buffer.write(body)
+        click.echo(body, nl=False)  # which has all of it written
 
 
 async def _print_all(store: Store, job_id: str) -> None:
