@@ -124,7 +124,7 @@ class Terminal:
             stderr=theirs,
             start_new_session=True,
             cwd=cwd,
-            env=environment(TERM="xterm-256color", COLUMNS="110", **(env or {})),
+            env=environment(**{"TERM": "xterm-256color", "COLUMNS": "110", **(env or {})}),
         )
         os.close(theirs)
         self.raw = ""

@@ -255,6 +255,17 @@ async def test_progress_on_a_terminal(path: Path) -> None:
             assert "failed" in terminal.text
 
 
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}], ids=str)
+async def test_a_terminal_that_only_prints(path: Path, env: dict[str, str]) -> None:
+    """It has lines, as a pipe has: nothing could be drawn there."""
+    async with SqliteStore(path) as store:
+        job = await run_once(store)
+        words = ["watch", "--store", f"sqlite:///{path}"]
+        with Terminal(words, env=env) as terminal:
+            await asyncio.to_thread(terminal.until, f"{job.id}\trunning")
+            assert "\x1b" not in terminal.raw
+
+
 def test_a_watch_of_two_things(path: Path) -> None:
     """A job and a route are a wrong use."""
     (job_id,) = keep(path, a_job())

@@ -42,6 +42,12 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def can_draw() -> bool:
+    """Whether what is printed can be drawn over: there are terminals that print, and no more."""
+    screen = console()
+    return on_terminal() and screen.is_interactive and not screen.is_dumb_terminal
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise  # to who called us, where rich would end with 1, as if a job had failed

@@ -17,7 +17,7 @@ from .exits import Exit
 from .filters import of_routes
 from .guest import Guest, visit
 from .ids import complete_id, maybe_id, whole_id
-from .looks import as_json, on_terminal, say
+from .looks import as_json, can_draw, say
 from .place import at_a_store
 from .prospects import waits_for
 from .routes import tell_of_strange
@@ -56,7 +56,7 @@ def watch(place: str | Path, job_id: str | None, routes: tuple[str, ...], as_jso
         raise click.UsageError("give the id of a job or --route, and not both")
 
     async def ask(guest: Guest) -> Exit:
-        if on_terminal() and not as_json:
+        if can_draw() and not as_json:
             screen: Screen = Bars(guest.store, waiting=job_id is not None)
         else:
             screen = Lines(guest.store, as_json=as_json)
