@@ -284,6 +284,18 @@ def test_a_list_that_is_read_no_further(path: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_a_narrow_terminal(path: Path) -> None:
+    """Long routes and reasons are cut there, and neither ids, nor states, nor counts."""
+    failed = ended(State.FAILED, route="r" * 300, reason="漢" * 300)
+    keep(path, failed)
+    for command, whole in (("list", [failed.id[:8], "failed", "500"]), ("stats", ["interrupted"])):
+        words = [command, "--store", f"sqlite:///{path}"]
+        with Terminal(words, env={"COLUMNS": "80"}) as terminal:
+            assert terminal.end() == 0
+            assert set(whole) <= set(terminal.text.split())
+            assert all(len(line) <= 80 for line in terminal.text.splitlines())
+
+
 @pytest.mark.parametrize(
     ("words", "redirected", "code"),
     [

@@ -90,4 +90,5 @@ class _Shown:
     async def finish(self) -> None:
         if self._kept:
             short = await short_ids(self._store, [job.id for job in self._kept])
-            console().print(table(self._kept, short, self._store.now(), self._waits))
+            screen = console()
+            screen.print(table(self._kept, short, self._store.now(), self._waits, screen.width))

@@ -30,6 +30,10 @@ STYLES = {
 }
 #: No column but the last takes more of a terminal than so many characters.
 _WIDE = 32
+#: So wide are all but the route and the reason, where an id has its 8 digits.
+_OTHERS = 56
+#: So many a route has at least, however narrow a terminal is.
+_NARROW = 8
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="JSON: an object a line, the job's status document."
@@ -87,18 +91,27 @@ def line(job: Job, now: float, waits: str | None = None) -> str:
     return "\t".join(fields)
 
 
+def room_for_routes(width: int) -> int:
+    """How wide routes may be, where so much is left for them: rich would cut all columns alike, ids
+    and numbers too."""
+    return min(_WIDE, max(_NARROW, width))
+
+
 def table(
-    jobs: Sequence[Job], short: Mapping[str, str], now: float, waits: Mapping[str, str]
+    jobs: Sequence[Job], short: Mapping[str, str], now: float, waits: Mapping[str, str], width: int
 ) -> Table:
     """The jobs, one a row.
 
     Args:
         short: what each id is written as.
         waits: what some of them wait for, by their ids.
+        width: of the terminal.
     """
     looks = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
+    # Half of what the others leave, and the reason has the other half.
+    room = room_for_routes((width - _OTHERS) // 2)
     for title in ("Id", "State", "HTTP", "Route", "Age", "Took", "Try"):
-        looks.add_column(title, no_wrap=True)
+        looks.add_column(title, no_wrap=True, max_width=room if title == "Route" else None)
     looks.add_column("Reason", no_wrap=True, overflow="ellipsis", ratio=1)
     for job in jobs:
         lasted = duration(job, now)

@@ -18,12 +18,14 @@ from ..listing import MAX_PAGE, Listing
 from ..store import Query, Store
 from .filters import since
 from .guest import Guest, visit
-from .looks import STYLES, clean, console, cut, on_terminal, rfc3339, say, span
+from .looks import STYLES, clean, console, cut, on_terminal, rfc3339, room_for_routes, say, span
 from .place import at_a_store
 from .servers import trouble
 from .walking import told_how_far, walk
 
 _DAY = 86400.0
+#: So wide are all columns but that of the routes, in characters.
+_STATES = 66
 _Group = tuple[str, State]
 
 
@@ -62,7 +64,8 @@ def stats(place: str | Path, since: float | None, of_all: bool, as_json: bool) -
         if as_json or not on_terminal():
             _print_lines(counted, as_json=as_json)
         else:
-            console().print(_table(counted))
+            screen = console()
+            screen.print(_table(counted, screen.width))
         if not as_json:
             await _tell_of_waiting(guest.store)
             for trouble_line in await trouble(guest.store):
@@ -100,10 +103,15 @@ def _print_lines(counted: Counted, *, as_json: bool) -> None:
             say(f"{clean(route) or '-'}\t{state}\t{count}\t{oldest}")
 
 
-def _table(counted: Counted) -> Table:
-    """The routes, one a row, and all of them in the last one."""
+def _table(counted: Counted, width: int) -> Table:
+    """The routes, one a row, and all of them in the last one.
+
+    Args:
+        width: of the terminal.
+    """
     looks = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
-    looks.add_column("Route", "all", no_wrap=True)
+    room = room_for_routes(width - _STATES)
+    looks.add_column("Route", "all", no_wrap=True, max_width=room)
     for state in State:
         total = sum(count for (_, of), count in counted.counts.items() if of is state)
         looks.add_column(Text(state, STYLES[state]), f"{total:,}", justify="right", no_wrap=True)
