@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import time
@@ -253,6 +254,26 @@ async def test_progress_on_a_terminal(path: Path) -> None:
             await change(store, job, transitions.fail(job, time.time(), BROKEN))
             assert await asyncio.to_thread(terminal.end) == 1
             assert "failed" in terminal.text
+
+
+async def test_more_jobs_than_a_terminal_has_lines(path: Path) -> None:
+    """Those that have room are drawn, the next ones when there is some; it hears of Ctrl-C all the
+    same, and leaves the cursor as it was."""
+    async with SqliteStore(path) as store:
+        await asyncio.gather(*(run_once(store) for _ in range(300)))
+        late = await run_once(store, route="late")
+        lines = {"LINES": "20", "COLUMNS": "110"}
+        with Terminal(["watch", "--store", f"sqlite:///{path}"], env=lines) as terminal:
+            began = time.monotonic()
+            await asyncio.to_thread(terminal.until, "report")
+            new = transitions.finish(late, 200, time.time())
+            await store.replace(late, new, Response(200))
+            await asyncio.to_thread(terminal.until, "succeeded")
+            terminal.interrupt()
+            assert await asyncio.to_thread(terminal.end) == 130
+            assert time.monotonic() - began < DEADLINE / 3
+            assert terminal.raw.rfind("\x1b[?25h") > terminal.raw.rfind("\x1b[?25l")
+            assert len(set(re.findall(r"([0-9a-f]{8,10}) report", terminal.text))) <= 21
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}], ids=str)

@@ -97,6 +97,7 @@ def _all(store: Store, screen: Screen, routes: frozenset[str] | None) -> _Look:
     async def look() -> None:
         for job in await seen.changes():
             await screen.changed(job)
+            await asyncio.sleep(0)  # a store that is only read never waits: Ctrl-C is heard so
 
     return look
 
