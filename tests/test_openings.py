@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -499,3 +500,23 @@ async def test_a_start_says_where_jobs_are(path: Path, caplog: pytest.LogCapture
         async with Jobs(store=url):
             pass
         assert [line for line in caplog.messages if "kept" in line] == [expected]
+
+
+async def test_a_power_loss_while_the_store_is_made(path: Path) -> None:
+    """What is left of a start that was cut short before there was a log, with a rollback journal
+    and the head of a log alone, is made a store by the next one."""
+    other = path.with_name("other.db")
+    with closing(sqlite3.connect(other, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE t (x)")
+        for _ in range(5):
+            connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{other}{suffix}", f"{path}{suffix}")
+            os.chmod(f"{path}{suffix}", 0o600)
+    Path(f"{path}-wal").write_bytes(bytes(32))
+    os.chmod(f"{path}-wal", 0o600)
+    async with SqliteStore(path) as store:
+        job = await store.add(a_job(), REQUEST)
+        assert await store.get(job.id) == job

@@ -56,7 +56,9 @@ class Database:
         with ExitStack() as opened:
             # The last to be closed: where a start is refused, nobody moves the log on the way out.
             self._guards = opened.enter_context(ExitStack())
-            if has_log(path):
+            # A rollback journal is of a start that was cut short, when no log had anything in it.
+            # It has to be rolled back, which who can only read cannot do.
+            if has_log(path) and not os.path.exists(f"{path}-journal"):
                 connect_guard(path, self._guards)
             self.connection = connect(path)
             opened.callback(self.connection.close)
