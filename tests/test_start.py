@@ -298,6 +298,9 @@ def test_a_stop_while_somebody_has_the_lock(
         with server.client() as client:
             poll = submit(client, "GET", "/foo")
             answer = result(client, poll)
+        # One that is still starting would wait for the lock as well, and not come up.
+        procs = Path(f"{server.store}-procs")
+        until(lambda: len([*procs.glob("*.lock")]) >= workers or None, "all workers")
         with held(server.store, []) as process:
             assert server.stop() == 0
         who = rf"process {process.pid} \(python.*\) keeps {server.store}-lock locked"
