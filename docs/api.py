@@ -83,7 +83,7 @@ INTERNAL = {
         *("abandon", "accept", "begin", "open", "register", "request", "response"),
         *("follow", "now", "until_final"),
     },
-    "Control": {"follow"},
+    "Control": {"follow", "until_final"},
     "Events": {"emit"},
     "RunningJob": {"stop", "stop_waits", "waiting"},
     "Job": set(vars(asyncjobs.Job)),

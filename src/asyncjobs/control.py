@@ -88,12 +88,12 @@ class Control:
             TypeError, ValueError: the timeout is no number.
             StoreUnavailable
         """
-        limit = seconds(timeout)
+        limit = math.inf if timeout is None else number("timeout", timeout, infinite=True)
         with self.follow(job_id) as follower:
             job = await self.get(job_id, owner=owner)
             if job.state.is_final or limit <= 0:
                 return job
-            return await follower.until_final(job, limit) or await follower.now(job)
+            return await self.until_final(follower, job, limit) or await follower.now(job)
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         """The job as it is now, and its response if it is final, else None.
@@ -167,9 +167,13 @@ class Control:
                 await self._store.replace(job, new)
                 return new
 
-    def follow(self, job_id: str, *, to_the_end: bool = False) -> AbstractContextManager[Follower]:
-        """The job, to be waited for: see `Watch.follow`."""
-        return self._watch.follow(job_id, to_the_end=to_the_end)
+    def follow(self, job_id: str) -> AbstractContextManager[Follower]:
+        """The job, to be read and then waited for: see `Watch.follow`, and `until_final`."""
+        return self._watch.follow(job_id)
+
+    async def until_final(self, follower: Follower, job: Job, limit: float) -> Job | None:
+        """As `Follower.until_final`, of a job that is followed here."""
+        return await follower.until_final(job, limit)
 
     async def _runs(self, job: Job) -> bool:
         """Whether a living process runs the job.
@@ -198,12 +202,3 @@ class Control:
             StoreUnavailable
         """
         return await self._store.list(listing or Listing())
-
-
-def seconds(timeout: float | None) -> float:
-    """A time-out as it may be given; infinite if that is None.
-
-    Raises:
-        TypeError, ValueError: it is no number.
-    """
-    return math.inf if timeout is None else number("timeout", timeout, infinite=True)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from . import log
 from .arguments import Callee
-from .control import Control, seconds
+from .control import Control
 from .engines.local import LocalEngine
 from .errors import JobNotFound, SetupError, StoreUnavailable
 from .events import Action, Events, Finished, Retried, Submitted, Troubled
@@ -27,9 +27,8 @@ from .listing import Listing, Page
 from .opened import Opened, abandon_lost, forget, remember
 from .program import ProgramStore, introduce, program_of
 from .running.claims import Claims, unknown_to
-from .running.current import running_job
 from .running.exits import watch_exit
-from .running.following import until_final
+from .running.following import ProgramControl
 from .running.runner import Runner
 from .running.sweeper import Sweeper
 from .running.threads import Threads, is_threaded
@@ -147,7 +146,7 @@ class Jobs:
             )
             await introduce(store, self._presence())
             opened.watch = await stack.enter_async_context(Watch(store))
-            opened.control = Control(store, opened.watch)
+            opened.control = ProgramControl(store, opened.watch, self)
             opened.claims = Claims(
                 store, self.handlers, self.events.emit, self._random, settings.max_starts
             )
@@ -348,22 +347,15 @@ class Jobs:
             JobNotFound, TypeError, ValueError, StoreUnavailable: as there.
             RuntimeError: this is a sync handler, and no thread can take the place of its own.
         """
-        opened, limit = self._here("wait"), seconds(timeout)
-        with self.follow(job_id) as follower:
-            job = await opened.control.get(job_id, owner=owner)
-            if job.state.is_final or limit <= 0:
-                return job
-            return await self.until_final(follower, job, limit) or await follower.now(job)
+        return await self._here("wait").control.wait(job_id, timeout, owner=owner)
 
     def follow(self, job_id: str) -> AbstractContextManager[Follower]:
         """The job, to be read and then waited for: see `Watch.follow`, and `until_final`."""
-        waits = running_job.get(None)
-        to_the_end = waits is not None and waits.program is self
-        return self._here("follow").control.follow(job_id, to_the_end=to_the_end)
+        return self._here("follow").control.follow(job_id)
 
     async def until_final(self, follower: Follower, job: Job, limit: float) -> Job | None:
         """As `Follower.until_final`; a job that waits gives its place back meanwhile."""
-        return await until_final(follower, job, limit, self.loop)
+        return await self._here("until_final").control.until_final(follower, job, limit)
 
     async def poll(self, job_id: str, *, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         """The job as it is now, and its response if it is final, else None: see `Control.poll`."""
