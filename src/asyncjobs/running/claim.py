@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 
 from ..errors import (
     Conflict,
@@ -100,10 +99,11 @@ class Claim:
 
         Whatever is wrong with that, the job must not be left running for ever.
         """
+        at = self._context.store.now()
         cannot = Unusable(HandlerFailed("the job's outcome cannot be stored"))
         for what, reported in ((outcome, progress), (outcome, None), (cannot, None)):
             try:
-                await self._store_outcome(what, reported)
+                await self._store_outcome(what, reported, at)
                 return
             except Exception as error:
                 self._context.emit(Troubled(Action.CONCLUDE, error, self.job.id))
@@ -128,13 +128,12 @@ class Claim:
             if given_back.state.is_final:
                 self._context.emit(Finished(given_back))
 
-    async def _store_outcome(self, outcome: Outcome, progress: Progress | None) -> None:
+    async def _store_outcome(self, outcome: Outcome, progress: Progress | None, at: float) -> None:
         """While the store is unavailable, wait for it."""
-        decide = self._decision(outcome, progress)
         waiting = False
         while not self.is_over:
             try:
-                is_ours = await self._write(decide)
+                is_ours = await self._write(lambda job: self._concluded(job, outcome, progress, at))
                 self.is_over = True
                 self._context.emit(_end_of(self.job) if is_ours else Lost(self.job))
             except StoreUnavailable as error:
@@ -143,23 +142,18 @@ class Claim:
                 waiting = True
                 await asyncio.sleep(STORE_RETRY)
 
-    def _decision(self, outcome: Outcome, progress: Progress | None) -> Callable[[Job], Verdict]:
-        context, retries = self._context, self.handler.retries
-
-        @cache  # at the next try it is the same: by that it is seen that this one was stored
-        def decide(job: Job) -> Verdict:
-            if progress is not None and progress != job.progress:
-                job = report(job, progress)
-            return concluded(
-                job,
-                outcome,
-                context.store.now(),
-                context.random,
-                retries=retries,
-                max_starts=context.max_starts,
-            )
-
-        return decide
+    def _concluded(
+        self, job: Job, outcome: Outcome, progress: Progress | None, at: float
+    ) -> Verdict:
+        context = self._context
+        return concluded(
+            job if progress in (None, job.progress) else report(job, progress),
+            outcome,
+            at,
+            context.random,
+            retries=self.handler.retries,
+            max_starts=context.max_starts,
+        )
 
     async def _write(self, decide: Callable[[Job], Verdict]) -> bool:
         """Change the job as `decide` says; False if the claim is lost."""
@@ -176,17 +170,13 @@ class Claim:
                     stored = await store.get(old.id)
                 except JobNotFound:
                     return False
-                if _is_same_but_for_times(stored, new):
+                if stored == new._replace(due=stored.due):  # which may have another jitter
                     self.job = stored  # by a try of ours, of which the store did not say so
                     return True
                 if not is_same_claim(stored, old):
                     return False
                 # Somebody asked to cancel it, for one. A write of ours may have been faster still.
                 self.job = max(stored, self.job, key=lambda job: job.version)
-
-
-def _is_same_but_for_times(stored: Job, job: Job) -> bool:
-    return stored == job._replace(due=stored.due, finished=stored.finished, expires=stored.expires)
 
 
 def _end_of(job: Job) -> Finished | Released:
