@@ -31,7 +31,7 @@ from asyncjobs import (
 )
 from asyncjobs.job import FINAL
 from asyncjobs.listing import MAX_PAGE
-from asyncjobs.paging import counts, pages
+from asyncjobs.paging import Counted, pages
 from asyncjobs.program import ProgramStore
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import memory
@@ -555,6 +555,13 @@ async def test_the_jobs_of_another_process_are_listed(tmp_path: Path) -> None:
 
 
 # Many pages.
+
+
+async def counts(store: Store, listing: Listing) -> Counter[tuple[State, str]]:
+    counted = Counted()
+    async for page in pages(store, listing):
+        counted.add(page)
+    return counted.counts
 
 
 async def test_counts(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from .job import State
 from .listing import Listing, Page
@@ -28,16 +28,22 @@ async def pages(store: Store, listing: Listing) -> AsyncIterator[Page]:
         await asyncio.sleep(0)  # a store on the loop may have had no reason to wait
 
 
-async def counts(store: Store, listing: Listing) -> Counter[tuple[State, str]]:
-    """How many jobs there are in each state of each route, of those that `listing` asks for.
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What has been counted so far. A job that changes meanwhile is counted once, as it was when
+    its page was read.
 
-    It goes through all of them, at a few seconds for a million: `since` and `owner` make it less.
-    A job that changes meanwhile is counted once, as it was when its page was read.
-
-    Raises:
-        StoreUnavailable
+    Attributes:
+        counts: how many jobs of a route are in a state.
+        oldest: when the oldest of them was made.
     """
-    counted: Counter[tuple[State, str]] = Counter()
-    async for page in pages(store, listing):
-        counted.update((job.state, job.route) for job in page.jobs)
-    return counted
+
+    counts: Counter[tuple[State, str]] = field(default_factory=Counter)
+    oldest: dict[tuple[State, str], float] = field(default_factory=dict)
+
+    def add(self, page: Page) -> None:
+        """Count the jobs of this page as well."""
+        for job in page.jobs:
+            group = job.state, job.route
+            self.counts[group] += 1
+            self.oldest[group] = min(job.created, self.oldest.get(group, job.created))

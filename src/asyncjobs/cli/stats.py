@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,8 +12,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ..job import Job, State
+from ..job import State
 from ..listing import MAX_PAGE, Listing
+from ..paging import Counted
 from ..store import Query, Store
 from .filters import since
 from .guest import Guest, visit
@@ -26,7 +26,6 @@ from .walking import told_how_far, walk
 _DAY = 86400.0
 #: So wide are all columns but that of the routes, in characters.
 _STATES = 66
-_Group = tuple[str, State]
 
 
 @click.command()
@@ -59,7 +58,7 @@ def stats(place: str | Path, since: float | None, of_all: bool, as_json: bool) -
         listing = Listing(since=since, limit=MAX_PAGE)
         with told_how_far() as tell:
             async for page in walk(guest.store, listing, None):
-                counted.add(page.jobs)
+                counted.add(page)
                 tell(page.next, counted.counts.total())
         if as_json or not on_terminal():
             _print_lines(counted, as_json=as_json)
@@ -74,28 +73,10 @@ def stats(place: str | Path, since: float | None, of_all: bool, as_json: bool) -
     visit(place, ask)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What has been counted so far.
-
-    Attributes:
-        counts: how many jobs of a route are in a state.
-        oldest: when the oldest of them was made.
-    """
-
-    counts: Counter[_Group] = field(default_factory=Counter)
-    oldest: dict[_Group, float] = field(default_factory=dict)
-
-    def add(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            group = job.route, job.state
-            self.counts[group] += 1
-            self.oldest[group] = min(job.created, self.oldest.get(group, job.created))
-
-
 def _print_lines(counted: Counted, *, as_json: bool) -> None:
-    for (route, state), count in sorted(counted.counts.items()):
-        oldest = rfc3339(counted.oldest[route, state])
+    groups = ((route, state) for state, route in counted.counts)
+    for route, state in sorted(groups):
+        count, oldest = counted.counts[state, route], rfc3339(counted.oldest[state, route])
         if as_json:
             said = {"route": route, "state": state, "count": count, "oldest": oldest}
             click.echo(json.dumps(said))
@@ -113,10 +94,10 @@ def _table(counted: Counted, width: int) -> Table:
     room = room_for_routes(width - _STATES)
     looks.add_column("Route", "all", no_wrap=True, max_width=room)
     for state in State:
-        total = sum(count for (_, of), count in counted.counts.items() if of is state)
+        total = sum(count for (of, _), count in counted.counts.items() if of is state)
         looks.add_column(Text(state, STYLES[state]), f"{total:,}", justify="right", no_wrap=True)
-    for route in sorted({route for route, _ in counted.counts}):
-        counts = (counted.counts[route, state] for state in State)
+    for route in sorted({route for _, route in counted.counts}):
+        counts = (counted.counts[state, route] for state in State)
         looks.add_row(Text(cut(clean(route))), *(f"{count:,}" if count else "" for count in counts))
     return looks
 
