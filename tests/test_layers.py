@@ -37,7 +37,7 @@ LAYERS = [
     ["store"],
     ["log", "verdict"],
     ["events"],
-    ["listing", "outcome", "problem", "documents", "transitions", "arguments", "hints"],
+    ["listing", "outcome", "problem", "documents", "transitions", "arguments", "hints", "styles"],
     ["job", "forms"],
     ["errors", "given", "owner", "tasks", "slices", "shapes", "origin"],
     ["annotations", "credentials"],

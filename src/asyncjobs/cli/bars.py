@@ -12,8 +12,9 @@ from rich.text import Text
 
 from ..job import Job, State
 from ..store import Store
+from ..styles import STYLES
 from .ids import short_ids
-from .looks import STYLES, clean, console, cut, document, line, news, span, told
+from .looks import clean, console, cut, document, line, news, span, told
 
 
 class Screen(Protocol):

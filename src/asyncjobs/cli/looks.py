@@ -19,15 +19,8 @@ from rich.text import Text
 from ..documents import status_of
 from ..given import printable
 from ..job import Job, Progress, State
+from ..styles import STYLES
 
-STYLES = {
-    State.QUEUED: "yellow",
-    State.RUNNING: "cyan",
-    State.SUCCEEDED: "green",
-    State.FAILED: "red",
-    State.CANCELLED: "magenta",
-    State.INTERRUPTED: "magenta",
-}
 #: No column but the last takes more of a terminal than so many characters.
 _WIDE = 32
 #: So wide are all but the route and the reason, where an id has its 8 digits.

@@ -11,11 +11,11 @@ from rich.text import Text
 from ..errors import JobNotFound, JobUnreadable
 from ..job import HeaderPairs, Job, Request, Response, State
 from ..store import Store
+from ..styles import STYLES
 from .exits import Exit, Failure
 from .guest import Guest, visit
 from .ids import complete_id, one_id, whole_id
 from .looks import (
-    STYLES,
     as_json,
     clean,
     console,

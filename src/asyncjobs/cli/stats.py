@@ -16,9 +16,10 @@ from ..job import State
 from ..listing import MAX_PAGE, Listing
 from ..paging import Counted
 from ..store import Query, Store
+from ..styles import STYLES
 from .filters import since
 from .guest import Guest, visit
-from .looks import STYLES, clean, console, cut, on_terminal, rfc3339, room_for_routes, say, span
+from .looks import clean, console, cut, on_terminal, rfc3339, room_for_routes, say, span
 from .place import at_a_store
 from .servers import trouble
 from .walking import told_how_far, walk

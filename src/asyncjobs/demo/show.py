@@ -15,21 +15,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from asyncjobs.job import FINAL, State
+from asyncjobs.styles import STYLES
 
 from .client import Run
 from .scenarios import attachment
 
 #: Columns of a terminal, from which on messages have a place of their own.
 WIDE = 106
-_STYLES = {
-    "": "dim",
-    State.QUEUED: "yellow",
-    State.RUNNING: "cyan",
-    State.SUCCEEDED: "green",
-    State.FAILED: "red",
-    State.CANCELLED: "magenta",
-    State.INTERRUPTED: "magenta",
-}
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -65,7 +57,7 @@ def _table(runs: Sequence[Run], console: Console) -> Table:
         table.add_row(
             run.scenario.name,
             _request(run),
-            Text(f"{state:9}", _STYLES[state]),
+            Text(f"{state:9}", _style(run)),
             _bar(run, width=24 if wide else 12),
             *([message, result] if wide else [result or message]),
         )
@@ -107,9 +99,13 @@ def _state(run: Run) -> str:
     return str(run.status.get("state", ""))
 
 
+def _style(run: Run) -> str:
+    return STYLES[State(state)] if (state := _state(run)) else "dim"
+
+
 def _bar(run: Run, *, width: int) -> ProgressBar:
     """How far the job is; of one that does not tell, that it runs."""
-    style = _STYLES[_state(run)]
+    style = _style(run)
     return ProgressBar(
         total=1.0,
         completed=_fraction(run),
