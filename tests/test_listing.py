@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -35,11 +35,11 @@ from asyncjobs.paging import Counted, pages
 from asyncjobs.program import ProgramStore
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import memory
-from asyncjobs.stores.sqlite import database
 from asyncjobs.stores.sqlite import listing as sqlite_listing
 from asyncjobs.stores.sqlite.rows import JOB_COLUMNS, job_to_row, marks
 from asyncjobs.testing import NOW, RESPONSE, a_job, purge_all
 from schemas import JOB_ID, SCHEMAS, make_store
+from work import Work
 
 CALL = Request("POST", "/work")
 DEADLINE = 60
@@ -293,32 +293,9 @@ async def make_full(path: Path, jobs: list[Job]) -> None:
     add_all(path, jobs)
 
 
-class Work:
-    """What SQLite does for a store: instructions of its virtual machine, and rows given."""
-
-    def __init__(self, connect: Callable[[Path], sqlite3.Connection]) -> None:
-        self.steps = self.rows = 0
-        self._connect = connect
-
-    def connect(self, path: Path) -> sqlite3.Connection:
-        connection = self._connect(path)
-        connection.set_progress_handler(self._step, 1)
-        connection.row_factory = self._row
-        return connection
-
-    def _step(self) -> None:
-        self.steps += 1
-
-    def _row(self, cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        self.rows += 1
-        return row
-
-
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
-    counter = Work(database.connect)
-    monkeypatch.setattr(database, "connect", counter.connect)
-    return counter
+    return Work(monkeypatch)
 
 
 QUEUED = frozenset({State.QUEUED})

@@ -25,7 +25,6 @@ from asyncjobs.running.claims import Claims, unknown_to
 from asyncjobs.running.threads import Threads
 from asyncjobs.store import Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
-from asyncjobs.stores.sqlite import database
 from asyncjobs.stores.sqlite.rows import (
     JOB_COLUMNS,
     REQUEST_COLUMNS,
@@ -33,6 +32,7 @@ from asyncjobs.stores.sqlite.rows import (
     request_to_row,
 )
 from asyncjobs.testing import NOW, a_job
+from work import Fetched, Work
 
 DEADLINE = 60
 CALL = Request("POST", "/work", body=b'{"args": [], "kwargs": {}}')
@@ -65,28 +65,9 @@ async def make_store(path: Path, jobs: list[Job]) -> Path:
     return path
 
 
-class Fetched:
-    """How many rows were fetched from SQLite, by any statement of any connection of a store."""
-
-    def __init__(self, connect: Callable[[Path], sqlite3.Connection]) -> None:
-        self.rows = 0
-        self._connect = connect
-
-    def connect(self, path: Path) -> sqlite3.Connection:
-        connection = self._connect(path)
-        connection.row_factory = self._count
-        return connection
-
-    def _count(self, cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        self.rows += 1
-        return row
-
-
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> Fetched:
-    counter = Fetched(database.connect)
-    monkeypatch.setattr(database, "connect", counter.connect)
-    return counter
+    return Fetched(monkeypatch)
 
 
 class Crowd:
@@ -239,22 +220,6 @@ async def test_processes_read_no_more_of_a_queue_than_they_can_start(
     assert fetched.rows <= 3 * crowd.started.total() + AT_START
 
 
-class Steps:
-    """How much SQLite does for a store: the instructions of its virtual machine, in tens."""
-
-    def __init__(self, connect: Callable[[Path], sqlite3.Connection]) -> None:
-        self.count = 0
-        self._connect = connect
-
-    def connect(self, path: Path) -> sqlite3.Connection:
-        connection = self._connect(path)
-        connection.set_progress_handler(self._step, 10)
-        return connection
-
-    def _step(self) -> None:
-        self.count += 1
-
-
 Ask = Callable[[Store], Awaitable[Any]]
 
 
@@ -286,8 +251,7 @@ async def test_what_is_looked_for_all_the_time_takes_the_same_in_a_long_queue(
 ) -> None:
     """What a program asks its store again and again costs no more if much is queued: of its own, of
     other programs, of nobody, and of suspects, which are in front here."""
-    steps = Steps(database.connect)
-    monkeypatch.setattr(database, "connect", steps.connect)
+    work = Work(monkeypatch)
     taken = []
     for length in (30, 600):
         jobs = [
@@ -300,9 +264,9 @@ async def test_what_is_looked_for_all_the_time_takes_the_same_in_a_long_queue(
         path = await make_store(tmp_path / f"{length}.db", jobs)
         async with ProgramStore(SqliteStore(path), "ours") as store:
             await ASKS[ask](store)  # once, so that all is prepared
-            before = steps.count
+            before = work.steps
             found = await ASKS[ask](store)
-            taken.append((found, steps.count - before))
+            taken.append((found, (work.steps - before) // 10))
     (few, in_short), (many, in_long) = taken
     if isinstance(few, list):
         assert [job.route for job in few] == [job.route for job in many]
@@ -392,8 +356,7 @@ async def test_what_is_looked_for_takes_the_same_where_much_was_left_running(
 ) -> None:
     """Nor does it cost more if a dead process has left very much: some of it is read, of whomever
     it is, and the programs are those of all."""
-    steps = Steps(database.connect)
-    monkeypatch.setattr(database, "connect", steps.connect)
+    work = Work(monkeypatch)
     taken = []
     for length in (200, 4000):
         left = [
@@ -403,9 +366,9 @@ async def test_what_is_looked_for_takes_the_same_where_much_was_left_running(
         path = await make_store(tmp_path / f"{length}.db", left)
         async with SqliteStore(path) as store:
             await ASKS[ask](store)  # once, so that all is prepared
-            before = steps.count
+            before = work.steps
             found = await ASKS[ask](store)
-            taken.append((len(found), steps.count - before))
+            taken.append((len(found), (work.steps - before) // 10))
     (few, of_few), (many, of_many) = taken
     assert few == many == (100 if ask == "orphans" else program is not None)
     assert of_many <= of_few + max(of_few // 10, 5)
