@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from asyncjobs.testing import a_job
 from commands import keep, run
 from keepers import footprint, leaves_no_trace
 from schemas import make_store
+from users import OWNER, as_root, give_away
 
 APP = """
 print("hello")
@@ -185,17 +185,16 @@ def test_a_store_that_cannot_be_opened(
     assert footprint(folder) == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play other users")
+@as_root
 def test_only_the_owner_steers(folder: Path) -> None:
     """Anybody who can read the files may look; to steer ends with 5, and says as whom to do it."""
     path = folder / "jobs.db"
     (job_id,) = keep(path, a_job())
-    for file in (folder, *folder.rglob("*")):
-        os.chown(file, 61_235, 61_235)
+    give_away(path)
     assert run("show", job_id, store=path).exit_code == 0
     result = run("cancel", job_id, store=path)
     assert result.exit_code == 5
-    assert "run it as 61235: sudo -u '#61235'" in result.stderr
+    assert f"run it as {OWNER}: sudo -u '#{OWNER}'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

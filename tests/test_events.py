@@ -665,6 +665,16 @@ async def test_trouble_with_one_of_many(make_store: MakeStore, task: Action, sta
         assert events.all == [Troubled(task, error, job.id)]
 
 
+async def hang_up(program: Program, store: Store) -> None:
+    """Submit a job, and go once it is stored, before that is known."""
+    submission = asyncio.create_task(program.submit("succeed"))
+    while not await store.find(Query()):
+        await asyncio.sleep(0)
+    submission.cancel()
+    with suppress(asyncio.CancelledError):
+        await submission
+
+
 async def test_trouble_with_a_submission_whose_caller_has_gone(make_store: MakeStore) -> None:
     """If it cannot be told whether a job was stored, as who submits it has gone, that is told."""
     error = ValueError("on purpose")
@@ -676,12 +686,7 @@ async def test_trouble_with_a_submission_whose_caller_has_gone(make_store: MakeS
     store = Unreadable(make_store(), once("add", Fault.HELD))
     program = Program("async function", store)
     async with program.open() as events:
-        submission = asyncio.create_task(program.submit("succeed"))
-        while not await store.find(Query()):
-            await asyncio.sleep(0)
-        submission.cancel()
-        with suppress(asyncio.CancelledError):
-            await submission
+        await hang_up(program, store)
         troubled = await events.next(Troubled)
         assert (troubled.action, troubled.error) == (Action.ADD, error)
 
@@ -691,11 +696,6 @@ async def test_a_submission_whose_caller_has_gone(make_store: MakeStore) -> None
     store = FaultyStore(make_store(), once("add", Fault.HELD))
     program = Program("async function", store)
     async with program.open() as events:
-        submission = asyncio.create_task(program.submit("succeed"))
-        while not await store.find(Query()):
-            await asyncio.sleep(0)
-        submission.cancel()
-        with suppress(asyncio.CancelledError):
-            await submission
+        await hang_up(program, store)
         ended = (await events.next(Finished)).job
         check(events.of(ended.id), "Submitted Started Finished", ended)

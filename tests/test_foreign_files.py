@@ -33,19 +33,15 @@ from asyncjobs.stores.sqlite import database as opening
 from asyncjobs.stores.sqlite.private import make_folder
 from asyncjobs.stores.sqlite.writing.reserve import SIZE, SLICE, Reserve
 from asyncjobs.testing import NOW, REQUEST, a_job
-from children import told_by_child
 from conftest import Serve
 from server import DEADLINE, Server
+from users import MALLORY, OWNER, as_root, as_user
 
-MALLORY = 61_234
-SERVER = 61_235
 OURS = ["", "-lock", "-ballast"]
 FILES = [*OURS, "-wal", "-shm", "-journal"]
 PROCS = "-procs"
 
 HAS_PROC = Path("/proc/self/fd").is_dir()
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can play other users")
 
 
 @pytest.fixture(autouse=True)
@@ -499,23 +495,11 @@ async def test_the_reserve_follows_no_link(path: Path, elsewhere: Path, size: in
 # Other users, and other umasks.
 
 
-def as_user(uid: int, function: Callable[[], object]) -> str:
-    """What `function` returns, or the error that it raises, in a process of another user."""
-
-    def run() -> object:
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
-        return function()
-
-    return told_by_child(run)
-
-
 @pytest.fixture
 def servers_path() -> Iterator[Path]:
     """Where the user of a server keeps its store."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chown(folder, SERVER, SERVER)
+        os.chown(folder, OWNER, OWNER)
         yield Path(folder) / "jobs.db"
 
 
@@ -524,12 +508,12 @@ def test_a_store_that_root_has_made_once(servers_path: Path) -> None:
     """Started as root by mistake, a server leaves files that its user cannot write. The next start
     names them all, and what to type."""
     asyncio.run(make_all(servers_path))
-    said = as_user(SERVER, lambda: asyncio.run(open_and_close(servers_path)))
+    said = as_user(OWNER, lambda: asyncio.run(open_and_close(servers_path)))
     assert said.startswith("StoreReadOnly: root owns ")
     for suffix in (*FILES, PROCS):
         assert str(file_of(servers_path, suffix)) in said
     do_as_told(said)
-    assert as_user(SERVER, lambda: asyncio.run(open_and_close(servers_path))) == "None"
+    assert as_user(OWNER, lambda: asyncio.run(open_and_close(servers_path))) == "None"
 
 
 @as_root
@@ -540,15 +524,15 @@ def test_a_folder_that_root_has_made_once(servers_path: Path) -> None:
     path = servers_path.parent / "instance" / "jobs.db"
     make_folder(path.parent)
     asyncio.run(make_all(path))
-    said = as_user(SERVER, lambda: asyncio.run(open_and_close(path)))
+    said = as_user(OWNER, lambda: asyncio.run(open_and_close(path)))
     assert said.startswith("StoreReadOnly: ")
     assert f"{path.parent} (of the user root)" in said
     do_as_told(said)
-    assert as_user(SERVER, lambda: asyncio.run(open_and_close(path))) == "None"
+    assert as_user(OWNER, lambda: asyncio.run(open_and_close(path))) == "None"
 
     os.chown(path.parent, 0, 0)
     path.parent.chmod(0o711)
-    said = as_user(SERVER, lambda: asyncio.run(open_and_close(path)))
+    said = as_user(OWNER, lambda: asyncio.run(open_and_close(path)))
     assert f"{path.parent} (of the user root)" in said
     assert "chown" not in said
 
@@ -556,11 +540,11 @@ def test_a_folder_that_root_has_made_once(servers_path: Path) -> None:
 @as_root
 def test_root_does_not_take_the_store_of_a_user(servers_path: Path) -> None:
     """The files that root would make beside it, its own user could not open any more."""
-    assert as_user(SERVER, lambda: asyncio.run(open_and_close(servers_path))) == "None"
+    assert as_user(OWNER, lambda: asyncio.run(open_and_close(servers_path))) == "None"
     said = asyncio.run(refusal(servers_path, StoreExposed))
-    assert f"{SERVER} owns {servers_path}" in said
+    assert f"{OWNER} owns {servers_path}" in said
     assert "have it run as the owner" in said
-    assert as_user(SERVER, lambda: asyncio.run(open_and_close(servers_path))) == "None"
+    assert as_user(OWNER, lambda: asyncio.run(open_and_close(servers_path))) == "None"
 
 
 UMASKS = [0o000, 0o002, 0o022, 0o077, 0o277, 0o777]
@@ -602,7 +586,7 @@ def test_all_that_is_made_is_private_whatever_the_umask(tmp_path: Path, umask: i
 @pytest.mark.parametrize("umask", UMASKS, ids="{:03o}".format)
 def test_a_umask_keeps_no_user_from_its_own_store(servers_path: Path, umask: int) -> None:
     """Root could open all files, whatever their modes; other users need what they are given."""
-    said = as_user(SERVER, lambda: sorted(modes_under(umask, servers_path)))
+    said = as_user(OWNER, lambda: sorted(modes_under(umask, servers_path)))
     assert said == "[('file', '600'), ('folder', '700')]"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,27 +40,19 @@ from asyncjobs.stores.sqlite.guests import looking
 from asyncjobs.stores.sqlite.guests.lookout import Look, Lookout
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
 from asyncjobs.testing import CANCELLED, NOW, REQUEST, RESPONSE, a_job
-from children import told_by_child
 from conftest import Serve
 from keepers import Keeper, footprint, killed, leaves_no_trace, stopped
 from schemas import JOB_ID, SCHEMAS, make_store
 from server import DEADLINE, result, submit
+from users import MALLORY, OWNER, as_root, as_user, give_away, reachable
 
-OWNER = 61_235
-MALLORY = 61_234
 NOT_TEXT = "CAST(x'ff' AS TEXT)"
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can play other users")
 
 
 @pytest.fixture
 def path() -> Iterator[Path]:
-    """In a folder of its own, as a server's store should be, which other users can come to."""
-    with tempfile.TemporaryDirectory() as parent:
-        os.chmod(parent, 0o711)
-        folder = Path(parent) / "jobs"
-        folder.mkdir(mode=0o700)
-        yield folder / "jobs.db"
+    with reachable() as path:
+        yield path
 
 
 def looks(path: Path, job_id: str) -> str:
@@ -303,22 +294,6 @@ async def test_a_guest_that_is_killed_in_the_middle_of_a_look_disturbs_nobody(pa
 
 
 # Of other users.
-
-
-def as_user(uid: int, function: Callable[[], object]) -> str:
-    def run() -> object:
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
-        return function()
-
-    return told_by_child(run)
-
-
-def give_away(path: Path) -> None:
-    """The store and its folder are another user's from now on."""
-    for file in (path.parent, *path.parent.rglob("*")):
-        os.chown(file, OWNER, OWNER, follow_symlinks=False)
 
 
 def let_read(path: Path) -> None:

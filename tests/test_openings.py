@@ -35,6 +35,7 @@ from asyncjobs.stores.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from asyncjobs.testing import REQUEST, a_job
 from schemas import JOB_ID, SCHEMAS, make_store
 from server import DEADLINE
+from users import as_root
 
 VERSIONS = [*SCHEMAS, SCHEMA_VERSION]
 
@@ -347,7 +348,7 @@ def said_as_another_user(path: Path, uid: int) -> str:
     ).stdout.strip()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+@as_root
 @pytest.mark.parametrize("which", ["", "-lock", "-procs", "folder"])
 def test_what_another_user_owns(which: str) -> None:
     """Whatever of the store belongs to root and is closed to the server's user is named at start,

@@ -6,9 +6,7 @@ Real files and real servers, whose own looks are put off: what a guest does has 
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -33,27 +31,18 @@ from asyncjobs.store import Liveness, Presence
 from asyncjobs.stores import LookingStore, SqliteStore, SteeringStore, open_to_steer
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
 from asyncjobs.testing import CANCELLED, NOW, REQUEST, a_job
-from children import told_by_child
 from conftest import Serve
 from heard import heard
 from keepers import Keeper, killed, leaves_no_trace, stopped
 from schemas import SCHEMAS, make_store
 from server import DEADLINE, result, submit, until
-
-OWNER = 61_235
-MALLORY = 61_234
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can play other users")
+from users import MALLORY, OWNER, as_root, as_user, give_away, reachable
 
 
 @pytest.fixture
 def path() -> Iterator[Path]:
-    """In a folder of its own, which other users can come to."""
-    with tempfile.TemporaryDirectory() as parent:
-        os.chmod(parent, 0o711)
-        folder = Path(parent) / "jobs"
-        folder.mkdir(mode=0o700)
-        yield folder / "jobs.db"
+    with reachable() as path:
+        yield path
 
 
 async def steer(path: Path, job_id: str, change: Callable[[Job], Job]) -> None:
@@ -286,18 +275,15 @@ def test_none_but_the_owner_steers(path: Path, user: int, mode: int) -> None:
     """Not even root, whose files would keep the server from its next start: the message has the
     owner, and the command. Nothing is left behind."""
     job_id = stopped(path)
+    give_away(path)
     for file in (path.parent, *path.parent.rglob("*")):
-        os.chown(file, OWNER, OWNER)
         file.chmod(mode if file.is_dir() else mode & 0o666)
     unchanged = leaves_no_trace(path.parent)
 
     def run() -> None:
-        os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
         asyncio.run(steer(path, job_id, lambda job: transitions.cancel(job, NOW, CANCELLED)))
 
-    said = told_by_child(run)
+    said = as_user(user, run)
     assert said.startswith("StoreExposed: ")
     assert f"belongs to the user {OWNER}" in said
     assert f"run it as {OWNER}: sudo -u '#{OWNER}'" in said
