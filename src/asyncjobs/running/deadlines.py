@@ -22,11 +22,14 @@ class Deadlines(Generic[K]):
 
     def __init__(self, passed: Callable[[K], None]) -> None:
         self._passed = passed
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines: dict[float, dict[K, float]] = {}
 
     def set(self, key: K, timeout: float) -> None:
         """Call back for `key` in `timeout` seconds."""
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # an earlier one calls nobody back any more
+            self._loop, self._deadlines = loop, {}
         deadlines = self._deadlines.get(timeout)
         if deadlines is None:
             deadlines = self._deadlines[timeout] = {}

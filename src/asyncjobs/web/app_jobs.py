@@ -18,10 +18,9 @@ from ..settings import make_settings
 from ..store import Store
 from ..stores import SqliteStore, folder_for_store
 from .answering.app_side import AppSide
-from .answering.connection import outlasting_clients
 from .answering.polls import Polls
 from .answering.submission import Submission
-from .answering.waiting import waiting_outside
+from .answering.waiting import connection_class_of
 from .around import around
 from .background.replay import Replay
 from .background.sync import takes_thread, use_our_threads
@@ -78,9 +77,7 @@ class AppJobs:
     def _install(self, app: Quart) -> None:
         """All that the app gets, in this order."""
         app.url_map.converters["asyncjobs_id"] = JobIdConverter
-        app.asgi_http_class = waiting_outside(
-            outlasting_clients(app.asgi_http_class), self._lifespan.now
-        )
+        app.asgi_http_class = connection_class_of(app.asgi_http_class, self._lifespan.now)
         answer_bad_hosts(app)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         app.before_request_funcs[None].insert(0, self.submission.read_body)

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import quart
-from quart import Quart, Request, Response
+from quart import Quart, Request, Response, asgi
 from quart.sessions import SessionMixin
-from quart.typing import ResponseReturnValue
+from quart.typing import ResponseReturnValue, ResponseTypes
 from quart.utils import run_sync_iterable
+from quart.wrappers import base
 from quart.wrappers.request import Body
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
@@ -28,7 +29,12 @@ from ..given import printable
 #: shows on the next page.
 SESSION_KEYS = frozenset({"_permanent", "_flashes"})
 
+# Whether what listens to the client is given the task that handles the request, in a group of both.
+_CONNECTIONS_CANCEL = (
+    "request_task" in inspect.signature(asgi.ASGIHTTPConnection.handle_messages).parameters
+)
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
+_ClientDisconnected: type[Exception] | tuple[()] = getattr(base, "ClientDisconnectedError", ())
 _RUN_SYNC_ITERABLE = getattr(run_sync_iterable(iter(())), "ag_code", None)
 
 
@@ -58,6 +64,69 @@ def request_of(connection: Any, send: Any) -> Request:
     """One more request of a connection, as if it had just come."""
     request: Request = connection._create_request_from_scope(send)
     return request
+
+
+async def fill(body: Body, chunks: Iterable[bytes]) -> None:
+    """Have all of a request's body be there, as its connection does with what it receives."""
+    put: Any = getattr(body, "put", None)  # which never waits: its queue has no limit
+    for chunk in chunks:
+        if put is None:
+            body.append(chunk)
+        else:
+            await put(chunk)
+    body.set_complete()
+
+
+def outgoing(send: Any) -> Any:
+    """`send` as a connection hands it on: 0.23 has it say in other words that the client has
+    gone."""
+    convert = getattr(asgi, "_convert_os_error", None)
+    return send if convert is None else convert(send)
+
+
+async def response_to(app: Quart, request: Request) -> ResponseTypes | None:
+    """The app's response to a request, as a connection asks for it; None if there is nobody to send
+    it to."""
+    try:
+        return await app.handle_request(request)
+    except _ClientDisconnected:
+        return None
+    except Exception as error:
+        return await asgi._handle_exception(app, error)
+
+
+async def listen_for_end(
+    connection: Any, request: Request, receive: Any, task: asyncio.Task[Any]
+) -> None:
+    """Listen to a client until it has gone, and then cancel the task that handles its request."""
+    if _CONNECTIONS_CANCEL:
+        await connection.handle_messages(request, receive, task)
+    else:
+        await connection.handle_messages(request, receive)
+        task.cancel()
+
+
+async def send_in_parts(connection: Any, response: ResponseTypes, send: Any) -> None:
+    """Send a response as a connection does."""
+    await connection._send_response(send, response)
+
+
+def methods_of_connection(connection_class: Any) -> list[Callable[..., Any]]:
+    """Those of a kind of connection that its messages go through."""
+    names = "__call__", "handle_messages", "handle_request", "_send_response"
+    return [getattr(connection_class, name) for name in names]
+
+
+def client_has_gone(connection: Any) -> bool:
+    """Whether a connection knows that its client has; in 0.22 none does."""
+    return getattr(connection, "_disconnected", False)
+
+
+def as_connections_raise(error: Exception) -> Exception:
+    """What a connection raises if the handling of its request raises `error`."""
+    if _CONNECTIONS_CANCEL:  # in a group of tasks
+        return ExceptionGroup("unhandled errors in a TaskGroup", [error])
+    return error
 
 
 def converters_of(rule: Rule) -> Mapping[str, BaseConverter]:

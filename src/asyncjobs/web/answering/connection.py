@@ -1,72 +1,179 @@
-"""Lets a request that has arrived in full become a job, although its client did not stay."""
+"""A request that is all there is handled in the task of the server, and any other one as by Quart.
+
+Quart has a task for each request that listens to its client, one that handles it, and one that
+sends the answer, if it is no newer Python. Nearly every request is there at once and is answered
+before its client could go: it needs none of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections import deque
 from functools import partial
 from typing import Any
 
-from quart import Quart
+from quart import Request, Response
 from quart.asgi import ASGIHTTPConnection
-from werkzeug.exceptions import HTTPException
+from quart.typing import ResponseTypes
+from quart.utils import encode_headers
+from quart.wrappers.response import DataBody
 
-from ..routing.marks import background_at
+from ...running.deadlines import Deadlines
+from ..quart_side import (
+    as_connections_raise,
+    client_has_gone,
+    fill,
+    listen_for_end,
+    methods_of_connection,
+    outgoing,
+    request_of,
+    response_to,
+    send_in_parts,
+)
 
-#: Seconds that the answer to who has gone may take to be sent: who says no more may still listen.
-SEND_TIME = 1.0
+#: Seconds for which a request may be handled before its client is listened to, who may have gone.
+PATIENCE = 0.5
 
 
-def outlasting_clients(connection_class: type[Any]) -> type[ASGIHTTPConnection]:
-    """A kind of connection that does not cancel the submission of a job when its client hangs up.
+class DirectConnection(ASGIHTTPConnection):
+    """A connection whose request is handled in the task that it is called in, if it may.
 
-    Quart cancels the handler of a client that has gone, be it before its first hook. For a job that
-    would be chance: whoever has sent the whole request, and perhaps never meant to wait for an
-    answer, has a job. One who hangs up in the middle of the body has none. Once there is an answer
-    Quart may do so: hypercorn waits for ever to send it on an HTTP/2 connection that is closed.
+    It may where all of the request is there when it is called, as far as can be told: `receive` is
+    that of a queue, as hypercorn's is. Nobody can tell it from Quart's, but by the task, and by the
+    number of messages in which an answer is sent that is in memory.
+
+    Attributes:
+        patience: calls `listen` for all connections of an app.
+        has_arrived: whether the request has arrived in full.
+        has_body: whether anything of a body has.
     """
 
-    class OutlastingConnection(connection_class):  # type: ignore[misc]
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            self._arrived = False
-            self._answered, self._sent = asyncio.Event(), asyncio.Event()
+    patience: Deadlines[DirectConnection]
+    has_arrived = False
+    has_body = False
+    _listening: asyncio.Task[None] | None = None
+    _has_gone = False
+    _is_untouched = True
 
-        async def handle_messages(self, request: Any, receive: Any, *handler: Any) -> None:
-            await super().handle_messages(
-                request, partial(self._receive, receive, request), *handler
-            )
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Look whether it is Quart's and ours alone what the class does with its messages."""
+        super().__init_subclass__(**kwargs)
+        modules = {method.__module__.rpartition(".")[0] for method in methods_of_connection(cls)}
+        cls._is_untouched = modules <= {"quart", __package__}
 
-        async def handle_request(self, request: Any, send: Any) -> None:
-            try:
-                await super().handle_request(request, partial(self._send, send))
-            finally:
-                self._answered.set()
-                self._sent.set()
+    async def __call__(self, receive: Any, send: Any) -> None:
+        there = _messages_there(receive) if self._is_untouched else deque()
+        if not (there and _is_end(there[-1])):
+            await super().__call__(partial(_receive_again, there, receive), send)
+            return
+        send = outgoing(send)
+        request = request_of(self, send)
+        for message in there:
+            self._note(message)
+        await fill(request.body, [message.get("body", b"") for message in there])
+        await self._handle_here(request, receive, send)
 
-        async def _receive(self, receive: Any, request: Any) -> Any:
-            message = await receive()
-            if message["type"] == "http.request":
-                self._arrived = not message.get("more_body", False)
-            elif self._arrived and _leads_to_job(self.app, request):
-                await self._answered.wait()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(SEND_TIME):
-                        await self._sent.wait()
-            return message
+    async def handle_messages(self, request: Request, receive: Any, *handler: Any) -> None:
+        """Quart's, of which we note what comes."""
+        receive = partial(self.next_message, request, receive)
+        await super().handle_messages(request, receive, *handler)
 
-        async def _send(self, send: Any, message: Any) -> None:
-            self._answered.set()
-            await send(message)
+    async def handle_request(self, request: Request, send: Any) -> None:
+        """Have the app respond to a request, and send the response."""
+        response = await self.respond(request, send)
+        if response is not None:
+            await self._send_in_time(response, send)
 
-    return OutlastingConnection
+    async def next_message(self, request: Request, receive: Any) -> Any:
+        """The next message of the client's."""
+        message = await receive()
+        if message["type"] == "http.request":
+            self._note(message)
+        return message
 
+    async def respond(self, request: Request, send: Any) -> ResponseTypes | None:
+        """The response of the app; None if its client has gone meanwhile."""
+        return await response_to(self.app, request)
 
-def _leads_to_job(app: Quart, request: Any) -> bool:
-    endpoint = request.endpoint
-    if endpoint is None:  # the client has gone before the request was matched
+    def listen(self) -> None:
+        """Stop the handling of the request once its client has gone."""
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _handle_here(self, request: Request, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._listen = partial(self._listen_for, request, receive, task)
+        self.patience.set(self, PATIENCE)
         try:
-            endpoint, _ = app.create_url_adapter(request).match()  # type: ignore[union-attr]
-        except (HTTPException, UnicodeError):  # a query that is no text is no request
-            return False
-    return background_at(app, endpoint) is not None
+            await self.handle_request(request, send)
+        except asyncio.CancelledError:
+            # What a client does that goes, or a view that raises it, is no affair of the server's.
+            if task.cancelling() > self._has_gone:
+                raise
+        except Exception as error:
+            raise as_connections_raise(error) from None
+        finally:
+            self.patience.clear(self, PATIENCE)
+            del self._listen  # else the task and its connection would be garbage in a circle
+            if self._listening is not None:
+                self._listening.cancel()
+            if self._has_gone:
+                task.uncancel()
+
+    async def _listen_for(self, request: Request, receive: Any, task: asyncio.Task[Any]) -> None:
+        await listen_for_end(self, request, receive, task)
+        self._has_gone = True
+
+    async def _send_in_time(self, response: ResponseTypes, send: Any) -> None:
+        timeout = self.app.config["RESPONSE_TIMEOUT"]
+        if isinstance(response, Response) and response.timeout != Ellipsis:
+            timeout = response.timeout
+        try:
+            if self._may_send_at_once(response, timeout):
+                async with asyncio.timeout(timeout):
+                    await _send_at_once(response, send)
+            else:
+                await asyncio.wait_for(send_in_parts(self, response, send), timeout)
+        except TimeoutError:
+            pass
+
+    def _may_send_at_once(self, response: ResponseTypes, timeout: float | None) -> bool:
+        return (
+            isinstance(response, Response)
+            and type(response.response) is DataBody
+            and type(response.response.data) is bytes
+            and (timeout is None or timeout > 0)
+            and self._is_untouched
+            and not client_has_gone(self)
+        )
+
+    def _note(self, message: Any) -> None:
+        self.has_arrived = _is_end(message)
+        self.has_body = self.has_body or bool(message.get("body"))
+
+
+def _messages_there(receive: Any) -> deque[Any]:
+    """The messages of the client's that are there by now, if that can be told."""
+    queue = getattr(receive, "__self__", None)
+    if getattr(receive, "__func__", None) is not asyncio.Queue.get or queue is None:
+        return deque()
+    return deque(queue.get_nowait() for _ in range(queue.qsize()))
+
+
+async def _receive_again(there: deque[Any], receive: Any) -> Any:
+    """The next message, of those that were there and those that come."""
+    return there.popleft() if there else await receive()
+
+
+def _is_end(message: Any) -> bool:
+    """Whether that is the end of a request that is there in full."""
+    return message["type"] == "http.request" and not message.get("more_body", False)
+
+
+async def _send_at_once(response: Any, send: Any) -> None:
+    """Send what is in memory, in two messages where Quart has three."""
+    status, headers = response.status_code, encode_headers(response.headers)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    body = response.response
+    data = body.data[body.begin : body.end]
+    await send({"type": "http.response.body", "body": data, "more_body": False})

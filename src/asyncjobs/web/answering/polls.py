@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 from quart import Request, Response
@@ -137,7 +136,7 @@ class Polls:
         else:
             response = answers.result(self.side.app, job, stored, links)
         if wait is not None:
-            response.headers["Preference-Applied"] = f"wait={math.ceil(wait.seconds)}"
+            response.headers["Preference-Applied"] = wait.applied
         return response
 
     async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:

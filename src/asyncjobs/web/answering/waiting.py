@@ -1,9 +1,12 @@
 """Lets a request wait for a job while it holds nothing of the app's.
 
 What ``before_request`` functions have taken, such as a connection to a database, is given back when
-the context of the request is left. So it is left before the wait: the answer that it has come to is
-withheld, and once the wait is over the request is dispatched once more, as if it had just come. The
-app's hooks and guards run again, and what they have said the first time is no part of the answer.
+the context of the request is left. So it is left before the wait, and the answer that it has come
+to is withheld until the connection has waited in its stead.
+
+Who has polled is dispatched once more then, as if the request had just come: the app's hooks and
+guards run again, and what they have said the first time is no part of the answer. Who has submitted
+the job is not, as that would make another one: in the place of the 202 it has the result.
 """
 
 from __future__ import annotations
@@ -11,21 +14,27 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
+from quart.typing import ResponseTypes
 
 from ...job import Job
 from ...jobs import Jobs
+from ...running.deadlines import Deadlines
 from ...watch import Follower
 from ..http.preferences import wait_preference
 from ..quart_side import request_of, scope_of
+from .outlasting import OutlastingConnection
 
 _KEY = "asyncjobs.visit"
+
+#: What is answered once the wait is over, in the place of what was withheld.
+Answer = Callable[[ResponseTypes], Awaitable[ResponseTypes]]
 
 
 class Visit:
@@ -33,40 +42,24 @@ class Visit:
 
     Attributes:
         arrived: when it came, by the clock of the jobs.
+        connection: that has brought it.
         task: in which it is dispatched.
-        has_body: whether anything of a body has come.
         waits: what it is to wait for before it is dispatched again, if it has come to that.
+        submitted: what is answered to who has made a job, which is dispatched once only.
         held: what has to be held on to until then.
         waited: whether it has waited.
     """
 
-    __slots__ = ("arrived", "has_body", "held", "task", "waited", "waits")
+    __slots__ = ("arrived", "connection", "held", "submitted", "task", "waited", "waits")
 
-    def __init__(self, arrived: float) -> None:
+    def __init__(self, arrived: float, connection: WaitingConnection) -> None:
         self.arrived = arrived
-        self.task: asyncio.Task[None] | None = None
-        self.has_body = False
-        self.waits: list[Callable[[], Awaitable[None]]] = []
+        self.connection = connection
+        self.task = asyncio.current_task()
+        self.waits: list[Callable[[], Awaitable[object]]] = []
+        self.submitted: Answer | None = None
         self.held = ExitStack()
         self.waited = False
-
-    async def receive(self, receive: Any) -> Any:
-        """The next message of the connection."""
-        message = await receive()
-        if message.get("body"):
-            self.has_body = True
-        return message
-
-    async def send(self, scope: dict[str, Any], send: Any, message: Any) -> None:
-        """Send a part of the answer, unless that is only the one that comes before a wait.
-
-        Raises:
-            _Withheld
-        """
-        if self.waits and not self.waited:
-            raise _Withheld
-        scope.pop(_KEY, None)
-        await send(message)
 
 
 class Wait:
@@ -82,9 +75,23 @@ class Wait:
         self._follower = follower
         self._held = held
 
-    async def until_final(self, job: Job) -> None:
-        """Until the job, which was read as this, is final, or that is over."""
-        await self._jobs.until_final(self._follower, job, self.seconds)
+    @property
+    def applied(self) -> str:
+        """As ``Preference-Applied`` says it, in whole seconds."""
+        return f"wait={math.ceil(self.seconds)}"
+
+    async def until_final(self, job: Job) -> Job | None:
+        """The job, which was read as this, once it is final; None if that is over before."""
+        return await self._jobs.until_final(self._follower, job, self.seconds)
+
+    def is_for_submitter(self, request: Request, answer: Answer) -> bool:
+        """Whether the view that has made the job has to wait for it itself. Else the connection
+        will wait, and answer as `answer` says."""
+        if (visit := _visit_of(request)) is None or self.seconds <= 0:
+            return True
+        visit.held.enter_context(self._held.pop_all())
+        visit.submitted = answer
+        return False
 
     def is_for_view(self, request: Request, job: Job) -> bool:
         """Whether the view has to wait for the job itself. Else it is to answer without that: its
@@ -98,10 +105,10 @@ class Wait:
         """
         if self.seconds <= 0:
             return False
-        visit: Visit | None = scope_of(request).get(_KEY)
-        if visit is None or visit.task is not asyncio.current_task():
+        visit = _visit_of(request)
+        if visit is None or visit.submitted is not None or job.created >= visit.arrived:
             return True
-        if job.created >= visit.arrived or visit.has_body or request.method not in ("GET", "HEAD"):
+        if visit.connection.has_body or request.method not in ("GET", "HEAD"):
             return True
         if not visit.waited:
             visit.held.enter_context(self._held.pop_all())
@@ -125,67 +132,65 @@ def _begun(preference: float, jobs: Jobs, job_id: str) -> Iterator[Wait]:
         yield Wait(jobs, min(preference, jobs.settings.max_wait), follower, held)
 
 
-def waiting_outside(
-    connection_class: type[Any], now: Callable[[], float]
-) -> type[ASGIHTTPConnection]:
-    """A kind of connection that waits in the stead of its request, outside of its context.
+class WaitingConnection(OutlastingConnection):
+    """A connection that waits in the stead of its request, outside of its context.
 
-    Args:
+    Attributes:
         now: tells the time as the jobs do.
     """
 
-    class WaitingConnection(connection_class):  # type: ignore[misc]
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            self._may_wait = any(name == b"prefer" for name, _ in self.scope["headers"])
-            self._visit = Visit(now() if self._may_wait else math.inf)
+    now: Callable[[], float]
 
-        async def handle_messages(self, request: Any, receive: Any, *handler: Any) -> None:
-            if self._may_wait:
-                receive = partial(self._visit.receive, receive)
-            await super().handle_messages(request, receive, *handler)
+    async def respond(self, request: Request, send: Any) -> ResponseTypes | None:
+        if not any(name == b"prefer" for name, _ in self.scope["headers"]):
+            return await super().respond(request, send)
+        scope, visit = scope_of(request), Visit(self.now(), self)
+        scope[_KEY] = visit
+        # What a hook puts into a context variable must not be there when it is called again.
+        context = copy_context()
+        try:
+            response = await super().respond(request, send)
+            if response is None or not (visit.waits or visit.submitted):
+                return response
+            _check_cancelled()
+            if visit.submitted:
+                return await visit.submitted(response)
+            again = self._wait_and_respond(visit, request.body, send)
+            return await asyncio.create_task(again, context=context)
+        finally:
+            scope.pop(_KEY, None)
+            visit.held.close()
 
-        async def handle_request(self, request: Request, send: Any) -> None:
-            if self._may_wait:
-                await self._visit_and_wait(request, send)
-            else:
-                await super().handle_request(request, send)
+    async def _wait_and_respond(self, visit: Visit, body: Any, send: Any) -> ResponseTypes | None:
+        waits = [wait() for wait in visit.waits]
+        # If something is wrong, the view meets that as well.
+        await asyncio.gather(*waits, return_exceptions=True)
+        visit.task, visit.waited = asyncio.current_task(), True
+        request = request_of(self, send)
+        request.body = body  # the one that is told what arrives, and that nothing more does
+        return await super().respond(request, send)
 
-        async def _visit_and_wait(self, request: Request, send: Any) -> None:
-            scope, visit = scope_of(request), self._visit
-            scope[_KEY], visit.task = visit, asyncio.current_task()
-            # What a hook puts into a context variable must not be there when it is called again.
-            context = copy_context()
-            try:
-                with suppress(_Withheld):
-                    await super().handle_request(request, partial(visit.send, scope, send))
-                if visit.waits:
-                    _check_cancelled()
-                    again = self._wait_and_answer(request.body, send)
-                    await asyncio.create_task(again, context=context)
-            finally:
-                scope.pop(_KEY, None)
-                visit.held.close()
 
-        async def _wait_and_answer(self, body: Any, send: Any) -> None:
-            waits = [wait() for wait in self._visit.waits]
-            # If something is wrong, the view meets that as well.
-            await asyncio.gather(*waits, return_exceptions=True)
-            self._visit.task, self._visit.waited = asyncio.current_task(), True
-            request = request_of(self, send)
-            request.body = body  # the one that is told what arrives, and that nothing more does
-            await super().handle_request(request, send)
+def connection_class_of(theirs: type[Any], now: Callable[[], float]) -> type[ASGIHTTPConnection]:
+    """The connections of an app, which are `theirs`, with all that ours do.
 
-    return WaitingConnection
+    Args:
+        theirs: Quart's, or one of its kind: what it has made its own goes before ours.
+        now: tells the time as the jobs do.
+    """
+    bases = (WaitingConnection,) if theirs is ASGIHTTPConnection else (theirs, WaitingConnection)
+    of_app = {"now": staticmethod(now), "patience": Deadlines(WaitingConnection.listen)}
+    return type("JobsConnection", bases, of_app)
+
+
+def _visit_of(request: Request) -> Visit | None:
+    """The visit that can wait in the stead of who asks."""
+    visit: Visit | None = scope_of(request).get(_KEY)
+    return None if visit is None or visit.task is not asyncio.current_task() else visit
 
 
 def _check_cancelled() -> None:
-    """Stop here if the client has gone: `asyncio.wait_for` of Python 3.11, in which Quart sends its
-    answers, forgets that it was cancelled where it has come to its end in the same moment."""
+    """Stop here if the client has gone: who has caught the cancellation has not said so."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-class _Withheld(Exception):
-    """An answer is not sent, as the request is to wait first."""
