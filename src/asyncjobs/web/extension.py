@@ -9,6 +9,7 @@ from typing import Any, TypeVar, Unpack, cast, overload
 
 from quart import Quart, current_app
 from quart import Response as QuartResponse
+from quart.typing import ResponseTypes
 
 from ..errors import SetupError
 from ..functions import name_of_function
@@ -139,7 +140,7 @@ class QuartJobs:
             raise SetupError(f"the view {name_of(view)!r} has @jobs.background twice")
 
         @wraps(view)
-        async def submit(*args: Any, **kwargs: Any) -> QuartResponse:
+        async def submit(*args: Any, **kwargs: Any) -> ResponseTypes:
             return await _jobs_of_current_app().submission.submit(args, kwargs)
 
         if not hasattr(view, "__name__"):  # a partial, for one

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import structs
 from quart import Quart, Request, Response, session
+from quart.typing import ResponseTypes
 
 from ...errors import SetupError
 from ...job import Job
@@ -20,6 +21,8 @@ from ..routing.marks import background_at, background_of
 from ..routing.matching import matched
 from . import answers
 from .app_side import AppSide, answering_errors
+from .submitted import Submitted
+from .waiting import wanted
 
 
 class Submission:
@@ -40,7 +43,7 @@ class Submission:
         return None
 
     @answering_errors
-    async def submit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Response:
+    async def submit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ResponseTypes:
         """The view of every marked route: make the current request a job, and answer 202.
 
         It is called with these arguments, some of which are from the URL.
@@ -68,7 +71,14 @@ class Submission:
         frozen = freeze(request, body_of(request), context, jobs.settings)
         job = await jobs.accept(endpoint, frozen, owner=await self.side.owner())
         links = self.side.links(job, request)
-        return answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
+        accepted = answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
+        with wanted(jobs, job.id, request) as wait:
+            if wait is None:
+                return accepted
+            submitted = Submitted(app, jobs, job, links, wait, accepted)
+            if wait.is_for_submitter(request, submitted.answer):
+                return await submitted.answer(accepted)
+            return accepted
 
 
 def _context_of_call(

@@ -38,6 +38,13 @@ def kept_private(headers: Headers) -> Headers:
     return kept
 
 
+def kept_by_none(headers: Headers) -> Headers:
+    """The headers of a response, for no cache at all: whoever asks for the same is to get another
+    one."""
+    others = [(name, value) for name, value in headers if not _is_to_caches(name)]
+    return [*others, ("cache-control", "no-store")]
+
+
 @lru_cache(maxsize=256)  # handlers say the same with each result
 def _private(cache_control: str) -> str:
     directives = list(_made_private(parse_http_list(cache_control)))
@@ -57,3 +64,7 @@ def _made_private(directives: Iterable[str]) -> Iterable[str]:
 @lru_cache(maxsize=1024)
 def _is_to_shared_caches(name: str) -> bool:
     return _TO_SHARED_CACHES.fullmatch(name) is not None
+
+
+def _is_to_caches(name: str) -> bool:
+    return name in ("cache-control", "expires") or _is_to_shared_caches(name)

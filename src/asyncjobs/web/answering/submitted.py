@@ -1,0 +1,87 @@
+"""The result in one request: what is answered to who has made a job, and prefers to wait for it.
+
+The app's hooks have run around the 202 by then, and what they had taken is given back. What they
+have said in its headers stands on the result as well; if they have put something else in its place,
+that is sent.
+"""
+
+from __future__ import annotations
+
+from quart import Quart, Response
+from quart.typing import ResponseTypes
+
+from ...errors import AsyncJobsError
+from ...job import Job, State
+from ...jobs import Jobs
+from ..http.caching import kept_by_none
+from ..quart_side import ReadyHeaders
+from . import answers
+from .answers import Links
+from .waiting import Wait
+
+# What is said in these goes for the 202 alone.
+_OF_ACCEPTED = frozenset({"content-length", "content-type", "location", "retry-after"})
+# What is said in these comes to what the handler has said, and in all others in its place.
+_LISTED = frozenset({"link", "server-timing", "set-cookie", "vary"})
+
+
+class Submitted:
+    """A job whose submitter waits for it.
+
+    Args:
+        links: where the job is told of.
+        wait: begun by now.
+        accepted: the 202 that is answered if the job takes longer.
+    """
+
+    def __init__(
+        self, app: Quart, jobs: Jobs, job: Job, links: Links, wait: Wait, accepted: Response
+    ) -> None:
+        self._app = app
+        self._jobs = jobs
+        self._job = job
+        self._links = links
+        self._wait = wait
+        self._accepted = accepted
+        accepted.headers["Preference-Applied"] = wait.applied
+        self._made = set(accepted.headers)
+        self._body = accepted.response
+
+    async def answer(self, said: ResponseTypes) -> ResponseTypes:
+        """The result, if the job ends in time; else `said`, which the hooks have made of the 202.
+
+        Whatever goes wrong meanwhile, the job is made, and a poll will tell of that.
+        """
+        if said is not self._accepted or said.status_code != 202 or said.response is not self._body:
+            return said
+        try:
+            return await self._result(said) or said
+        except AsyncJobsError:
+            return said
+
+    async def _result(self, said: Response) -> Response | None:
+        job = self._job
+        if self._wait.seconds <= 0:
+            return None
+        if job.state is not State.RUNNING:  # somebody may have run it before it was followed
+            job = await self._jobs.get(job.id)
+        if await self._wait.until_final(job) is None:
+            return None
+        job, stored = await self._jobs.poll(job.id)
+        if stored is None:  # it was retried since
+            return None
+        result = answers.result(self._app, job, stored, self._links)
+        # Who asks for the same URL again wants another job, however long this result is good.
+        headers = ReadyHeaders(kept_by_none([*result.headers]))
+        headers["content-location"] = said.headers["location"]
+        headers["preference-applied"] = self._wait.applied
+        by_hooks = [
+            (name, value)
+            for name, value in said.headers
+            if (name, value) not in self._made and name.lower() not in _OF_ACCEPTED
+        ]
+        for name in {name.lower() for name, _ in by_hooks} - _LISTED:
+            headers.remove(name)
+        headers.extend(by_hooks)
+        result.headers = headers
+        return result
