@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from inspect import cleandoc
 from pathlib import Path
@@ -35,7 +35,8 @@ from server import Server, result, submit
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, re.DOTALL))
-CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+_CONSOLE = r"```console\n(.*?)```"
+CONSOLE = re.findall(_CONSOLE, README, re.DOTALL)
 ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
@@ -49,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 def test_every_block_of_the_readme_is_run_here() -> None:
     """No block is left out: what is added to the README has to be added here."""
     assert sorted(PYTHON) == ["app.py", "chained.py", "embedded.py", "views.py"]
-    assert len(CONSOLE) == 4
+    assert len(CONSOLE) == 5
     assert README.count("```") == 2 * (len(PYTHON) + len(CONSOLE))
 
 
@@ -58,13 +59,15 @@ def test_the_app_has_nine_lines() -> None:
     assert len(PYTHON["app.py"].strip().splitlines()) == 9
 
 
-def test_the_curl_transcript(folder: Path) -> None:
-    """The commands of the README print what it shows, but for ids and dates."""
+@pytest.mark.parametrize("page", ["the README", "the HTTP contract"])
+def test_the_curl_transcript(page: str, folder: Path) -> None:
+    """The commands print what is shown below them, but for ids and dates."""
+    blocks = CONSOLE if page == "the README" else re.findall(_CONSOLE, docs("http"), re.DOTALL)
+    commands = [each for each in transcript(blocks) if each[0].startswith("curl ")]
+    assert commands
     with Server("app:app", folder) as server:
         ids: dict[str, str] = {}
-        for command, expected in transcript():
-            if not command.startswith("curl "):
-                continue
+        for command, expected in commands:
             command = ID.sub(lambda match: ids[match.group()], command)
             command = command.replace("http://127.0.0.1:8000", server.url)
             printed = subprocess.run(
@@ -82,9 +85,9 @@ def test_the_curl_transcript(folder: Path) -> None:
         assert len(ids) == 1
 
 
-def transcript() -> Iterator[tuple[str, str]]:
-    """Each command of the README's console blocks, with what it prints."""
-    for block in CONSOLE:
+def transcript(blocks: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each command of console blocks, with what it prints."""
+    for block in blocks:
         yield from re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
 
 
@@ -97,7 +100,7 @@ def as_pattern(expected: str) -> str:
 def test_the_commands_of_the_readme_are_targets_of_make() -> None:
     """`make demo` and `make test` are there."""
     makefile = (ROOT / "Makefile").read_text()
-    named = {command for command, _ in transcript() if command.startswith("make ")}
+    named = {command for command, _ in transcript(CONSOLE) if command.startswith("make ")}
     assert named == {"make demo", "make test"}
     for command in named:
         assert f"\n{command.removeprefix('make ')}:" in makefile
