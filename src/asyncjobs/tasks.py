@@ -1,10 +1,13 @@
-"""To wait for what must come to its end, whatever else is cancelled, or fails, meanwhile."""
+"""To wait for what must come to its end, whatever else is cancelled, or fails, meanwhile; and for
+what need not be waited for, if all is well."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from typing import TypeVar
+import types
+from collections.abc import Awaitable, Coroutine, Generator, Iterable
+from functools import partial
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -35,3 +38,37 @@ async def to_the_end(task: asyncio.Task[None]) -> bool:
     if not task.cancelled():  # as all tasks are when their loop is about to end
         task.result()
     return cancelled
+
+
+async def in_time(deed: Coroutine[Any, Any, T], timeout: float | None) -> T:
+    """What `deed` returns, in the task of the caller. Only if it has to wait a timer is set, which
+    costs more than many a deed that seldom has to.
+
+    Args:
+        timeout: in seconds; None for no limit.
+
+    Raises:
+        TimeoutError
+    """
+    try:
+        waits_for = deed.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    async with asyncio.timeout(timeout):
+        return await _rest_of(deed, waits_for)
+
+
+@types.coroutine
+def _rest_of(deed: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Go on with a deed that was begun by hand, and waits for that."""
+    while True:
+        try:
+            step = partial(deed.send, (yield waits_for))
+        except BaseException as error:
+            step = partial(deed.throw, error)
+        try:
+            waits_for = step()
+        except StopIteration as done:
+            value: T = done.value
+            return value

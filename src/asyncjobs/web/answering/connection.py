@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from quart.utils import encode_headers
 from quart.wrappers.response import DataBody
 
 from ...running.deadlines import Deadlines
+from ...tasks import in_time
 from ..quart_side import (
     as_connections_raise,
     client_has_gone,
@@ -66,11 +68,11 @@ class DirectConnection(ASGIHTTPConnection):
         if not (there and _is_end(there[-1])):
             await super().__call__(partial(_receive_again, there, receive), send)
             return
+        chunks = [message.get("body", b"") for message in there]
+        self.has_arrived, self.has_body = True, any(chunks)
         send = outgoing(send)
         request = request_of(self, send)
-        for message in there:
-            self._note(message)
-        await fill(request.body, [message.get("body", b"") for message in there])
+        await fill(request.body, chunks)
         await self._handle_here(request, receive, send)
 
     async def handle_messages(self, request: Request, receive: Any, *handler: Any) -> None:
@@ -80,20 +82,31 @@ class DirectConnection(ASGIHTTPConnection):
 
     async def handle_request(self, request: Request, send: Any) -> None:
         """Have the app respond to a request, and send the response."""
-        response = await self.respond(request, send)
-        if response is not None:
-            await self._send_in_time(response, send)
+        try:
+            response = await self.respond(request, send)
+            self.responded()
+            if response is not None:
+                await self._send_in_time(response, send)
+        finally:
+            self.ended()
 
     async def next_message(self, request: Request, receive: Any) -> Any:
         """The next message of the client's."""
         message = await receive()
         if message["type"] == "http.request":
-            self._note(message)
+            self.has_arrived = _is_end(message)
+            self.has_body = self.has_body or bool(message.get("body"))
         return message
 
-    async def respond(self, request: Request, send: Any) -> ResponseTypes | None:
+    def respond(self, request: Request, send: Any) -> Awaitable[ResponseTypes | None]:
         """The response of the app; None if its client has gone meanwhile."""
-        return await response_to(self.app, request)
+        return response_to(self.app, request)
+
+    def responded(self) -> None:
+        """There is a response, which is about to be sent."""
+
+    def ended(self) -> None:
+        """The request is handled, whatever has become of it."""
 
     def listen(self) -> None:
         """Stop the handling of the request once its client has gone."""
@@ -130,8 +143,7 @@ class DirectConnection(ASGIHTTPConnection):
             timeout = response.timeout
         try:
             if self._may_send_at_once(response, timeout):
-                async with asyncio.timeout(timeout):
-                    await _send_at_once(response, send)
+                await in_time(_send_at_once(response, send), timeout)
             else:
                 await asyncio.wait_for(send_in_parts(self, response, send), timeout)
         except TimeoutError:
@@ -147,17 +159,13 @@ class DirectConnection(ASGIHTTPConnection):
             and not client_has_gone(self)
         )
 
-    def _note(self, message: Any) -> None:
-        self.has_arrived = _is_end(message)
-        self.has_body = self.has_body or bool(message.get("body"))
-
 
 def _messages_there(receive: Any) -> deque[Any]:
     """The messages of the client's that are there by now, if that can be told."""
     queue = getattr(receive, "__self__", None)
     if getattr(receive, "__func__", None) is not asyncio.Queue.get or queue is None:
         return deque()
-    return deque(queue.get_nowait() for _ in range(queue.qsize()))
+    return deque([queue.get_nowait() for _ in range(queue.qsize())])
 
 
 async def _receive_again(there: deque[Any], receive: Any) -> Any:

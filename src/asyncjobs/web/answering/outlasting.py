@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 from quart import Quart, Request
-from quart.typing import ResponseTypes
 from werkzeug.exceptions import HTTPException
 
 from ..routing.marks import background_at
@@ -26,31 +25,34 @@ class OutlastingConnection(DirectConnection):
     Quart may do so: hypercorn waits for ever to send it on an HTTP/2 connection that is closed.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._answered, self._sent = asyncio.Event(), asyncio.Event()
+    _is_answered = _has_ended = False
+    # For who listens, and waits for either.
+    _goes_on: asyncio.Event | None = None
 
     async def next_message(self, request: Request, receive: Any) -> Any:
         message = await super().next_message(request, receive)
         is_end = message["type"] != "http.request"
         if is_end and self.has_arrived and _leads_to_job(self.app, request):
-            await self._answered.wait()
+            self._goes_on = asyncio.Event()
+            while not self._is_answered:
+                await self._goes_on.wait()
+                self._goes_on.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(SEND_TIME):
-                    await self._sent.wait()
+                async with asyncio.timeout(0 if self._has_ended else SEND_TIME):
+                    await self._goes_on.wait()
         return message
 
-    async def handle_request(self, request: Request, send: Any) -> None:
-        try:
-            await super().handle_request(request, send)
-        finally:
-            self._answered.set()
-            self._sent.set()
+    def responded(self) -> None:
+        self._is_answered = True
+        self._tell()
 
-    async def respond(self, request: Request, send: Any) -> ResponseTypes | None:
-        response = await super().respond(request, send)
-        self._answered.set()
-        return response
+    def ended(self) -> None:
+        self._is_answered = self._has_ended = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._goes_on is not None:
+            self._goes_on.set()
 
 
 def _leads_to_job(app: Quart, request: Request) -> bool:

@@ -141,9 +141,12 @@ class WaitingConnection(OutlastingConnection):
 
     now: Callable[[], float]
 
-    async def respond(self, request: Request, send: Any) -> ResponseTypes | None:
-        if not any(name == b"prefer" for name, _ in self.scope["headers"]):
-            return await super().respond(request, send)
+    def respond(self, request: Request, send: Any) -> Awaitable[ResponseTypes | None]:
+        if b"prefer" in dict(self.scope["headers"]):
+            return self._respond_and_wait(request, send)
+        return super().respond(request, send)
+
+    async def _respond_and_wait(self, request: Request, send: Any) -> ResponseTypes | None:
         scope, visit = scope_of(request), Visit(self.now(), self)
         scope[_KEY] = visit
         # What a hook puts into a context variable must not be there when it is called again.
@@ -155,13 +158,15 @@ class WaitingConnection(OutlastingConnection):
             _check_cancelled()
             if visit.submitted:
                 return await visit.submitted(response)
-            again = self._wait_and_respond(visit, request.body, send)
+            again = self._wait_and_respond_again(visit, request.body, send)
             return await asyncio.create_task(again, context=context)
         finally:
             scope.pop(_KEY, None)
             visit.held.close()
 
-    async def _wait_and_respond(self, visit: Visit, body: Any, send: Any) -> ResponseTypes | None:
+    async def _wait_and_respond_again(
+        self, visit: Visit, body: Any, send: Any
+    ) -> ResponseTypes | None:
         waits = [wait() for wait in visit.waits]
         # If something is wrong, the view meets that as well.
         await asyncio.gather(*waits, return_exceptions=True)
