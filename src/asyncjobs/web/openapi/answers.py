@@ -46,7 +46,7 @@ def accepted(links: Part) -> Part:
     """The answer to a submission."""
     return {
         "description": "A job was made of the request",
-        "headers": _headers("Location", "Retry-After", *_ABOUT),
+        "headers": _headers("Location", "Retry-After", "Preference-Applied", *_ABOUT),
         "content": _json(_task("TaskId")),
         "links": links,
     }
@@ -64,6 +64,14 @@ def pending() -> Part:
 def result() -> Part:
     """What each answer of a handler has, whatever it is."""
     return {"description": "", "headers": _headers("Preference-Applied", *_POLLED)}
+
+
+def result_at_once() -> Part:
+    """The same in the answer to a submission that has waited."""
+    return {
+        "description": "",
+        "headers": _headers("Content-Location", "Preference-Applied", *_POLLED),
+    }
 
 
 def any_result() -> Part:
@@ -86,11 +94,16 @@ def refusals_to_submit(*, with_body: bool) -> Responses:
     return _problems(*body, StoreUnavailable, ShuttingDown)
 
 
+def not_found() -> Responses:
+    """The answer to whoever asks for a job that is not there, or not theirs."""
+    description = "No such job, or it is somebody else's: the app's own 404"
+    return {"404": {"description": description, "headers": _headers("Cache-Control")}}
+
+
 def failures() -> Responses:
-    """The answers to a poll of a job that ended without an answer of its handler's own."""
+    """The answers for a job that ended without an answer of its handler's own."""
     failed = (JobInterrupted, ResponseTooLarge, JobUnreadable, HandlerGone)
     responses = {
-        **_not_found(),
         **_problems(JobWasCancelled, *failed, JobTimedOut, headers=_POLLED),
         **_problems(StoreUnavailable, ShuttingDown),
     }
@@ -100,13 +113,13 @@ def failures() -> Responses:
 
 def refusals_to_tell() -> Responses:
     """Why a job's status may not be told."""
-    return {**_not_found(), **_problems(StoreUnavailable, ShuttingDown)}
+    return {**not_found(), **_problems(StoreUnavailable, ShuttingDown)}
 
 
 def refusals_to_cancel() -> Responses:
     """Why a job may not be cancelled."""
     problems = _problems(CrossSiteRequest, InvalidTransition, StoreUnavailable, ShuttingDown)
-    return {**_not_found(), **problems}
+    return {**not_found(), **problems}
 
 
 def merged(responses: Iterable[Part]) -> Part:
@@ -154,11 +167,6 @@ def _task(name: str) -> Part:
     return {"type": "object", "required": [name], "properties": {name: JOB_ID}}
 
 
-def _not_found() -> Responses:
-    description = "No such job, or it is somebody else's: the app's own 404"
-    return {"404": {"description": description, "headers": _headers("Cache-Control")}}
-
-
 def _problems(
     *errors: type[AsyncJobsError], headers: tuple[str, ...] = ("Cache-Control",)
 ) -> Responses:
@@ -198,6 +206,7 @@ _COMPONENT_HEADERS: Part = {
     _component(name): {"description": description, "schema": schema}
     for name, description, schema in [
         ("Cache-Control", "`no-store`, unless the handler says otherwise", {"type": "string"}),
+        ("Content-Location", "Where the result is answered again", _URL),
         ("ETag", "The version of the job, unless the handler gives one", {"type": "string"}),
         ("Job-State", "The state of the job", _STATE),
         ("Link", 'The status of the job: `</jobs/ID>; rel="status"`', {"type": "string"}),

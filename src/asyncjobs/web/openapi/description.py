@@ -30,11 +30,13 @@ from .answers import (
     components,
     failures,
     merged,
+    not_found,
     pending,
     refusals_to_cancel,
     refusals_to_submit,
     refusals_to_tell,
     result,
+    result_at_once,
     status_document,
 )
 
@@ -193,16 +195,17 @@ class _Document:
             "patch",
             "query",
         )
-        # Those are said of the handler or of what stands above it, which nobody can tell.
-        refusals = {
-            status: response
-            for status, response in _results(submission).items()
-            if status.startswith("4")
-        }
-        submission.here["responses"] = _united(
-            {"202": accepted(self._links(submission))},
-            refusals_to_submit(with_body=with_body),
-            refusals,
+        results = _results(submission)
+        submission.here.update(
+            parameters=[*submission.here.get("parameters", []), PREFER],
+            responses=_united(
+                {"202": accepted(self._links(submission))},
+                refusals_to_submit(with_body=with_body),
+                {status: result_at_once() for status in results},
+                results,
+                failures(),
+                {} if results else {"default": any_result()},
+            ),
         )
 
     def _links(self, submission: _Operation) -> Part:
@@ -238,7 +241,9 @@ class _Document:
             summary="The result of a job",
             description="What its handler has answered, again and again; until it has, a 202.",
             parameters=[*poll.here["parameters"], PREFER],
-            responses=_united({"202": pending()}, *described, *results, failures(), *unknown),
+            responses=_united(
+                {"202": pending()}, *described, *results, not_found(), failures(), *unknown
+            ),
         )
 
     def _carry_over(self, poll: _Operation, submissions: list[_Operation]) -> None:
