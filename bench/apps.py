@@ -5,42 +5,58 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
+from functools import cache
 from pathlib import Path
 
 from quart import Quart, request
 
 from asyncjobs import QuartJobs, current_job
 
+
+def answering(app: Quart, path: str) -> Quart:
+    """Give `app` the contract at `path`, and nothing behind it."""
+
+    @app.post(path)
+    async def submit():
+        await request.get_data()
+        return {"TaskId": uuid.uuid4().hex}, 202
+
+    @app.get(f"{path}/<task_id>")
+    async def result(task_id: str):
+        return {"Result": True}
+
+    return app
+
+
+def running(app: Quart, path: str) -> QuartJobs:
+    """Give `app` the contract at `path`, and behind it a durable job that does nothing."""
+    jobs = QuartJobs(app, concurrency=20_000)
+
+    @app.post(path)
+    @jobs.background(ttl=60)
+    async def job():
+        return {"Result": True}
+
+    return jobs
+
+
 #: Answers the contract and does nothing else.
-floor = Quart("floor")
-#: Runs each request as a durable job.
-ours = Quart("ours", instance_path=str(Path.cwd() / "instance"))
-jobs = QuartJobs(ours, concurrency=20_000)
-#: Where each worker writes down what it has run.
-notes = os.open(f"{os.getpid()}.notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+floor = answering(Quart("floor"), "/job")
+#: Runs each request as a durable job; beside that it has the floor's routes.
+ours = answering(Quart("ours", instance_path=str(Path.cwd() / "instance")), "/plain")
+jobs = running(ours, "/job")
 
 
-@floor.post("/job")
-async def floor_submit():
-    await request.get_data()
-    return {"TaskId": uuid.uuid4().hex}, 202
-
-
-@floor.get("/job/<task_id>")
-async def floor_result(task_id: str):
-    return {"Result": True}
-
-
-@ours.post("/job")
-@jobs.background(ttl=60)
-async def job():
-    return {"Result": True}
+@cache
+def notes() -> int:
+    """Where each worker writes down what it has run."""
+    return os.open(f"{os.getpid()}.notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 @ours.post("/noted")
 @jobs.background(ttl=600)
 async def noted():
-    os.write(notes, f"{current_job.id}\n".encode())
+    os.write(notes(), f"{current_job.id}\n".encode())
     return {"Result": True}
 
 

@@ -1,0 +1,143 @@
+"""What a job costs beyond a bare handler: so many steps, and none more.
+
+They are counted, by bench/counting.py, and not timed: the same everywhere, however busy the machine
+is. Where fewer are needed now, or more are worth it, `python -m bench.calls` prints the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from quart import Quart
+
+from asyncjobs import QuartJobs
+from bench import counting
+from bench.apps import answering
+from bench.calls import AT_ONCE, PARTS, Counts, Over, at, at_once, count, measure, our_app, versions
+
+#: By the versions of Python and Quart, and by part: calls of Python functions, callbacks of the
+#: loop, statements of SQLite, commits and flushes, each beyond those of the floor.
+BUDGETS = {
+    ("3.11", "0.22"): {
+        "a job": Counts(984, 15, 9, 2, 2),
+        "a poll of a finished job": Counts(125, 0, 1, 0, 0),
+        "a plain route, twice": Counts(144, 0, 0, 0, 0),
+        "16 jobs at once": Counts(12804, 120, 84, 2, 2),
+    },
+    ("3.13", "0.23"): {
+        "a job": Counts(1018, 18, 9, 2, 2),
+        "a poll of a finished job": Counts(110, 0, 1, 0, 0),
+        "a plain route, twice": Counts(129, 0, 0, 0, 0),
+        "16 jobs at once": Counts(13393, 168, 84, 2, 2),
+    },
+}
+#: Calls of one job that other patch releases of Python and of the libraries may make.
+SLACK = 3
+#: So many of the functions are listed which are called most beyond the floor.
+LISTED = 25
+
+
+@pytest.mark.skipif(
+    versions() not in BUDGETS,
+    reason=f"no budget for Python and Quart {versions()}: python -m bench.calls prints one",
+)
+@pytest.mark.parametrize("part", PARTS)
+def test_a_job_takes_no_more_steps_than_it_may(part: str) -> None:
+    """No part takes more calls, callbacks, statements, commits or flushes than the table says."""
+    budget, over = BUDGETS[versions()].get(part), measure(part)
+    if over is None:
+        assert budget is None, f"{part}: it is not done any more"
+        return  # the place of what is answered in one request, until that is
+    assert budget is not None, f"{part}: it has no budget yet, python -m bench.calls prints it"
+    slack = SLACK * (AT_ONCE if "at once" in part else 1)
+    more = exceeded(over, budget, slack=slack)
+    assert not more, f"{part}: {', '.join(more)}; {account(over)}"
+
+
+def test_a_further_call_is_counted_as_one(tmp_path: Path) -> None:
+    """One function more that a job calls is one call more, and nothing else."""
+    usual = count(our_app(tmp_path / "usual")[0], at("/job"))
+    further = count(with_more(tmp_path / "further", lambda jobs: step()), at("/more"))
+    assert usual is not None
+    assert further is not None
+    assert further.calls[f"{__name__}:step"] == 1
+    calls = usual.calls.total() + 2  # with the lambda
+    assert Counts.of(further) == Counts.of(usual)._replace(calls=calls)
+
+
+def test_a_further_step_is_over_the_budget_and_is_named(tmp_path: Path) -> None:
+    """One more hook is more than the slack, and stands in the account that is shown."""
+    floor = count(answering(Quart("floor"), "/job"), at("/job"))
+    usual = count(our_app(tmp_path / "usual")[0], at("/job"))
+    app, _ = our_app(tmp_path / "further")
+    app.before_request(step)
+    further = count(app, at("/job"))
+    assert floor is not None
+    assert usual is not None
+    assert further is not None
+    budget, over = Over(usual, floor).counts, Over(further, floor)
+    assert exceeded(Over(usual, floor), budget) == []
+    assert exceeded(over, budget) == [f"{over.counts.calls} calls instead of {budget.calls}"]
+    submission_and_poll = f"{2:7}  {__name__}:step"
+    assert submission_and_poll in account(Over(further, usual))
+
+
+def test_a_further_write_is_a_commit_and_a_flush(tmp_path: Path) -> None:
+    """What each of many jobs at once writes besides is one commit more, and one flush, for all."""
+    usual = count(our_app(tmp_path / "usual")[0], at_once("/job"))
+    app = with_more(tmp_path / "further", lambda jobs: jobs.jobs.submit("further"))
+    further = count(app, at_once("/more"))
+    assert usual is not None
+    assert further is not None
+    assert usual.flushes == usual.commits < further.commits == further.flushes < AT_ONCE
+
+
+def test_what_waits_for_the_clock_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would wait for a timer, and so for ever, is an error."""
+    monkeypatch.setattr(counting, "PATIENCE", 0.1)
+    with counting.Counting() as counts:
+
+        async def wait() -> None:
+            with counts.still():
+                await asyncio.sleep(0.001)
+
+        with pytest.raises(RuntimeError, match="waits for a timer"):
+            counts.run(wait())
+
+
+def exceeded(over: Over, budget: Counts, *, slack: int = SLACK) -> list[str]:
+    """What is more than it may be, in words."""
+    allowed = budget._replace(calls=budget.calls + slack)
+    return [
+        f"{taken} {what} instead of {planned}"
+        for what, taken, planned, most in zip(
+            Counts._fields, over.counts, budget, allowed, strict=True
+        )
+        if taken > most
+    ]
+
+
+def account(over: Over) -> str:
+    """Who makes the calls that the floor does not."""
+    lines = [f"{number:7}  {name}" for name, number in over.functions()[:LISTED]]
+    return "\n".join(["called beyond the floor most often:", *lines])
+
+
+def with_more(folder: Path, do: Callable[[QuartJobs], Awaitable[object]]) -> Quart:
+    """Our app with a route at /more, whose jobs do something."""
+    app, jobs = our_app(folder)
+
+    @app.post("/more")
+    @jobs.background(ttl=60)
+    async def more() -> dict[str, bool]:
+        await do(jobs)
+        return {"Result": True}
+
+    jobs.function(step, name="further")
+    return app
+
+
+async def step() -> None: ...
