@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Self
+
+BODY = json.dumps({"rows": list(range(20)), "name": "report"}).encode()
+WAIT = "Prefer: wait=20\r\n"
 
 
 class Connection:
@@ -33,3 +37,15 @@ class Connection:
         start = answer.index(b"content-length: ") + len(b"content-length: ")
         length = int(answer[start : answer.index(b"\r\n", start)])
         return int(answer[9:12]), await self._reader.readexactly(length)
+
+
+async def follow(connection: Connection, path: str, status: int, body: bytes) -> int:
+    """Go from the answer to a submission at `path` to the result; the number of polls it took."""
+    polls = 0
+    if status == 202:
+        poll = f"{path}/{json.loads(body)['TaskId']}"
+    while status == 202:
+        status, body = await connection.request("GET", poll, headers=WAIT)
+        polls += 1
+    assert (status, body) == (200, b'{"Result":true}\n'), body
+    return polls

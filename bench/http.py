@@ -1,28 +1,31 @@
 """Submit and poll over HTTP: our durable jobs against a handler that only answers the contract, or
 against those of another checkout.
 
-The two servers are driven in turn by the same client for several rounds; the machine may be shared,
-so the ratio of the medians is what to trust. `python -m bench.http --help` has the options.
+All are driven in turn by the same client for several rounds; the machine may be shared, so the
+median of the ratios within a round is what to trust. At half the highest rate of the slowest, it is
+then measured how long a submission takes, and how long it is until the result.
+`python -m bench.http --help` has the options.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import click
 
-from .client import Connection
+from .client import BODY, WAIT, Connection, follow
+from .paced import Latencies, Paced
 from .server import Server
 
-BODY = json.dumps({"rows": list(range(20)), "name": "report"}).encode()
-WAIT = "Prefer: wait=20\r\n"
+WIDTH = 24
 
 
 @dataclass(frozen=True)
@@ -34,47 +37,94 @@ class Round:
     requests: float
 
 
+@dataclass(frozen=True)
+class Variant:
+    """What is measured: the contract at `path` of a server, with `headers` in each submission."""
+
+    server: Server
+    path: str = "/job"
+    headers: str = ""
+
+
 @click.command()
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--jobs", default=3000, show_default=True, help="Jobs in each round.")
 @click.option("--connections", default=32, show_default=True)
 @click.option(
+    "--paced", default=3, show_default=True, help="Rounds at half the highest rate; 0 for none."
+)
+@click.option("--seconds", default=5.0, show_default=True, help="How long each of those takes.")
+@click.option(
+    "--worker-class", default="asyncio", show_default=True, help="hypercorn's; or uvloop."
+)
+@click.option(
+    "--python",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another interpreter to serve with, such as that of a .venv.",
+)
+@click.option(
     "--against",
     type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
     help="Another checkout, with its .venv: its jobs are measured in the place of the floor.",
 )
-def main(rounds: int, jobs: int, connections: int, against: Path | None) -> None:
-    """Compare jobs/s and CPU per job with those of the floor, or of another checkout."""
-    other = "floor" if against is None else "theirs"
-    measured: dict[str, list[Round]] = {other: [], "ours": []}
+def main(
+    rounds: int,
+    jobs: int,
+    connections: int,
+    paced: int,
+    seconds: float,
+    worker_class: str,
+    python: Path | None,
+    against: Path | None,
+) -> None:
+    """Compare jobs/s, CPU and latencies of a job with those of the floor, or another checkout."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as serving:
-        for name in measured:
+
+        def serve(name: str, app: str, checkout: Path | None = None) -> Server:
             Path(folder, name).mkdir()
-        app = "floor" if against is None else "ours"
-        theirs = Server(f"bench.apps:{app}", Path(folder, other), checkout=against)
-        servers = {other: serving.enter_context(theirs)}
-        servers["ours"] = serving.enter_context(Server("bench.apps:ours", Path(folder, "ours")))
-        for number in range(-1, rounds):
-            for name, server in servers.items():
-                measure = asyncio.run(drive(server, jobs, connections))
-                if number >= 0:  # the first round warms up
-                    measured[name].append(measure)
-                    click.echo(f"round {number + 1} {name:6} {describe(measure)}")
-    report(other, measured[other], measured["ours"])
+            server = Server(
+                f"bench.apps:{app}",
+                Path(folder, name),
+                checkout=checkout,
+                python=python if checkout is None else None,
+                worker_class=worker_class,
+            )
+            return serving.enter_context(server)
+
+        ours = serve("ours", "ours")
+        if against is None:
+            variants = {
+                "floor": Variant(serve("floor", "floor")),
+                "plain route beside jobs": Variant(ours, "/plain"),
+            }
+        else:
+            variants = {"theirs": Variant(serve("theirs", "ours", against))}
+        variants |= {"ours": Variant(ours), "ours, one request": Variant(ours, headers=WAIT)}
+        rates = measure_rates(variants, rounds, jobs, connections)
+        report_rates(rates)
+        if paced:
+            slowest = min(median(r.rate for r in each) for each in rates.values())
+            click.echo(f"\nat half the rate of the slowest, {slowest / 2:.0f} jobs/s:")
+            report_latencies(measure_latencies(variants, paced, slowest / 2, seconds))
 
 
-def report(other: str, their_rounds: list[Round], our_rounds: list[Round]) -> None:
-    theirs, ours = median(their_rounds), median(our_rounds)
-    click.echo(f"median  {other:6} {describe(theirs)}")
-    click.echo(f"median  ours   {describe(ours)}")
-    click.echo(f"jobs/s, ours : {other:6}       {ours.rate / theirs.rate:6.2f}")
-    pairs = zip(our_rounds, their_rounds, strict=True)
-    ratio = statistics.median(a.rate / b.rate for a, b in pairs)
-    click.echo(f"the same, median of pairs   {ratio:6.2f}")
-    click.echo(f"CPU a job over {other:6}       {(ours.cpu - theirs.cpu) * 1e6:6.0f} us")
+def measure_rates(
+    variants: dict[str, Variant], rounds: int, jobs: int, connections: int
+) -> dict[str, list[Round]]:
+    measured: dict[str, list[Round]] = {name: [] for name in variants}
+    for number in range(-1, rounds):
+        for name, each in variants.items():
+            driving = drive(each.server, jobs, connections, path=each.path, headers=each.headers)
+            measure = asyncio.run(driving)
+            if number >= 0:  # the first round warms up
+                measured[name].append(measure)
+                click.echo(f"round {number + 1}  {name:{WIDTH}} {describe(measure)}")
+    return measured
 
 
-async def drive(server: Server, jobs: int, connections: int, *, path: str = "/job") -> Round:
+async def drive(
+    server: Server, jobs: int, connections: int, *, path: str = "/job", headers: str = ""
+) -> Round:
     """Submit `jobs` jobs over so many connections, and poll each until it has its result."""
     left = iter(range(jobs))
     requests = 0
@@ -83,14 +133,9 @@ async def drive(server: Server, jobs: int, connections: int, *, path: str = "/jo
         nonlocal requests
         async with Connection(server.port) as connection:
             for _ in left:
-                status, body = await connection.request("POST", path, BODY)
-                assert status == 202, body
-                poll = f"{path}/{json.loads(body)['TaskId']}"
-                requests += 1
-                while status == 202:
-                    status, body = await connection.request("GET", poll, headers=WAIT)
-                    requests += 1
-                assert (status, body) == (200, b'{"Result":true}\n'), body
+                status, body = await connection.request("POST", path, BODY, headers)
+                polls = await follow(connection, path, status, body)
+                requests += 1 + polls
 
     cpu, start = server.cpu(), time.perf_counter()
     await asyncio.gather(*(client() for _ in range(connections)))
@@ -98,12 +143,61 @@ async def drive(server: Server, jobs: int, connections: int, *, path: str = "/jo
     return Round(jobs / seconds, (server.cpu() - cpu) / jobs, requests / jobs)
 
 
-def median(rounds: list[Round]) -> Round:
-    return Round(
-        statistics.median(r.rate for r in rounds),
-        statistics.median(r.cpu for r in rounds),
-        statistics.median(r.requests for r in rounds),
-    )
+def measure_latencies(
+    variants: dict[str, Variant], rounds: int, rate: float, seconds: float
+) -> dict[str, list[Latencies]]:
+    measured: dict[str, list[Latencies]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, each in variants.items():
+            paced = Paced(each.server.port, each.path, rate=rate, headers=each.headers)
+            measured[name].append(asyncio.run(paced.run(seconds)))
+    return measured
+
+
+def report_rates(measured: dict[str, list[Round]]) -> None:
+    """The medians; and the medians of the ratios within a round to the first variant, of the jobs a
+    second, and of its CPU a job to that of each."""
+    base, first = next(iter(measured.items()))
+    click.echo(f"\n{'median':{WIDTH}} {'':60}  rate : {base}   CPU, {base} : it")
+    for name, rounds in measured.items():
+        middle = Round(
+            median(r.rate for r in rounds),
+            median(r.cpu for r in rounds),
+            median(r.requests for r in rounds),
+        )
+        rates = [it.rate / other.rate for it, other in zip(rounds, first, strict=True)]
+        cpus = [other.cpu / it.cpu for it, other in zip(rounds, first, strict=True)]
+        click.echo(f"{name:{WIDTH}} {describe(middle):60}  {spread(rates)}  {spread(cpus)}")
+
+
+def report_latencies(measured: dict[str, list[Latencies]]) -> None:
+    """Percentiles of all rounds together; and the median of the ratios of p99 within a round to the
+    first variant."""
+    base = next(iter(measured))
+    submissions = {name: [r.submissions for r in rounds] for name, rounds in measured.items()}
+    results = {name: [r.results for r in rounds] for name, rounds in measured.items()}
+    for what, rounds in (("answer", submissions), ("result", results)):
+        first = [percentile(times, 99) for times in rounds[base]]
+        for name, each in rounds.items():
+            p50, p99 = (percentile([*chain(*each)], percent) * 1000 for percent in (50, 99))
+            pairs = zip(each, first, strict=True)
+            ratio = spread([percentile(times, 99) / other for times, other in pairs])
+            click.echo(
+                f"{name:{WIDTH}} until the {what}  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms"
+                f"  p99 : {base}  {ratio}"
+            )
+
+
+def median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def percentile(times: list[float], percent: int) -> float:
+    return statistics.quantiles(times, n=100)[percent - 1]
+
+
+def spread(ratios: Sequence[float]) -> str:
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def describe(r: Round) -> str:

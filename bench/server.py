@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -21,7 +21,9 @@ class Server:
 
     Args:
         workers: hypercorn's ``--workers``.
+        worker_class: its ``--worker-class``; uvloop has to be installed for that of this name.
         checkout: another one, with a .venv of its own, whose code is to be served.
+        python: the interpreter to serve with, in whose environment asyncjobs is installed.
         patience: seconds until it must answer.
         settings: put into the environment of the server.
     """
@@ -32,11 +34,14 @@ class Server:
         folder: Path,
         *,
         workers: int = 1,
+        worker_class: str = "asyncio",
         checkout: Path | None = None,
+        python: Path | None = None,
         patience: float = 20,
         **settings: str,
     ) -> None:
-        python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
+        if python is None:
+            python = Path(sys.executable if checkout is None else checkout / ".venv/bin/python")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.folder = folder
@@ -44,8 +49,9 @@ class Server:
         config.write_text("keep_alive_max_requests = 1000000\n")  # after 1,000 it would hang up
         self._process = subprocess.Popen(
             [
-                *(python, "-m", "hypercorn", app),
+                *(python.absolute(), "-m", "hypercorn", app),  # a link, in a .venv
                 *("--bind", f"127.0.0.1:{self.port}", "--workers", str(workers)),
+                *("--worker-class", worker_class),
                 *("--log-level", "warning", "--config", str(config)),
             ],
             cwd=folder,
@@ -69,24 +75,34 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def kill(self) -> None:
+        """End it here and now, as a crash does."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+
     def cpu(self) -> float:
-        """Seconds of processor time that the server has used, all its processes together."""
-        return sum((int(stat[11]) + int(stat[12])) / _TICKS for stat in self._stats())
+        """Seconds of processor time that the server has used: all threads that it has, of all its
+        processes together."""
+        nanoseconds = 0
+        for process in self._stats():
+            for thread in Path(f"/proc/{process}/task").glob("*/schedstat"):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    nanoseconds += int(thread.read_text().split()[0])
+        return nanoseconds / 1e9
 
     def memory(self) -> int:
         """Bytes of resident memory of the largest of its processes: the worker."""
-        return max(int(stat[21]) * _PAGE for stat in self._stats())
+        return max(int(stat[21]) * _PAGE for stat in self._stats().values())
 
-    def _stats(self) -> list[list[str]]:
+    def _stats(self) -> dict[int, list[str]]:
         """What /proc/PID/stat says of each process of the session, from the field `state` on."""
-        stats = []
+        stats = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 stat = path.read_text().rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if int(stat[3]) == self._process.pid:
-                stats.append(stat)
+                stats[int(path.parent.name)] = stat
         return stats
 
     def _await_answer(self, patience: float) -> None:
