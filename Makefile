@@ -1,6 +1,7 @@
 # The four commands that a newcomer needs. Each sets itself up, in .venv.
 #
-# PYTHON names the interpreter to use; VENV the folder, so that several can stand side by side.
+# PYTHON names the interpreter to use; VENV the folder, so that several can stand side by side. PART
+# names what `make bench` measures, such as http; all, if it is not there.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,7 +26,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m bench.http
+	$(BIN)/python -m bench $(PART)
 
 docs: $(READY)
 	$(BIN)/python docs/api.py

@@ -39,6 +39,7 @@ def sleepers(jobs: int) -> None:
         click.echo(f"{jobs} jobs asleep: {each / 1000:.1f} kB of resident memory each")
         times = asyncio.run(submit(server, "/sleep", 200, connections=1))
         click.echo(f"a further submission: median {statistics.median(times) * 1000:.1f} ms")
+        server.kill()  # else each job would be told of, as it does not end
 
 
 @main.command()

@@ -56,8 +56,8 @@ def main(rounds: int, polls: int) -> None:
 async def a_finished_job(server: Server) -> str:
     """The poll URL of a job that is finished."""
     async with Connection(server.port) as connection:
-        _, body = await connection.request("POST", "/job", BODY)
-        path = f"/job/{json.loads(body)['TaskId']}"
+        _, body = await connection.request("POST", "/noted", BODY)  # which is kept for longer
+        path = f"/noted/{json.loads(body)['TaskId']}"
         status, _ = await connection.request("GET", path, headers=WAIT)
         assert status == 200
         return path
