@@ -132,7 +132,8 @@ def exceeded(over: Over, budget: Counts, *, slack: int = SLACK) -> list[str]:
 def account(over: Over) -> str:
     """Who makes the calls that the floor does not."""
     lines = [f"{number:7}  {name}" for name, number in over.functions()[:LISTED]]
-    return "\n".join(["called beyond the floor most often:", *lines])
+    head = "called beyond the floor most often (all: python -m bench.calls --functions 999):"
+    return "\n".join([head, *lines])
 
 
 def with_more(folder: Path, do: Callable[[QuartJobs], Awaitable[object]]) -> Quart:
