@@ -1,0 +1,1 @@
+"""Ours beside others: `python -m bench.peers`."""

@@ -1,0 +1,1 @@
+"""From submission to result in one asyncio program. Each runs in the peer's environment."""

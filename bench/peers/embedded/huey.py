@@ -1,0 +1,39 @@
+"""huey: its consumer's threads in the program, which calls it in threads and looks now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from huey import RedisExpireHuey, SqliteHuey
+
+from .measuring import DONE, PAUSE, PAYLOAD, measure
+
+huey = (
+    RedisExpireHuey(url=os.environ["REDIS_URL"], expire_time=60)
+    if "REDIS_URL" in os.environ
+    else SqliteHuey(filename="huey.db", fsync=True)
+)
+
+
+@huey.task()
+def job(payload: Any) -> dict[str, bool]:
+    return DONE
+
+
+async def run() -> object:
+    submitted = await asyncio.to_thread(job, PAYLOAD)
+    while (found := await asyncio.to_thread(submitted.get, preserve=True)) is None:  # noqa: ASYNC110
+        await asyncio.sleep(PAUSE)
+    return found
+
+
+async def main() -> None:
+    consumer = huey.create_consumer(workers=4, periodic=False, initial_delay=PAUSE, max_delay=PAUSE)
+    consumer.start()
+    await measure(run)
+    consumer.stop(graceful=True)
+
+
+asyncio.run(main())

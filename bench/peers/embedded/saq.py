@@ -1,0 +1,34 @@
+"""SAQ: its worker is a task of the program; who waits looks now and then, as in `Queue.apply`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from saq import Queue, Status, Worker
+
+from .measuring import DONE, PAUSE, PAYLOAD, measure
+
+queue = Queue.from_url(os.environ["REDIS_URL"])
+
+
+async def job(context: object, *, payload: Any) -> dict[str, bool]:
+    return DONE
+
+
+async def run() -> object:
+    submitted = await queue.enqueue("job", payload=PAYLOAD, ttl=60)
+    while submitted.status is not Status.COMPLETE:
+        await asyncio.sleep(PAUSE)
+        await submitted.refresh()
+    return submitted.result
+
+
+async def main() -> None:
+    worker = asyncio.create_task(Worker(queue, [job], concurrency=20).start())
+    await measure(run)
+    worker.cancel()
+
+
+asyncio.run(main())

@@ -1,0 +1,116 @@
+"""What was measured, as the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round measured.
+
+    Attributes:
+        rate: jobs a second, as many as there can be.
+        cpu: seconds of processor time a job, of all processes but the client's.
+        requests: of HTTP a job; 0 if there was none.
+        submits: seconds from the submission to its first answer, for each job at a low rate.
+        results: seconds from the submission to the result, likewise.
+    """
+
+    rate: float
+    cpu: float
+    requests: float
+    submits: tuple[float, ...]
+    results: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The rounds of a peer, each with the one of ours that was measured next to it."""
+
+    title: str
+    durable: str
+    rounds: tuple[Round, ...]
+    ours: tuple[Round, ...]
+
+
+def http_table(rows: Iterable[Row]) -> str:
+    head = (
+        "over HTTP",
+        "jobs/s",
+        "of ours",
+        "CPU a job",
+        "of ours",
+        "requests a job",
+        "202 or result: p50, p99",
+        "result: p50, p99",
+        "durable when the 202 is sent",
+    )
+    return _table(head, (_http_cells(row) for row in rows))
+
+
+def embedded_table(rows: Iterable[Row]) -> str:
+    head = (
+        "in one program",
+        "jobs/s",
+        "of ours",
+        "CPU a job",
+        "of ours",
+        "result: p50, p99",
+        "durable when it is submitted",
+    )
+    return _table(head, (_embedded_cells(row) for row in rows))
+
+
+def version_table(rows: Iterable[tuple[str, dict[str, str], str]]) -> str:
+    """Of each peer its title, its versions and its settings."""
+    lines = ((title, _versions(found), settings) for title, found, settings in rows)
+    return _table(("", "versions", "settings"), lines)
+
+
+def percentile(times: Sequence[float], percent: int) -> float:
+    """The smallest of these times that so many percent of them do not exceed."""
+    return sorted(times)[max(0, -(-len(times) * percent // 100) - 1)]
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """The median of the ratios of the pairs."""
+    return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
+
+
+def _http_cells(row: Row) -> tuple[str, ...]:
+    *throughput, results = _figures(row)
+    requests = statistics.median(each.requests for each in row.rounds)
+    submits = _percentiles(row.rounds, "submits")
+    return row.title, *throughput, f"{requests:.1f}", submits, results, row.durable
+
+
+def _embedded_cells(row: Row) -> tuple[str, ...]:
+    return row.title, *_figures(row), row.durable
+
+
+def _figures(row: Row) -> tuple[str, ...]:
+    rates, cpus = [each.rate for each in row.rounds], [each.cpu for each in row.rounds]
+    return (
+        f"{statistics.median(rates):,.0f}",
+        f"{ratio(rates, [each.rate for each in row.ours]):.2f}",
+        f"{statistics.median(cpus) * 1e3:.2f} ms",
+        f"{ratio(cpus, [each.cpu for each in row.ours]):.2f}",
+        _percentiles(row.rounds, "results"),
+    )
+
+
+def _percentiles(rounds: Sequence[Round], of: str) -> str:
+    times = [seconds for each in rounds for seconds in getattr(each, of)]
+    return ", ".join(f"{percentile(times, percent) * 1e3:.1f}" for percent in (50, 99)) + " ms"
+
+
+def _versions(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
