@@ -120,7 +120,7 @@ def machine() -> str:
     load = " ".join(f"{each:.1f}" for each in os.getloadavg())
     return (
         f"{date.today()}, {os.cpu_count()} cores, load {load}, Linux {platform.release()}, "
-        f"Redis {redis_server.version()}. Ratios are medians of pairs."
+        f"Redis {redis_server.version()}. In brackets: times ours, in the same rounds."
     )
 
 

@@ -25,6 +25,11 @@ class Load:
     rate: float
     seconds: float
 
+    @property
+    def warming(self) -> Load:
+        """What opens the connections, and has the programs loaded what they need."""
+        return Load(self.connections * 4, self.connections, self.rate, 0)
+
 
 @dataclass(frozen=True)
 class Served:
@@ -64,7 +69,7 @@ def served(peer: Peer, keeper: Keeper, python: Path, folder: Path) -> Iterator[S
             processes.start([str(python), *peer.worker], **environment)
         web = [argument.format(app=peer.app, port=port) for argument in peer.web]
         processes.start([str(python), *web], **environment)
-        processes.until(lambda: warm_up(port, Way.POLLS) or True)
+        processes.until(lambda: warm_up(port, Way.POLLS))
         yield Served(port, processes.cpu)
 
 
@@ -82,7 +87,7 @@ class Pairs:
         self._stack = ExitStack()
         ours = served(OURS, LOG, Path(sys.executable), self._folder / "ours")
         self._ours = self._stack.enter_context(ours)
-        self._ours.round(Way.POLL_WAITS, self._load)  # which warms it up
+        self._ours.round(Way.POLL_WAITS, self._load.warming)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -104,7 +109,7 @@ class Pairs:
     def peer(self, peer: Peer, keeper: Keeper, python: Path) -> Row:
         folder = self._folder / f"{peer.name}-{peer.keepers.index(keeper)}"
         with served(peer, keeper, python, folder) as theirs:
-            theirs.round(Way.POLLS, self._load)  # which warms it up
+            theirs.round(Way.POLLS, self._load.warming)
             return self._row(peer, keeper, theirs, Way.POLLS)
 
     def _row(self, peer: Peer, keeper: Keeper, theirs: Served, way: Way) -> Row:

@@ -32,7 +32,7 @@ class Keeper:
     redis: tuple[str, ...] | None = None
 
 
-RDB = Keeper("Redis as it comes", "nothing until the next RDB save (3,600 s after a job)", ())
+RDB = Keeper("Redis as it comes", "nothing until the next RDB save, in a minute to an hour", ())
 AOF = Keeper(
     "Redis, `appendfsync always`",
     "the job, on disk",

@@ -16,7 +16,7 @@ from . import processor
 
 ROOT = Path(__file__).parents[2]
 #: Seconds for a server to be there, and to be gone.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Processes:
@@ -33,11 +33,11 @@ class Processes:
         for process in reversed(self._started):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):  # of the children that are left too
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
 
     def start(self, command: Sequence[str], **environment: str) -> int:
         """The id of the process, which writes what it has to say into a file of the folder."""
@@ -62,8 +62,8 @@ class Processes:
         """Seconds of processor time of all of them and of their children."""
         return processor.of_sessions({process.pid for process in self._started})
 
-    def until(self, ready: Callable[[], bool]) -> None:
-        """Wait until the processes are `ready`, which may raise OSError as long as they are not.
+    def until(self, ready: Callable[[], object]) -> None:
+        """Wait until `ready` raises no OSError.
 
         Raises:
             RuntimeError: one of them has ended, or they are not ready in time: what they wrote.
@@ -71,8 +71,8 @@ class Processes:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             with suppress(OSError):
-                if ready():
-                    return
+                ready()
+                return
             if any(process.poll() is not None for process in self._started):
                 break
             time.sleep(0.05)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -40,11 +40,9 @@ def http_table(rows: Iterable[Row]) -> str:
     head = (
         "over HTTP",
         "jobs/s",
-        "of ours",
         "CPU a job",
-        "of ours",
         "requests a job",
-        "202 or result: p50, p99",
+        "first answer: p50, p99",
         "result: p50, p99",
         "durable when the 202 is sent",
     )
@@ -55,9 +53,7 @@ def embedded_table(rows: Iterable[Row]) -> str:
     head = (
         "in one program",
         "jobs/s",
-        "of ours",
         "CPU a job",
-        "of ours",
         "result: p50, p99",
         "durable when it is submitted",
     )
@@ -81,30 +77,39 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
 
 
 def _http_cells(row: Row) -> tuple[str, ...]:
-    *throughput, results = _figures(row)
     requests = statistics.median(each.requests for each in row.rounds)
-    submits = _percentiles(row.rounds, "submits")
-    return row.title, *throughput, f"{requests:.1f}", submits, results, row.durable
+    submits = _percentiles(row, lambda each: each.submits)
+    return row.title, *_throughput(row), f"{requests:.1f}", submits, _results(row), row.durable
 
 
 def _embedded_cells(row: Row) -> tuple[str, ...]:
-    return row.title, *_figures(row), row.durable
+    return row.title, *_throughput(row), _results(row), row.durable
 
 
-def _figures(row: Row) -> tuple[str, ...]:
+def _throughput(row: Row) -> tuple[str, str]:
     rates, cpus = [each.rate for each in row.rounds], [each.cpu for each in row.rounds]
+    rate = ratio(rates, [each.rate for each in row.ours])
+    cpu = ratio(cpus, [each.cpu for each in row.ours])
     return (
-        f"{statistics.median(rates):,.0f}",
-        f"{ratio(rates, [each.rate for each in row.ours]):.2f}",
-        f"{statistics.median(cpus) * 1e3:.2f} ms",
-        f"{ratio(cpus, [each.cpu for each in row.ours]):.2f}",
-        _percentiles(row.rounds, "results"),
+        f"{statistics.median(rates):,.0f} ({rate:.2f})",
+        f"{statistics.median(cpus) * 1e3:.2f} ms ({cpu:.2f})",
     )
 
 
-def _percentiles(rounds: Sequence[Round], of: str) -> str:
-    times = [seconds for each in rounds for seconds in getattr(each, of)]
-    return ", ".join(f"{percentile(times, percent) * 1e3:.1f}" for percent in (50, 99)) + " ms"
+def _results(row: Row) -> str:
+    return _percentiles(row, lambda each: each.results)
+
+
+def _percentiles(row: Row, times: Callable[[Round], Sequence[float]]) -> str:
+    """Of the jobs of all rounds together, and what they are of ours."""
+    theirs, ours = (
+        [seconds for each in rounds for seconds in times(each)] for rounds in (row.rounds, row.ours)
+    )
+    found = [(percentile(theirs, percent), percentile(ours, percent)) for percent in (50, 99)]
+    return (
+        f"{', '.join(f'{a * 1e3:.1f}' for a, _ in found)} ms "
+        f"({', '.join(f'{a / b:.2f}' for a, b in found)})"
+    )
 
 
 def _versions(found: dict[str, str]) -> str:

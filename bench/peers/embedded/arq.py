@@ -10,7 +10,7 @@ from typing import Any
 from arq import Worker, create_pool
 from arq.connections import RedisSettings
 
-from .measuring import DONE, PAUSE, PAYLOAD, measure
+from .measuring import DONE, FIRST_PAUSE, PAYLOAD, measure, poll
 
 
 async def job(context: object, payload: Any) -> dict[str, bool]:
@@ -24,14 +24,15 @@ async def main() -> None:
         redis_pool=redis,
         handle_signals=False,
         max_jobs=100,
-        poll_delay=PAUSE,
+        poll_delay=FIRST_PAUSE,
         keep_result=60,
         log_results=False,
     )
     working = asyncio.create_task(worker.async_run())
 
     async def run() -> object:
-        return await (await redis.enqueue_job("job", PAYLOAD)).result(poll_delay=PAUSE)
+        submitted = await redis.enqueue_job("job", PAYLOAD)
+        return (await poll(submitted.result_info)).result
 
     await measure(run)
     working.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 
 from huey import RedisExpireHuey, SqliteHuey
 
-from .measuring import DONE, PAUSE, PAYLOAD, measure
+from .measuring import DONE, FIRST_PAUSE, PAYLOAD, measure, poll
 
 huey = (
     RedisExpireHuey(url=os.environ["REDIS_URL"], expire_time=60)
@@ -24,13 +24,13 @@ def job(payload: Any) -> dict[str, bool]:
 
 async def run() -> object:
     submitted = await asyncio.to_thread(job, PAYLOAD)
-    while (found := await asyncio.to_thread(submitted.get, preserve=True)) is None:  # noqa: ASYNC110
-        await asyncio.sleep(PAUSE)
-    return found
+    return await poll(lambda: asyncio.to_thread(submitted.get, preserve=True))
 
 
 async def main() -> None:
-    consumer = huey.create_consumer(workers=4, periodic=False, initial_delay=PAUSE, max_delay=PAUSE)
+    consumer = huey.create_consumer(
+        workers=4, periodic=False, initial_delay=FIRST_PAUSE, max_delay=FIRST_PAUSE
+    )
     consumer.start()
     await measure(run)
     consumer.stop(graceful=True)

@@ -8,14 +8,18 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from .. import processor
+
+T = TypeVar("T")
 
 #: What each job is given, and what it returns.
 PAYLOAD = {"rows": list(range(20)), "name": "report"}
 DONE = {"Result": True}
-#: Seconds between two looks at a result, where the library has nothing to wait by.
-PAUSE = 0.005
+#: Seconds until the first look at a result, where the library has nothing to wait by, and between
+#: two looks: twice as long each time, up to the last.
+FIRST_PAUSE, LAST_PAUSE = 0.005, 0.04
 
 
 async def measure(run: Callable[[], Awaitable[object]]) -> None:
@@ -33,6 +37,16 @@ async def measure(run: Callable[[], Awaitable[object]]) -> None:
     taken, used = time.perf_counter() - start, _cpu() - used
     results = [await _timed(run) for _ in range(max(jobs // 5, 1))]
     print(json.dumps({"rate": jobs / taken, "cpu": used / jobs, "results": results}))
+
+
+async def poll(look: Callable[[], Awaitable[T | None]]) -> T:
+    """What `look` finds, in the end."""
+    pause = FIRST_PAUSE
+    while True:
+        await asyncio.sleep(pause)
+        if (found := await look()) is not None:
+            return found
+        pause = min(pause * 2, LAST_PAUSE)
 
 
 async def _together(run: Callable[[], Awaitable[object]], jobs: int, at_a_time: int) -> None:

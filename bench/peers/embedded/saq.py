@@ -8,7 +8,7 @@ from typing import Any
 
 from saq import Queue, Status, Worker
 
-from .measuring import DONE, PAUSE, PAYLOAD, measure
+from .measuring import DONE, PAYLOAD, measure, poll
 
 queue = Queue.from_url(os.environ["REDIS_URL"])
 
@@ -19,10 +19,12 @@ async def job(context: object, *, payload: Any) -> dict[str, bool]:
 
 async def run() -> object:
     submitted = await queue.enqueue("job", payload=PAYLOAD, ttl=60)
-    while submitted.status is not Status.COMPLETE:
-        await asyncio.sleep(PAUSE)
+
+    async def look() -> object:
         await submitted.refresh()
-    return submitted.result
+        return submitted.result if submitted.status is Status.COMPLETE else None
+
+    return await poll(look)
 
 
 async def main() -> None:

@@ -1,0 +1,130 @@
+"""The comparison with others in bench/peers: what it prints, and whom it leaves out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bench.peers import __main__ as command
+from bench.peers import environments, processor, redis_server
+from bench.peers.embedded_rounds import EmbeddedPairs, parse
+from bench.peers.http_rounds import Load, Pairs
+from bench.peers.peers import AOF, LOG, OURS, PEERS, RDB, SQLITE
+from bench.peers.processes import ROOT
+from bench.peers.table import Round, Row, embedded_table, http_table, percentile, version_table
+
+THEIRS = Round(200, 0.004, 3.0, (0.002, 0.004), (0.010, 0.030))
+OUR_ROUND = Round(400, 0.002, 2.0, (0.001, 0.004), (0.005, 0.010))
+PYTHON = Path(sys.executable)
+
+
+def test_a_row_over_http_says_what_its_peer_is_of_ours() -> None:
+    """Rates and processor time are medians of pairs, latencies are of the jobs of all rounds."""
+    slow = replace(THEIRS, rate=100, cpu=0.006)
+    fast = replace(OUR_ROUND, rate=1000)
+    row = Row("SAQ", "nothing", (THEIRS, slow, THEIRS), (OUR_ROUND, fast, OUR_ROUND))
+    assert http_table([row]).splitlines() == [
+        "| over HTTP | jobs/s | CPU a job | requests a job | first answer: p50, p99 "
+        "| result: p50, p99 | durable when the 202 is sent |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| SAQ | 200 (0.50) | 4.00 ms (2.00) | 3.0 | 2.0, 4.0 ms (2.00, 1.00) "
+        "| 10.0, 30.0 ms (2.00, 3.00) | nothing |",
+    ]
+
+
+def test_a_row_of_one_program_has_no_requests() -> None:
+    """It has the same figures without those of HTTP."""
+    row = Row("arq", "the job", (THEIRS,), (OUR_ROUND,))
+    assert embedded_table([row]).splitlines()[2] == (
+        "| arq | 200 (0.50) | 4.00 ms (2.00) | 10.0, 30.0 ms (2.00, 3.00) | the job |"
+    )
+
+
+def test_the_versions_stand_beside_the_settings() -> None:
+    """Of Python and of each distribution that matters."""
+    table = version_table([("SAQ", {"python": "3.13.0", "saq": "0.26.4"}, "as it comes")])
+    assert table.splitlines()[2] == "| SAQ | python 3.13.0, saq 0.26.4 | as it comes |"
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (100, 100)])
+def test_a_percentile_is_one_of_the_times(percent: int, expected: int) -> None:
+    """The smallest that so many percent do not exceed."""
+    assert percentile(range(100, 0, -1), percent) == expected
+
+
+def test_what_a_library_prints_is_no_figure() -> None:
+    """The last line of a program has what it measured."""
+    said = 'hello\n{"rate": 10.0, "cpu": 0.1, "results": [0.2]}\n'
+    assert parse(said) == Round(10, 0.1, 0, (), (0.2,))
+
+
+def test_each_peer_has_its_programs() -> None:
+    """An app, and a program if it is measured in one."""
+    for peer in (OURS, *PEERS):
+        assert (ROOT / "bench/peers/apps" / f"{peer.name}.py").exists()
+        assert not peer.embedded or (ROOT / "bench/peers/embedded" / f"{peer.name}.py").exists()
+
+
+def test_without_redis_those_on_it_are_left_out_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are measured."""
+    (huey,) = (peer for peer in PEERS if peer.name == "huey")
+    monkeypatch.setattr(redis_server, "version", lambda: None)
+    assert list(command.kept({huey: PYTHON}, "keepers")) == [(huey, SQLITE)]
+    told = capsys.readouterr().err
+    for keeper in (RDB, AOF):
+        assert f"huey, {keeper.title} is left out: there is no redis-server: install it" in told
+
+
+def test_who_cannot_be_installed_is_left_out_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What pip says of it is told, and the environment is not taken for a good one next time."""
+    missing = replace(PEERS[0], packages=(str(tmp_path / "nowhere"),))
+    assert list(command.prepare([missing, OURS], tmp_path)) == [(OURS, PYTHON)]
+    told = capsys.readouterr().err
+    assert "SAQ is left out: its packages can't be installed" in told
+    assert "nowhere" in told
+    assert not (tmp_path / "saq" / "installed").exists()
+
+
+def test_the_versions_are_those_of_the_environment() -> None:
+    """Asked for in its own Python."""
+    found = environments.versions(OURS, PYTHON)
+    assert list(found) == ["python", *OURS.shown]
+
+
+def test_the_time_of_threads_that_have_ended_counts() -> None:
+    """The clock of a process is the one that it has itself."""
+    thread = threading.Thread(target=lambda: sum(range(1_000_000)))
+    thread.start()
+    thread.join()
+    before = time.process_time()
+    assert before <= processor.of_process(os.getpid()) <= time.process_time()
+    assert processor.of_sessions({os.getsid(0)}) >= before
+
+
+def test_ours_is_measured_over_http(tmp_path: Path) -> None:
+    """Each way to the result beside the poll that waits."""
+    said: list[str] = []
+    with Pairs(tmp_path, Load(8, 2, 20, 0.2), 1, said.append) as pairs:
+        rows = [*pairs.ours(), pairs.baseline()]
+    assert rows[0].title == "asyncjobs, polls at intervals"
+    assert all(each.requests >= 2 and len(each.results) == 4 for each in rows[0].rounds)
+    assert rows[-1].rounds == rows[-1].ours
+    assert all(each.rate > 0 and each.cpu > 0 for row in rows for each in row.rounds)
+    assert any("polls at intervals, round 1" in line for line in said)
+
+
+def test_ours_is_measured_in_one_program() -> None:
+    """In a process of its own."""
+    pairs = EmbeddedPairs(8, 2, 1, lambda line: None)
+    row = pairs.peer(OURS, LOG, PYTHON)
+    assert all(each.rate > 0 and each.cpu > 0 and each.results for each in row.rounds)
+    assert pairs.baseline().rounds == row.ours
