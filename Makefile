@@ -43,4 +43,4 @@ $(READY): $(INSTALLED)
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* bench/peers/.envs .mypy_cache .pytest_cache .ruff_cache

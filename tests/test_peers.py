@@ -14,6 +14,7 @@ from bench.peers import __main__ as command
 from bench.peers import environments, processor, redis_server
 from bench.peers.embedded_rounds import EmbeddedPairs, parse
 from bench.peers.http_rounds import Load, Pairs
+from bench.peers.pairing import paired
 from bench.peers.peers import AOF, LOG, OURS, PEERS, RDB, SQLITE
 from bench.peers.processes import ROOT
 from bench.peers.table import Round, Row, embedded_table, http_table, percentile, version_table
@@ -108,6 +109,26 @@ def test_the_time_of_threads_that_have_ended_counts() -> None:
     before = time.process_time()
     assert before <= processor.of_process(os.getpid()) <= time.process_time()
     assert processor.of_sessions({os.getsid(0)}) >= before
+
+
+def test_a_pair_of_which_one_fails_does_not_count() -> None:
+    """It is told why, and the row says how many there are; if all fail there is no row."""
+    said: list[str] = []
+    theirs = iter([THEIRS, None, THEIRS, None])
+
+    def lossy() -> Round:
+        found = next(theirs)
+        if found is None:
+            raise TimeoutError("a job is lost")
+        return found
+
+    row = paired("SAQ", "nothing", 3, (lambda: OUR_ROUND, lossy), said.append)
+    assert row == Row(
+        "SAQ (1 of 3 rounds failed)", "nothing", (THEIRS, THEIRS), (OUR_ROUND, OUR_ROUND)
+    )
+    assert "SAQ, round 2 failed: a job is lost" in said
+    with pytest.raises(RuntimeError, match="all of its rounds have failed"):
+        paired("SAQ", "nothing", 1, (lambda: OUR_ROUND, lossy), said.append)
 
 
 def test_ours_is_measured_over_http(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from . import environments, redis_server
 from .embedded_rounds import EmbeddedPairs
 from .environments import Unavailable
 from .http_rounds import Load, Pairs
+from .pairing import FAILURES
 from .peers import OURS, PEERS, Keeper, Peer
 from .table import Row, embedded_table, http_table, version_table
 
@@ -31,10 +32,10 @@ ENVIRONMENTS = Path(__file__).parent / ".envs"
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice([peer.name for peer in PEERS]))
 @click.option("--rounds", default=3, show_default=True, help="Of each, in turn with ours.")
-@click.option("--jobs", default=500, show_default=True, help="In each round.")
+@click.option("--jobs", default=300, show_default=True, help="In each round.")
 @click.option("--connections", default=16, show_default=True)
 @click.option("--rate", default=40.0, show_default=True, help="Jobs a second for the latencies.")
-@click.option("--seconds", default=1.5, show_default=True, help="At that rate, in each round.")
+@click.option("--seconds", default=1.0, show_default=True, help="At that rate, in each round.")
 @click.option("--http/--no-http", default=True, help="Measure over HTTP.")
 @click.option("--embedded/--no-embedded", default=True, help="Measure in one program.")
 @click.option(
@@ -89,7 +90,7 @@ def over_http(pythons: dict[Peer, Path], load: Load, rounds: int) -> list[Row]:
         for peer, keeper in kept(pythons, "keepers"):
             try:
                 rows.append(pairs.peer(peer, keeper, pythons[peer]))
-            except (RuntimeError, OSError, EOFError, TimeoutError) as error:
+            except FAILURES as error:
                 leave_out(f"{peer.title}, {keeper.title}", error)
         return [pairs.baseline(), *ours, *rows]
 
@@ -99,7 +100,7 @@ def in_one_program(pythons: dict[Peer, Path], jobs: int, at_a_time: int, rounds:
     for peer, keeper in kept(pythons, "embedded"):
         try:
             rows.append(pairs.peer(peer, keeper, pythons[peer]))
-        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        except FAILURES as error:
             leave_out(f"{peer.title}, {keeper.title}", error)
     return [pairs.baseline(), *rows] if rows else []
 

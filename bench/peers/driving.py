@@ -16,6 +16,8 @@ from .table import Round
 #: Seconds from the submission to the first poll that does not wait, and from each to the next one:
 #: twice as long each time, up to the last.
 FIRST_PAUSE, LAST_PAUSE = 0.005, 0.04
+#: Seconds for a job, in which all those before it in the queue must have ended too.
+PATIENCE = 20.0
 
 
 class Way(Enum):
@@ -35,7 +37,7 @@ def warm_up(port: int, way: Way) -> bool:
 
     async def one() -> int:
         async with Connection(port) as connection:
-            return (await asyncio.wait_for(_job(connection, way), 20))[2]
+            return (await _job(connection, way))[2]
 
     return asyncio.run(one()) == 1
 
@@ -102,7 +104,16 @@ async def _at_a_rate(
 
 
 async def _job(connection: Connection, way: Way) -> tuple[float, float, int]:
-    """The seconds until the first answer and until the result, and the number of requests."""
+    """The seconds until the first answer and until the result, and the number of requests.
+
+    Raises:
+        TimeoutError: there is none, as the peer has lost the job.
+    """
+    async with asyncio.timeout(PATIENCE):
+        return await _job_to_its_end(connection, way)
+
+
+async def _job_to_its_end(connection: Connection, way: Way) -> tuple[float, float, int]:
     start = time.perf_counter()
     headers = WAIT if way is Way.SUBMISSION_WAITS else ""
     status, body = await connection.request("POST", "/job", BODY, headers)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import redis_server
+from .pairing import paired
 from .peers import LOG, OURS, Keeper, Peer
 from .processes import ROOT, Processes
 from .table import Round, Row
@@ -34,19 +35,20 @@ class EmbeddedPairs:
 
     def peer(self, peer: Peer, keeper: Keeper, python: Path) -> Row:
         """Raises:
-        RuntimeError: a program does not do its jobs.
+        RuntimeError: its program does not do its jobs.
         """
-        title = f"{peer.title}, {keeper.title}"
-        rounds, ours = [], []
-        for number in range(self._rounds):
-            ours.append(self._round(OURS, LOG, Path(sys.executable)))
-            rounds.append(self._round(peer, keeper, python))
-            self._say(
-                f"{title}, in one program, round {number + 1}: {rounds[-1].rate:.0f} jobs/s, "
-                f"ours {ours[-1].rate:.0f}"
-            )
-        self._baseline += ours
-        return Row(title, keeper.durable, tuple(rounds), tuple(ours))
+        row = paired(
+            f"{peer.title}, {keeper.title}",
+            keeper.durable,
+            self._rounds,
+            (
+                lambda: self._round(OURS, LOG, Path(sys.executable)),
+                lambda: self._round(peer, keeper, python),
+            ),
+            self._say,
+        )
+        self._baseline += row.ours
+        return row
 
     def _round(self, peer: Peer, keeper: Keeper, python: Path) -> Round:
         command = [str(python), "-m", f"bench.peers.embedded.{peer.name}", *self._arguments]

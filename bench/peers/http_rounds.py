@@ -11,6 +11,7 @@ from typing import Self
 
 from . import redis_server
 from .driving import Way, measure, warm_up
+from .pairing import paired
 from .peers import LOG, OURS, Keeper, Peer
 from .processes import Processes, free_port
 from .table import Round, Row
@@ -115,13 +116,15 @@ class Pairs:
     def _row(self, peer: Peer, keeper: Keeper, theirs: Served, way: Way) -> Row:
         kept = way.value if peer is OURS else keeper.title
         title = f"{peer.title}, {kept}"
-        rounds, ours = [], []
-        for number in range(self._rounds):
-            ours.append(self._ours.round(Way.POLL_WAITS, self._load))
-            rounds.append(theirs.round(way, self._load))
-            self._say(
-                f"{title}, round {number + 1}: {rounds[-1].rate:.0f} jobs/s, "
-                f"ours {ours[-1].rate:.0f}"
-            )
-        self._baseline += ours
-        return Row(title, keeper.durable, tuple(rounds), tuple(ours))
+        row = paired(
+            title,
+            keeper.durable,
+            self._rounds,
+            (
+                lambda: self._ours.round(Way.POLL_WAITS, self._load),
+                lambda: theirs.round(way, self._load),
+            ),
+            self._say,
+        )
+        self._baseline += row.ours
+        return row

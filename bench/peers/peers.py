@@ -39,7 +39,7 @@ AOF = Keeper(
     ("--appendonly", "yes", "--appendfsync", "always"),
 )
 SQLITE = Keeper("SQLite, `fsync`", "the job, on disk")
-LOG = Keeper("SQLite", "the whole request, on disk (`fdatasync` of the log)")
+LOG = Keeper("SQLite", "the job, on disk (`fdatasync` of the log)")
 DICT = Keeper("a dictionary", "nothing, ever")
 
 

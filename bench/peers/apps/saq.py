@@ -22,6 +22,8 @@ async def submit(payload: Any) -> str:
 
 async def result(key: str) -> Any:
     found = await queue.job(key)
+    if found.status is Status.ABORTED:  # it sweeps jobs between taken and begun
+        raise RuntimeError(found.error)
     return found.result if found.status is Status.COMPLETE else None
 
 

@@ -31,6 +31,7 @@ async def measure(run: Callable[[], Awaitable[object]]) -> None:
             many at a time.
     """
     jobs, at_a_time = (int(argument) for argument in sys.argv[1:])
+    await run()  # before the others, as the worker may be about to start
     await _together(run, at_a_time, at_a_time)  # which opens the connections
     used, start = _cpu(), time.perf_counter()
     await _together(run, jobs, at_a_time)
