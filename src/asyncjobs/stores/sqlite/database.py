@@ -211,7 +211,9 @@ class Database:
         try:
             if self.loss is not None:
                 self.loss.begin_anew(self.connection)
-            generation.begin(self.log)
+            if (number := generation.begin()) is not None:
+                generation.flush(self.log)
+                generation.note(number)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
