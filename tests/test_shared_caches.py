@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.request import parse_http_list
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from quart import Quart, Response, request, send_file
 
@@ -29,9 +31,16 @@ SAID = {
     "private": "private",
     "private, max-age=60": "private, max-age=60",
     "private, public": "private",
-    # With an argument it means some headers only, and `public` in one means nothing.
+    # With an argument it means some headers only.
     'private="set-cookie, x-a"': "private",
-    'no-cache="public", max-age=60': 'no-cache="public", max-age=60, private',
+    'no-cache="set-cookie, x-private"': 'no-cache="set-cookie, x-private", private',
+    # In a string they mean nothing, but not to all who read it.
+    'no-cache="public", max-age=60': "private, max-age=60",
+    'x="open, s-maxage=600, shut"': "private",
+    'max-age=60, x="a, private=b, c"': "max-age=60, private",
+    'no-store, x="a, must-understand, b"': 'no-store, x="a, must-understand, b", private',
+    # Nor is there a string to all of them where another one seems to end.
+    'x="\\", max-age=60, y="': "private",
     # What nobody may store, nobody has.
     "no-store": "no-store",
     "No-Store, max-age=0": "No-Store, max-age=0",
@@ -43,6 +52,8 @@ SAID = {
     "=, ,": "private",
     "\xff": "private",
 }
+#: What the lines of a list may be, and what a string may be made of that goes through several.
+PARTS = [*SAID, 'x="', '"', "\\", "s-maxage=5", "must-understand"]
 
 
 @pytest.mark.parametrize("said", SAID)
@@ -84,14 +95,36 @@ def test_what_only_shared_caches_listen_to(name: str, kept: bool) -> None:
     assert kept_private([(name, "600")]) == ([(name, "600")] if kept else [])
 
 
-@given(st.lists(st.text('abcpublicrvte,;="\\ -\xff') | st.sampled_from(list(SAID)), min_size=1))
+def by_commas(value: str) -> list[str]:
+    """Who knows of no strings."""
+    return value.split(",")
+
+
+def by_strings(value: str) -> list[str]:
+    """Who knows of them, and not of escapes in them."""
+    return re.sub('"[^"]*("|$)', '""', value).split(",")
+
+
+#: How caches may read a list of directives: the last one does as it should.
+READERS = [by_commas, by_strings, parse_http_list]
+
+
+@given(st.lists(st.text('abcpublicrvte,;="\\ -\xff') | st.sampled_from(PARTS), min_size=1))
+@example(['x="open, public', '"'])
+@example(['x="\\", public, y="'])
+@example(['x="', "s-maxage=600", '"'])
+@example(['no-store, x="', "must-understand", '"'])
 def test_whatever_it_says(lines: list[str]) -> None:
-    """There is `private` or `no-store` in the only line that is left, if any is, and no `public`
-    outside of a string."""
+    """Whoever reads the only line that is left, if any is, finds in it that the result is private,
+    or that nobody may store it; and nobody finds in it that it is public."""
     for _, value in kept_private([("cache-control", line) for line in lines]):
-        directives = value.lower().split(", ")
-        assert {"private", "no-store"} & set(directives)
-        assert "public" not in directives
+        for read in READERS:
+            directives = {directive.strip().lower() for directive in read(value)}
+            names = {directive.partition("=")[0].rstrip() for directive in directives}
+            nobody_stores = "no-store" in directives and "must-understand" not in names
+            assert "private" in directives or nobody_stores
+            assert not names & {"public", "s-maxage"}
+            assert "private" not in names - directives
 
 
 @pytest.mark.parametrize("owner", ["alice", None])

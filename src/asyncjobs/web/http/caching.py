@@ -13,9 +13,12 @@ from urllib.request import parse_http_list
 
 Headers = list[tuple[str, str]]
 
-# RFC 9111, section 5.2. What is none, a cache may read in whatever way.
-_DIRECTIVE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(=([^\s",;]+|"([^"\\]|\\.)*"))?')
-# With an argument ``private`` means some headers only.
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# RFC 9111, section 5.2. What is none, a cache may read in whatever way; so it may a string that has
+# escapes: who does not know them takes another quote for its end.
+_DIRECTIVE = re.compile(rf'{_WORD}(=([^\s",;\\]+|"[^"\\]*"))?')
+# With an argument ``private`` means some headers only. Within a string none of them means anything,
+# but a cache that divides the list at each comma, or reads line by line, would find it there.
 _FOR_SHARED_CACHES = frozenset({"public", "s-maxage", "private"})
 # What shared caches alone listen to, and then not to Cache-Control: RFC 9213, its like, nginx, and
 # LiteSpeed.
@@ -50,15 +53,20 @@ def _private(cache_control: str) -> str:
     directives = list(_made_private(parse_http_list(cache_control)))
     names = {directive.lower() for directive in directives}
     # With must-understand a cache may ignore a no-store.
-    if "private" not in names and ("no-store" not in names or "must-understand" in names):
+    if "private" not in names and ("no-store" not in names or "must-understand" in _words(*names)):
         directives.append("private")
     return ", ".join(dict.fromkeys(directives))
 
 
 def _made_private(directives: Iterable[str]) -> Iterable[str]:
     for directive in directives:
-        if (match := _DIRECTIVE.fullmatch(directive)) is not None:
-            yield "private" if match[1].lower() in _FOR_SHARED_CACHES else directive
+        if _DIRECTIVE.fullmatch(directive) is not None:
+            yield directive if _FOR_SHARED_CACHES.isdisjoint(_words(directive)) else "private"
+
+
+def _words(*directives: str) -> set[str]:
+    """All that some reader may take for the name of a directive."""
+    return {word.lower() for directive in directives for word in re.findall(_WORD, directive)}
 
 
 @lru_cache(maxsize=1024)
