@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,18 @@ Serve = Callable[..., Server]
 def pytest_xdist_auto_num_workers() -> int:
     """Twice as many as there are processors: most tests wait, for disks and for other processes."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_end_children() -> None:
+    """Processes that tests start are ended by signals, however this one was started.
+
+    Under nohup, and behind the & of a script, some are ignored, which all that is started there
+    inherits. A handler is not inherited, and does as little.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture
