@@ -9,7 +9,13 @@ what its wheel holds (it is pure Python, and nothing is generated), and they can
 a wheel among the tests would be a binary file that nobody can, and one more thing to be made anew
 at each release. There is no network and no build in it. A clone without that commit skips, by name.
 
-What is not protected, as the older release does not know of it:
+What is not protected is what an older release does not know of. The one here knows all that the
+newer one does. One from before schema 5 does not know of
+
+* Reasons, and the statuses of results. It leaves those of a job as the newer one has written them;
+  which are not told where the state shows that they are from before.
+
+And one from before schema 3 does not know of
 
 * Names of programs. It runs, shows, cancels and rescues the jobs of any program that has a handler
   of the same name, and fails those that it has no handler for after its `gone_after`. Two programs
@@ -17,8 +23,6 @@ What is not protected, as the older release does not know of it:
 * Suspects. It runs them beside each other, and gives a job up after three crashes instead of five.
 * `max_starts`. It starts a job however often; what it retries keeps the starts of before.
 * The stored `ttl`. It keeps what it ends for as long as its own settings say.
-* Reasons, and the statuses of results. It leaves those of a job as the newer one has written them;
-  which are not told where the state shows that they are from before.
 
 And an older release that *starts* on the newer file is refused.
 """
@@ -54,9 +58,9 @@ from schemas import SCHEMAS, make_store
 from server import DEADLINE, SOURCE, TESTS, Server, result, submit, until
 
 #: The commit that is deployed: the newest whose schema may be found in use, so that a process of it
-#: may be there when the next release starts. When this tree is landed, put its commit here, and the
-#: tables of its schema into `schemas.py` if they have changed.
-LANDED = "5b3bc19d8d9c3c1084ea7530a70a7826d51b62eb"
+#: may be there when the next release starts. When this tree is landed, put its commit here. Who
+#: changes the schema puts the tables of before into `schemas.py`.
+LANDED = "c6dbe96adbad190deba8fdccc56a9a9b4884b25d"
 
 #: A poll that is held for longer than anything here may take.
 LONG = {"Prefer": "wait=60"}

@@ -26,18 +26,16 @@ jobs = QuartJobs(app)
 signals = Signals(app.config["SIGNALS"])
 RELEASE = app.config["RELEASE"]
 
-# What looks now and then makes up for hints that are not understood. Each release has its names.
-INTERVALS = {
-    "asyncjobs.watch": "REREAD_INTERVAL",
-    "asyncjobs.sweeper": "SWEEP_INTERVAL",
-    "asyncjobs.running.sweeper": "SWEEP_INTERVAL",
-    "asyncjobs.stores.sqlite.neighbours": "NET_INTERVAL",
-    "asyncjobs.stores.sqlite.neighbours.neighbours": "NET_INTERVAL",
-}
+# What looks now and then makes up for hints that are not understood. A release may have these in
+# any of its modules.
+INTERVALS = ("REREAD_INTERVAL", "SWEEP_INTERVAL", "NET_INTERVAL")
 if app.config["HINTS_ONLY"]:
-    for module, interval in INTERVALS.items():
-        if hasattr(sys.modules.get(module), interval):
-            setattr(sys.modules[module], interval, 3600)
+    ours = [module for name, module in sys.modules.items() if name.startswith("asyncjobs.")]
+    for interval in INTERVALS:
+        having = [module for module in ours if interval in vars(module)]
+        assert having, f"no {interval} in this release"
+        for module in having:
+            setattr(module, interval, 3600)
 
 
 @app.get("/source")

@@ -18,11 +18,7 @@ from typing import Any
 from apps.signals import DEADLINE, Signals
 from asyncjobs import Jobs, Query
 from asyncjobs.errors import JobNotFound
-
-try:
-    from asyncjobs.stores.sqlite import database as opening
-except ImportError:  # the release of before
-    from asyncjobs.stores.sqlite import file as opening  # type: ignore[no-redef]
+from asyncjobs.stores.sqlite import database as opening
 
 COUNT = 100
 STORE, FOLDER, NAME, *TRACE = sys.argv[1:]
