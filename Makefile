@@ -15,8 +15,10 @@ READY = $(VENV)/ready
 demo: $(INSTALLED)
 	$(BIN)/asyncjobs demo
 
+# With bytecode, also where none is to be written: what the tests start would compile it all anew,
+# hundreds of times.
 test: $(READY)
-	$(BIN)/python -m pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 check: lint test
 
