@@ -154,21 +154,30 @@ def test_an_iterator_that_fails_is_closed(
     assert_closed(signals, poll, kind)
 
 
-@EACH_KIND
-def test_an_endless_iterator_ends_with_the_server(
-    tmp_path: Path, signals: Signals, kind: str
+@pytest.mark.parametrize("kinds", [SYNC, [*ASYNC, *LATER]], ids=["sync", "async"])
+def test_endless_iterators_end_with_the_server(
+    tmp_path: Path, signals: Signals, kinds: list[str]
 ) -> None:
-    """A server that stops does not read on: the iterator is closed before the process has ended."""
-    config = {**CONFIG, "QUART_JOBS_DRAIN_TIME": 0, "SIGNALS": str(signals.folder)}
+    """A server that stops does not read on: each iterator is closed before the process has ended,
+    however many are read."""
+    config = {
+        **CONFIG,
+        "QUART_JOBS_THREADS": len(kinds),
+        "QUART_JOBS_CONCURRENCY": len(kinds),
+        "QUART_JOBS_DRAIN_TIME": 0,
+        "SIGNALS": str(signals.folder),
+    }
     with Server("apps.draining:app", tmp_path / "server", config=config) as server:
         with server.client() as client:
-            poll = submit(client, "GET", f"/{kind}/endless")
-        signals.wait(f"{id_of(poll)}.started")
+            polls = {kind: submit(client, "GET", f"/{kind}/endless") for kind in kinds}
+        for poll in polls.values():
+            signals.wait(f"{id_of(poll)}.started")
 
         assert server.stop() == 0
 
-    assert closed(signals, id_of(poll))
-    assert_closed(signals, poll, kind)
+    for kind, poll in polls.items():
+        assert closed(signals, id_of(poll)), kind
+        assert_closed(signals, poll, kind)
 
 
 @pytest.mark.parametrize("kind", ["a_generator", "a_generator_of_an_async_view"])
