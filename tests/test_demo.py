@@ -83,8 +83,8 @@ class Command:
         self._process.send_signal(number)
 
     def end(self) -> int:
-        """Its exit status, once it has ended."""
-        return self._process.wait(DEADLINE)
+        """Its exit status, once it has ended: behind a server's start and five jobs, with waits."""
+        return self._process.wait(4 * DEADLINE)
 
     def kill(self) -> None:
         """End it, if it has not: by a signal that leaves it time to end its server."""

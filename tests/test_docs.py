@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from quart import Quart
 
 import asyncjobs.errors
@@ -284,7 +286,7 @@ def test_the_table_of_problems() -> None:
     }
 
 
-def test_the_harnesses_take_the_commands_of_the_docs() -> None:
+def test_the_harnesses_take_the_commands_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command that repeats a figure is one that there is, with options that it has."""
     page = docs("reliability") + docs("performance")
     tortures = re.findall(r"`asyncjobs (torture .*?)`", page)
@@ -292,9 +294,11 @@ def test_the_harnesses_take_the_commands_of_the_docs() -> None:
     for command in tortures:
         _, name, *options = command.split()
         torture.commands[name].make_context(name, options)
+    monkeypatch.syspath_prepend(ROOT)
     for module, options in re.findall(r"`python -m (bench\.\w+) ?(.*?)`", page):
-        run = [sys.executable, "-m", module, *options.split(), "--help"]
-        subprocess.run(run, cwd=ROOT, check=True, capture_output=True)
+        main = importlib.import_module(module).main
+        helped = CliRunner().invoke(main, [*options.split(), "--help"])
+        assert helped.exit_code == 0, f"{module} {options}: {helped.output}"
 
 
 def test_every_file_that_the_docs_name_is_there() -> None:
