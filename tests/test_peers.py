@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from bench.peers import __main__ as command
 from bench.peers import environments, processor, redis_server
 from bench.peers.embedded_rounds import EmbeddedPairs, parse
