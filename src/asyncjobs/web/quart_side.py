@@ -10,9 +10,11 @@ import asyncio
 import inspect
 import multiprocessing
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import quart
+import quart.globals
 from quart import Quart, Request, Response, asgi
 from quart.sessions import SessionMixin
 from quart.typing import ResponseReturnValue, ResponseTypes
@@ -35,13 +37,22 @@ _CONNECTIONS_CANCEL = (
 )
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
 _ClientDisconnected: type[Exception] | tuple[()] = getattr(base, "ClientDisconnectedError", ())
+_CONTEXT: ContextVar[Any] = getattr(quart.globals, "_cv_app" if _TAKES_CONTEXT else "_cv_request")
 _RUN_SYNC_ITERABLE = getattr(run_sync_iterable(iter(())), "ag_code", None)
 
 
 def current_request() -> Request:
-    """The request that is being handled, itself: its proxy costs something at each attribute."""
-    proxy: Any = quart.request
-    request: Request = proxy._get_current_object()
+    """The request that is being handled, itself: its proxy costs something at each attribute, and
+    takes three calls more to tell what it stands for.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    try:
+        context = _CONTEXT.get()
+    except LookupError:
+        raise RuntimeError("Not within a request context") from None
+    request: Request = context.request if _TAKES_CONTEXT else context.request_websocket
     return request
 
 
@@ -136,11 +147,7 @@ def converters_of(rule: Rule) -> Mapping[str, BaseConverter]:
 
 def current_context() -> Any:
     """The context of the request that is being handled."""
-    if _TAKES_CONTEXT:
-        from quart.globals import _cv_app
-
-        return _cv_app.get()
-    return None
+    return _CONTEXT.get() if _TAKES_CONTEXT else None
 
 
 def set_session(context: Any, session: SessionMixin) -> None:
