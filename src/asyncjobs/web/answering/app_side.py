@@ -28,8 +28,8 @@ class AppSide:
 
     Args:
         started: the app's jobs, started if need be.
-        owner: tells whom the current request's jobs belong to.
-        principal: tells who has sent it, for its job.
+        owner: tells whom the current request's jobs belong to, if they are told apart.
+        principal: tells who has sent it, for its job, if that is to be known.
         prefix: the path above the status documents, known once the app's configuration is.
     """
 
@@ -44,26 +44,30 @@ class AppSide:
     ) -> None:
         self.app = app
         self.started = started
-        self._owner_of_request = owner or _nobody
-        self._principal_of_request = principal or _unknown
+        self._owner_of_request = owner
+        self._principal_of_request = principal
 
     async def owner(self) -> str | None:
-        """Whom the current request's jobs belong to."""
+        """Whom the current request's jobs belong to; None if the app does not tell them apart."""
+        if self._owner_of_request is None:
+            return None
         owner = self._owner_of_request()
         if inspect.isawaitable(owner):
             owner = await owner
         return None if owner is None else text("the owner of a job", owner)
 
     async def principal(self) -> Raw | UnsetType:
-        """Who has sent the current request, as JSON.
+        """Who has sent the current request, as JSON; `UNSET` if the app does not tell.
 
         Raises:
             Unstorable: the app tells what cannot be stored.
         """
+        if self._principal_of_request is None:
+            return UNSET
         principal = self._principal_of_request()
         if inspect.isawaitable(principal):
             principal = await principal
-        return principal if principal is UNSET else Raw(principal_to_json(principal))
+        return Raw(principal_to_json(principal))
 
     def links(self, job: Job, request: Request) -> Links:
         """Where the job is told of, for who has sent `request`."""
@@ -104,12 +108,3 @@ def answering_errors(view: Method) -> Method:
             return answers.refused(self.side.app, error)
 
     return cast("Method", answer)
-
-
-def _nobody() -> None:
-    """The owner of all jobs, if the app does not tell them apart."""
-
-
-def _unknown() -> UnsetType:
-    """The principal of all jobs, if the app tells none."""
-    return UNSET
