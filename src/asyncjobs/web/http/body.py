@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
-from contextlib import nullcontext
 from typing import Any
 
 from quart import Request
@@ -28,9 +27,7 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> None:
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     try:
-        # Nearly every body is there already, and to set a timer costs more than to read it.
-        async with nullcontext() if is_complete(request.body) else asyncio.timeout(timeout):
-            body = await _read(request, limit)
+        body = await _read(request, limit, timeout)
     except (OverLimit, RequestEntityTooLarge):  # Quart, which counts as well, may be faster
         raise _too_large(limit) from None
     except TimeoutError:
@@ -107,11 +104,17 @@ def body_of(request: Request) -> bytes:
     return body
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    # Not `get_data`: Quart would keep a chunked body of any size before it says a word.
+async def _read(request: Request, limit: int, timeout: float) -> bytes:
+    if is_complete(request.body):  # nearly every one is, and a timer costs more than to take it
+        body: bytes = await request.body
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
     read = LimitedBytes(limit)
-    async for chunk in request.body:
-        read.add(chunk)
+    async with asyncio.timeout(timeout):
+        # Not `get_data`: Quart would keep a chunked body of any size before it says a word.
+        async for chunk in request.body:
+            read.add(chunk)
     return read.joined()
 
 
