@@ -28,6 +28,8 @@ async def answer_of_guards(app: Quart, jobs: Jobs, job: Job, request: Request) -
     Raises:
         JobNotFound: nobody can be asked any more.
     """
+    if "." not in job.route:
+        return None  # a route of no blueprint, as most are
     names = _blueprints_of(app, jobs, job)
     if not _have_hooks(app, names) or _has_asked(app, request, job):
         return None
@@ -42,7 +44,7 @@ def _blueprints_of(app: Quart, jobs: Jobs, job: Job) -> list[str]:
     """Outermost first."""
     parts = job.route.split(".")
     names = [".".join(parts[:count]) for count in range(1, len(parts))]
-    if not names or job.route in app.view_functions:
+    if job.route in app.view_functions:
         return names  # of which some may be none, but only dots in a name
     if job.route in jobs.handlers:
         return []  # a function, whose name has dots as well

@@ -115,7 +115,10 @@ class Polls:
         """
         if job.route == UNKNOWN or request.url_rule is None:
             return True
-        polls = rules_of(self.side.app, poll_endpoint(job.route))
+        endpoint = poll_endpoint(job.route)
+        if request.url_rule.endpoint == endpoint:  # it is one of them
+            return True
+        polls = rules_of(self.side.app, endpoint)
         here = request.url_rule.host, request.url_rule.subdomain
         return any((rule.host, rule.subdomain) == here for rule in polls)
 
