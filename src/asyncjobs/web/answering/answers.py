@@ -66,11 +66,8 @@ def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartRespons
     Here, as an older version may have stored them, is seen to it that its headers say nothing that
     is for us to say, and show no owner's result to others.
     """
-    headers = _handlers_own(_decoded(stored.headers))
-    if job.owner is not None:
-        headers = kept_private(headers)
-    own = {name for name, _ in headers if name != "link"}  # of which there may be several
-    headers += [header for header in _polled(job, links) if header[0] not in own]
+    handlers, own = _handlers_own(stored.headers, is_private=job.owner is not None)
+    headers = [*handlers, *[each for each in _polled(job, links) if each[0] not in own]]
     return _response(app, stored.status, headers, stored.body, typed="content-type" in own)
 
 
@@ -129,16 +126,23 @@ def _about(job: Job, links: Links) -> list[tuple[str, str]]:
     ]
 
 
-def _handlers_own(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+@lru_cache(maxsize=256)  # handlers say the same with each result
+def _handlers_own(
+    stored: HeaderPairs, *, is_private: bool
+) -> tuple[tuple[tuple[str, str], ...], frozenset[str]]:
     """Those of a handler's headers that are for it to say; the state of the job, and where that is
-    told, are not. Nor is it anybody's what type a function's result has."""
-    own = []
-    for name, value in headers:
+    told, are not. Nor is it anybody's what type a function's result has. And the names of those
+    that nobody else is to say as well."""
+    headers = []
+    for name, value in _decoded(stored):
         if name == "link":
             value = without_relation("status", value)
         if name not in _OURS and (value or name != "link"):
-            own.append((name, value))
-    return own
+            headers.append((name, value))
+    if is_private:
+        headers = kept_private(headers)
+    names = frozenset(name for name, _ in headers)
+    return tuple(headers), names - {"link"}  # of which there may be several
 
 
 def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
