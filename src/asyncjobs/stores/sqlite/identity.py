@@ -24,14 +24,17 @@ class Identity:
         Raises:
             OSError: that cannot be told just now, as without permission to look.
         """
-        return [path for path, known in self._known.items() if _look(path) != known]
-
-
-def _look(path: str) -> tuple[int, int] | None:
-    try:
-        return inode(os.stat(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        lost = []
+        # With no function for each: they are looked at before whatever is acknowledged.
+        for path, known in self._known.items():
+            try:
+                status = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                lost.append(path)
+            else:
+                if (status.st_dev, status.st_ino) != known:
+                    lost.append(path)
+        return lost
 
 
 def inode(status: os.stat_result) -> tuple[int, int]:

@@ -113,28 +113,24 @@ class _Flock:
 
     def acquire(self) -> bool:
         try:
-            return self._try(fcntl.LOCK_EX)
-        except OSError:
-            return False  # the system has none left: as good as held by another
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another has it; or the system has none left, which is as good as that
+            return False
+        return True
 
     def is_free(self) -> bool:
-        free = self._try(fcntl.LOCK_SH)
-        if free:
-            self.release()
-        return free
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self.release()
+        return True
 
     def release(self) -> None:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         os.close(self._fd)
-
-    def _try(self, kind: int) -> bool:
-        try:
-            fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 class _ThreadLock:

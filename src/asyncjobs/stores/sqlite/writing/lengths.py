@@ -74,10 +74,14 @@ class Lengths:
             OSError: that cannot be told just now.
         """
         while (index := self._read_index()) is not None:
-            cuts = self._compare(index)
+            log = self._left_of_log(index)
+            database = self._left_of_database(index, has_log=log is None)
+            if log is None and database is None:
+                break
             # Else it was cut back by a checkpoint meanwhile.
-            if not cuts or self._read_index() == index:
-                return cuts
+            if self._read_index() == index:
+                left = {f"{self._path}-wal": log, self._path: database}
+                return {path: what for path, what in left.items() if what is not None}
         return {}
 
     def are_frames_right(self) -> bool:
@@ -137,33 +141,27 @@ class Lengths:
                 return index
         return None
 
-    def _compare(self, index: _Index) -> dict[str, str]:
-        """The files of which there is less than the index says, and what is left of them."""
-        log = self._left_of_log(index)
-        database = self._left_of_database(index, has_log=log is None)
-        left = {f"{self._path}-wal": log, self._path: database}
-        return {path: what for path, what in left.items() if what is not None}
-
     def _left_of_log(self, index: _Index) -> str | None:
+        """What is left of the log, in words; None if that is all of it."""
         if not index.frames:
             return None
-        least = index.offset(index.frames + 1)
-        if not os.pread(self._wal, 1, least - 1):
-            return f"{os.fstat(self._wal).st_size} of at least {least} bytes"
+        if not os.pread(self._wal, 1, index.end - 1):
+            return f"{os.fstat(self._wal).st_size} of at least {index.end} bytes"
         if not _begins_log(os.pread(self._wal, HEADER_SIZE, 0), index.salts):
             return "not from its beginning"
         return None
 
     def _left_of_database(self, index: _Index, *, has_log: bool) -> str | None:
+        """The same of the database."""
         try:
             status = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         size = status.st_size
-        if inode(status) != self._database or (
+        if (
             # Without its first page SQLite would take it for a new one.
             size >= index.page_size and (not has_log or self._has_all_pages(size, index))
-        ):
+        ) or inode(status) != self._database:
             return None
         return f"{size} bytes of {index.pages} pages, which are not in the log"
 
@@ -221,6 +219,7 @@ class _Index(NamedTuple):
         pages: how many the database has with these.
         salts: of the log's header, as they are there.
         moved: how many frames are in the database already.
+        end: so long is the log at least, in bytes.
     """
 
     data: bytes
@@ -229,10 +228,11 @@ class _Index(NamedTuple):
     pages: int
     salts: bytes
     moved: int
+    end: int
 
     def offset(self, frame: int) -> int:
         """Where in the log the frame begins; the first one is 1."""
-        return HEADER_SIZE + (frame - 1) * (FRAME_HEAD_SIZE + self.page_size)
+        return _offset(frame, self.page_size)
 
 
 def _decoded(data: bytes) -> _Index | None:
@@ -243,7 +243,12 @@ def _decoded(data: bytes) -> _Index | None:
         return None
     page_size = (page_size & 0xFE00) | (page_size & 1) << 16
     (moved,) = _MOVED.unpack_from(data, 2 * _HALF)
-    return _Index(data, page_size, frames, pages, salts, moved)
+    end = _offset(frames + 1, page_size)
+    return _Index(data, page_size, frames, pages, salts, moved, end)
+
+
+def _offset(frame: int, page_size: int) -> int:
+    return HEADER_SIZE + (frame - 1) * (FRAME_HEAD_SIZE + page_size)
 
 
 @lru_cache(maxsize=1)
