@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -86,7 +87,7 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
         job.errors,
         job.worker,
         job.cancel_requested,
-        _progress_to_text(job.progress),
+        None if job.progress is None else _progress_to_text(job.progress),
         job.due,
         job.started,
         job.finished,
@@ -220,12 +221,11 @@ def response_from_row(row: tuple[Any, ...]) -> Response:
     """
     status, block, body = row
     try:
-        if not (_STATUSES[0] <= status <= _STATUSES[1] and _SENDABLE_HEADERS.fullmatch(block)):
+        if not _STATUSES[0] <= status <= _STATUSES[1]:
             raise ValueError("no response")
-        block.decode()
         if not isinstance(body, bytes):
             raise TypeError("no body")
-        return Response(status, headers_from_block(block), body)
+        return Response(status, _sendable_headers(block), body)
     except _UNREADABLE as error:
         raise JobUnreadable("the stored response of the job is damaged or missing") from error
 
@@ -236,13 +236,28 @@ def headers_to_block(headers: HeaderPairs) -> bytes:
     Raises:
         ValueError: a name or value that would be read back as something else.
     """
-    block = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    if not headers:
+        return b""
+    block = b"\r\n".join(map(b": ".join, headers)) + b"\r\n"
     lines = len(headers)
     if block.count(b"\n") != lines or block.count(b"\r") != lines:
         raise ValueError(f"a header breaks its line: {headers!r}")
-    if any(b":" in name for name, _ in headers):
+    if b":" in b"".join(dict(headers)):
         raise ValueError(f"a header has a colon in its name: {headers!r}")
     return block
+
+
+@lru_cache(maxsize=256)  # handlers say the same with each result
+def _sendable_headers(block: bytes) -> HeaderPairs:
+    """The headers of a response, as `headers_from_block`.
+
+    Raises:
+        ValueError: no server could send them.
+    """
+    if not _SENDABLE_HEADERS.fullmatch(block):
+        raise ValueError("no headers of a response")
+    block.decode()
+    return headers_from_block(block)
 
 
 def headers_from_block(block: bytes) -> HeaderPairs:
@@ -260,6 +275,7 @@ def headers_from_block(block: bytes) -> HeaderPairs:
     return tuple(pairs)
 
 
+@lru_cache(maxsize=1024)  # a client sends all that it sends on few connections
 def _address_to_text(address: tuple[str, int | None] | None) -> str | None:
     if address is None:
         return None
@@ -274,9 +290,7 @@ def _address_from_text(text: str | None) -> tuple[str, int | None] | None:
     return host, int(port) if port else None
 
 
-def _progress_to_text(progress: Progress | None) -> str | None:
-    if progress is None:
-        return None
+def _progress_to_text(progress: Progress) -> str:
     return json.dumps([progress.current, progress.total, progress.message])
 
 
