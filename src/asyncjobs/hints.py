@@ -69,25 +69,26 @@ class Hints:
     """
 
     def __init__(self) -> None:
-        self._listeners: set[asyncio.Queue[Hint]] = set()
+        self._listeners: set[asyncio.Queue[Collection[Hint]]] = set()
 
     def send(self, hints: Collection[Hint]) -> None:
-        """Give every listener these hints."""
-        for listener in self._listeners:
-            for hint in hints:
-                listener.put_nowait(hint)
+        """Give every listener these hints, which are left as they are from now on."""
+        if hints:
+            for listener in self._listeners:
+                listener.put_nowait(hints)
 
     def listen(self) -> AsyncIterator[Hint]:
         """The hints from this call on, without end."""
         # Subscribed here and not at the first step of the iterator: what changes between the two
         # would be lost.
-        listener: asyncio.Queue[Hint] = asyncio.Queue()
+        listener: asyncio.Queue[Collection[Hint]] = asyncio.Queue()
         self._listeners.add(listener)
         return self._receive(listener)
 
-    async def _receive(self, listener: asyncio.Queue[Hint]) -> AsyncIterator[Hint]:
+    async def _receive(self, listener: asyncio.Queue[Collection[Hint]]) -> AsyncIterator[Hint]:
         try:
             while True:
-                yield await listener.get()
+                for hint in await listener.get():
+                    yield hint
         finally:
             self._listeners.discard(listener)
