@@ -466,14 +466,15 @@ class Jobs:
         Raises:
             RuntimeError
         """
-        if asyncio.get_running_loop() is not self.loop:
+        opened = self._opened
+        if opened is None or opened.loop is not asyncio.get_running_loop():
+            _ = self.loop  # or they are not open at all
             raise RuntimeError(
                 f"jobs.{method}() was called in another event loop than the one that the jobs run "
                 f"in. asyncio.run_coroutine_threadsafe(jobs.{method}(...), jobs.loop).result() "
                 "works in any thread, also in that of a sync handler"
             )
-        assert self._opened is not None
-        return self._opened
+        return opened
 
     def _handler(self, route: str) -> Handler:
         handler = self.handlers.get(route)

@@ -57,7 +57,7 @@ class Slots:
             awaited: whether a running job waits for it; that may be the other suspect.
         """
         others = self._suspects_at_work if awaited else self._suspects
-        if not self.free(handler) or (suspect and others):
+        if self._room(handler) <= 0 or (suspect and others):
             return None
         if handler.threaded and not self.threads.reserve(self._threaded):
             return None
@@ -78,7 +78,7 @@ class Slots:
             self._threaded += change
         else:
             self._tasks += change
-        if change < 0:
+        if change < 0 and self._returning:
             self.let_return()
 
     async def retake(self, slot: Slot) -> None:
