@@ -100,10 +100,9 @@ class Claim:
         Whatever is wrong with that, the job must not be left running for ever.
         """
         at = self._context.store.now()
-        cannot = Unusable(HandlerFailed("the job's outcome cannot be stored"))
-        for what, reported in ((outcome, progress), (outcome, None), (cannot, None)):
+        for what, reported in ((outcome, progress), (outcome, None), (None, None)):
             try:
-                await self._store_outcome(what, reported, at)
+                await self._store_outcome(what or _cannot_be_stored(), reported, at)
                 return
             except Exception as error:
                 self._context.emit(Troubled(Action.CONCLUDE, error, self.job.id))
@@ -177,6 +176,10 @@ class Claim:
                     return False
                 # Somebody asked to cancel it, for one. A write of ours may have been faster still.
                 self.job = max(stored, self.job, key=lambda job: job.version)
+
+
+def _cannot_be_stored() -> Unusable:
+    return Unusable(HandlerFailed("the job's outcome cannot be stored"))
 
 
 def _end_of(job: Job) -> Finished | Released:
