@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -272,6 +272,14 @@ class Threads:
 def is_threaded(function: Callable[..., Any]) -> bool:
     """Whether a function is called in a thread: it is no coroutine function, and no async
     generator."""
+    try:
+        return _is_threaded(function)
+    except TypeError:  # an object that cannot be hashed
+        return _is_threaded.__wrapped__(function)
+
+
+@lru_cache(maxsize=256)  # it is asked for each job, of what few handlers there are
+def _is_threaded(function: Callable[..., Any]) -> bool:
     return not is_kind_of(function, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
