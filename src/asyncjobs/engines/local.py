@@ -90,7 +90,7 @@ class LocalEngine(Engine):
         slot = self._slots.take(self._claims.handlers[job.route])
         if slot is None:
             return job
-        claim = self._claims.start(job)
+        claim = self._claims.start(job, job.created)  # which is now
         self._admitted[job.id] = claim, slot
         self._none_admitted.clear()
         return claim.job

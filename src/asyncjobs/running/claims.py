@@ -72,11 +72,11 @@ class Claims:
         self._settlements = Apart(emit, Action.SETTLE)
         self._ends = Apart(emit, Action.END)
 
-    def start(self, job: Job) -> Claim:
+    def start(self, job: Job, at: float) -> Claim:
         """The claim on a job that is to be stored as started: whoever stores it says so by that, or
         that it is in `doubt`."""
         self._forget(job.id)  # this write will tell by itself how that went
-        started = start(job, self.store.worker, self.store.now())
+        started = start(job, self.store.worker, at)
         return Claim(self._context, started, self.handlers[job.route])
 
     async def claim(self, job: Job) -> Claim | None:
@@ -85,7 +85,7 @@ class Claims:
         Raises:
             StoreUnavailable: it does not run here, whatever the store says of it.
         """
-        claim = self.start(job)
+        claim = self.start(job, self.store.now())
         try:
             await self.store.replace(job, claim.job)
         except Conflict:
