@@ -17,7 +17,7 @@ _MISSING, _GONE = object(), object()
 
 def has_data(session: Mapping[str, Any]) -> bool:
     """Whether there is anything in it that somebody may look for."""
-    return any(key not in SESSION_KEYS for key in session)
+    return not SESSION_KEYS.issuperset(session)
 
 
 def replace_session(app: Quart, context: Any, vanishing: Vanishing, *, had_data: bool) -> None:

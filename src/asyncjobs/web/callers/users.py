@@ -6,7 +6,6 @@ in `g`. That is where we put something else; nothing of quart-auth is imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -32,7 +31,7 @@ def take_for_granted(app: Quart) -> None:
 
 def is_cookie_due(app: Quart) -> bool:
     """Whether somebody was logged in or out, who would get a cookie with the response."""
-    return any(True for _ in _with_cookie_due(app))
+    return bool(_with_cookie_due(app))
 
 
 class UnknownUser:
@@ -71,9 +70,11 @@ def _extensions(app: Quart) -> list[Any]:
     return extensions if isinstance(extensions, list) else []
 
 
-def _with_cookie_due(app: Quart) -> Iterator[Any]:
+def _with_cookie_due(app: Quart) -> list[Any]:
+    users = []
     for extension in _extensions(app):
         user = g.get(extension.attribute_name)
         action = getattr(user, "action", None)
         if extension.mode == "cookie" and getattr(action, "name", "PASS") != "PASS":
-            yield user
+            users.append(user)
+    return users

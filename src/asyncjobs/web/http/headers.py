@@ -29,6 +29,7 @@ _HOP_BY_HOP = frozenset(
 _LENGTH = frozenset({b"content-length", b"transfer-encoding"})
 # They would have the job answer 206 or 304, and that would be its result for good.
 _CONDITIONAL = re.compile(r"if-.*|range|expect")
+_HOST = b"host"
 # What says where a client goes, and from which page it comes, may have more in it than that: user
 # and password, a query, a fragment. So has the URL that a proxy was asked for: it may take a
 # credential out of the query before it passes the request on.
@@ -51,6 +52,8 @@ _PAGES = frozenset(
         b"x-waws-unencoded-url",
     }
 )
+# What is not stored as it is.
+_REDUCED = _PAGES | {_HOST}
 _NOT_WHERE = re.compile(rb"^([^/?#]*//)?[^/?#]*@|[?#].*")
 # A host with any of that is none. The view of a live request has none then, and so has the job's:
 # not one that is made of what is left, which no hook has seen.
@@ -78,7 +81,9 @@ def storable_request_headers(
         if name in _LENGTH:
             place = len(kept) if place is None else place
         elif (shared := _storable_name(name, drop, keep)) is not None:
-            kept.append((shared, value if shared.decode() in keep else _storable(shared, value)))
+            if shared in _REDUCED and shared.decode() not in keep:
+                value = _reduced(shared, value)
+            kept.append((shared, value))
     if place is not None or body:
         length = (b"content-length", b"%d" % len(body))
         kept.insert(len(kept) if place is None else place, length)
@@ -110,11 +115,13 @@ def storable_response_headers(pairs: Iterable[tuple[bytes, bytes]]) -> HeaderPai
     Raises:
         ValueError: one is not well-formed: no server could send it, now or at any poll.
     """
-    kept = tuple(pair for pair in pairs if pair[0] not in _NOT_OF_A_RESULT)
-    for name, value in kept:
-        if not (_is_name(name) and _VALUE.fullmatch(value)):
-            raise ValueError(f"the response has a malformed header, {name!r}: {value!r}")
-    return kept
+    kept = []
+    for name, value in pairs:
+        if name not in _NOT_OF_A_RESULT:
+            if not (_is_name(name) and _VALUE.fullmatch(value)):
+                raise ValueError(f"the response has a malformed header, {name!r}: {value!r}")
+            kept.append((name, value))
+    return tuple(kept)
 
 
 @lru_cache(maxsize=1024)
@@ -139,8 +146,6 @@ def _storable_name(name: bytes, drop: frozenset[str], keep: frozenset[str]) -> b
     return None
 
 
-def _storable(name: bytes, value: bytes) -> bytes:
+def _reduced(name: bytes, value: bytes) -> bytes:
     """What is stored of the value."""
-    if name == b"host":
-        return _NO_HOST.sub(b"", value)
-    return _NOT_WHERE.sub(rb"\1", value) if name in _PAGES else value
+    return _NO_HOST.sub(b"", value) if name == _HOST else _NOT_WHERE.sub(rb"\1", value)

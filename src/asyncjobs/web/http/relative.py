@@ -36,7 +36,7 @@ _PARTS = re.compile(r"([^?#]*)(.*)", re.DOTALL)
 def resolved(headers: HeaderPairs, request: Request) -> HeaderPairs:
     """The headers of a response to `request`, with all that is relative to its URL resolved (RFC
     3986, section 5) as far as to a path: whoever asks knows scheme and host better than we do."""
-    if not any(name in _REWRITTEN for name, _ in headers):
+    if _REWRITTEN.keys().isdisjoint(dict(headers)):
         return headers
     path = quote(request.root_path.rstrip("/") + request.path, IN_PATH)
     query = quote(request.query_string, _IN_QUERY)
