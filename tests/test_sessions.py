@@ -4,11 +4,20 @@ without a word."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 
 import pytest
-from quart import Quart, flash, get_flashed_messages, render_template_string, request, session
+from quart import (
+    Quart,
+    Request,
+    flash,
+    get_flashed_messages,
+    render_template_string,
+    request,
+    session,
+)
 from quart.sessions import SecureCookieSession, SessionInterface
 from quart.typing import TestClientProtocol as Client
 
@@ -317,3 +326,23 @@ async def test_sessions_of_another_kind(app: Quart, caplog: pytest.LogCaptureFix
         assert await result(client, "/async", "POST", headers={"X-Session": "new"}) == [None]
     assert "the session cannot be read" in str(raised(caplog)[0])
     assert interface.saved["of-ann"] == {"user": "ann"}
+
+
+class CookiesByHeader(Request):
+    """Requests of clients that can set no cookies."""
+
+    @property
+    def cookies(self) -> Any:  # type: ignore[override]
+        return {"session": self.headers.get("X-Visit")}
+
+
+async def test_cookies_of_another_kind(app: Quart) -> None:
+    """Nor is a class of requests that finds its cookies elsewhere: the session of a header that is
+    stored is there."""
+    app.request_class = CookiesByHeader
+    route(app, lambda: session.get("user"))
+    async with serving(app) as client:
+        answer = await client.post("/fill")
+        (cookie,) = SimpleCookie(answer.headers["Set-Cookie"]).values()
+        ask = {"headers": {"X-Visit": cookie.value}}
+        assert await result(client, "/async", "POST", **ask) == ["ann"]

@@ -150,6 +150,12 @@ def current_context() -> Any:
     return _CONTEXT.get() if _TAKES_CONTEXT else None
 
 
+def session_of(context: Any) -> SessionMixin:
+    """The session in a request's context."""
+    session: SessionMixin = getattr(context, "_session" if _TAKES_CONTEXT else "session")
+    return session
+
+
 def set_session(context: Any, session: SessionMixin) -> None:
     """Have `session` be the one of a request's context."""
     setattr(context, "_session" if _TAKES_CONTEXT else "session", session)

@@ -17,7 +17,6 @@ from quart.utils import encode_headers
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from ...arguments import Callee
 from ...errors import HandlerGone, JobUnreadable, ResponseTooLarge
 from ...job import Request, Response
 from ...log import say_retried
@@ -25,7 +24,7 @@ from ...outcome import Outcome, Raised, Unusable, in_words
 from ...running.current import current_job
 from ...running.threads import Threads
 from ...settings import Settings
-from ..callers.session import replace_session
+from ..callers.session import open_session, replace_session
 from ..callers.users import hide_users, is_cookie_due, take_for_granted
 from ..callers.vanishing import Vanishing
 from ..context import Context, context_from_json, context_to_json
@@ -49,6 +48,7 @@ from ..routing.marks import View
 from ..routing.matching import lead_to, preprocess
 from .added import Added, added_to_call, callee_of
 from .draining import drain
+from .plain import is_plain, response_of
 from .sentry import describe_to_sentry
 from .sync import threads_of_job
 from .teardown import JOB
@@ -141,6 +141,7 @@ class Replay:
             threads_of_job.set(self.threads)
         request = thaw(self.app, stored)
         context = self.app.request_context(request)
+        open_session(self.app, context, stored)
         await context.push()
         # What the view raises is answered in here: the teardown of the context is that of a request
         # that was answered.
@@ -156,7 +157,7 @@ class Replay:
         try:
             known = context_from_json(stored.context)
             lead_to(self.app, self.endpoint, request, known)
-            added = added_to_call(known, self._callee(stored.method))
+            added = self._added(known, stored.method)
         except (JobUnreadable, HandlerGone) as error:
             return Unusable(error)
         current_job.principal = json.loads(bytes(known.principal)) if known.principal else None
@@ -181,14 +182,21 @@ class Replay:
                 "the teardown of job %s has failed; the job ends as its view did", current_job.id
             )
 
-    def _callee(self, method: str) -> Callee:
-        return callee_of(self.app.view_functions[self.endpoint], self.view, self.endpoint, method)
+    def _added(self, known: Context, method: str) -> Added:
+        if not known.arguments:
+            return Added(without=known.without)
+        routed = self.app.view_functions[self.endpoint]
+        return added_to_call(known, callee_of(routed, self.view, self.endpoint, method))
 
     async def _respond(self, request: quart.Request, context: Any, added: Added) -> Response:
         describe_to_sentry(request)
-        response = await self.app.make_response(await self._call_view(request, added))
+        result = await self._call_view(request, added)
         # What the view itself has asked for; the app's hooks ran at submission.
-        for function in after_this_request_of(context):
+        functions = after_this_request_of(context)
+        if not functions and is_plain(self.app, result):
+            return response_of(self.app, result, self.max_response)
+        response = await self.app.make_response(result)
+        for function in functions:
             response = cast("ResponseTypes", await self.app.ensure_async(function)(response))
         return await self._capture(response)
 
@@ -206,7 +214,8 @@ class Replay:
 
     async def _call_view(self, request: quart.Request, added: Added) -> Any:
         # Not a hook, but a part of matching the URL: it takes arguments away and fills `g`.
-        preprocess(self.app, request, reversed(request.blueprints))
+        if any(self.app.url_value_preprocessors.values()):
+            preprocess(self.app, request, reversed(request.blueprints))
         for function in self.before_run:
             await self.app.ensure_async(function)()
         take_for_granted(self.app)

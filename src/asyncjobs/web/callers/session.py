@@ -7,9 +7,10 @@ from typing import Any
 
 import quart
 from quart import Quart
-from quart.sessions import SecureCookieSession, SessionMixin
+from quart.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
-from ..quart_side import SESSION_KEYS, set_session
+from ...job import Request
+from ..quart_side import SESSION_KEYS, session_of, set_session
 from .vanishing import Vanishing
 
 _MISSING, _GONE = object(), object()
@@ -18,6 +19,23 @@ _MISSING, _GONE = object(), object()
 def has_data(session: Mapping[str, Any]) -> bool:
     """Whether there is anything in it that somebody may look for."""
     return not SESSION_KEYS.issuperset(session)
+
+
+def open_session(app: Quart, context: Any, stored: Request) -> None:
+    """Give a job, whose request's context is about to be entered, what Quart's own kind of session
+    is without a cookie. If a cookie is stored, or the session is of another kind, Quart opens it.
+    """
+    interface = app.session_interface
+    if (
+        type(interface) is SecureCookieSessionInterface
+        and not vars(interface)
+        and app.request_class is quart.Request
+        and b"cookie" not in dict(stored.headers)
+    ):
+        is_signed = bool(app.secret_key)
+        set_session(
+            context, interface.session_class() if is_signed else interface.null_session_class()
+        )
 
 
 def replace_session(app: Quart, context: Any, vanishing: Vanishing, *, had_data: bool) -> None:
@@ -30,9 +48,10 @@ def replace_session(app: Quart, context: Any, vanishing: Vanishing, *, had_data:
         vanishing: told of whatever is written.
         had_data: whether there was anything in the session of the request.
     """
-    opened = dict(quart.session)
-    if app.session_interface.is_null_session(quart.session):
+    session = session_of(context)
+    if app.session_interface.is_null_session(session):
         return
+    opened = dict(session)
     # There is data in it if the app has its cookies stored, by `keep_headers`.
     if had_data and not has_data(opened):
         set_session(context, LostSession(vanishing))
