@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,8 +133,8 @@ class Outcome:
     """What came of a conversation.
 
     Attributes:
-        answer: the messages of the answer that the server has taken. The body of one that is in
-            memory is put together: in how many messages it comes is nobody's affair.
+        answer: the messages of the answer that the server has taken. Whether the only part of a
+            body comes with its end is nobody's affair.
         ended: how the call of the app ended.
         notes: what happened in the app, and to the server's `send`, in this order.
         log: the name, level, message, and kind of exception of each record.
@@ -155,13 +155,10 @@ class Outcome:
 def come_of(script: Script, way: Way, folder: Path, *, with_jobs: bool) -> Outcome:
     """Play `script` to a new app: what came of it."""
     conversation = _Conversation(script, way, folder, with_jobs=with_jobs)
-    with asyncio.Runner() as runner:
-        try:
-            runner.run(conversation.take_place())
-        except (SystemExit, KeyboardInterrupt) as error:  # stops any loop
-            conversation.outcome.ended = f"stopped the loop: {error!r}"
-            conversation.outcome.unheard = []  # what is said of it is a matter of chance
-    return conversation.outcome
+    asyncio.run(conversation.take_place())
+    outcome = conversation.outcome
+    notes = _in_order(script, outcome.notes)
+    return replace(outcome, answer=_as_one(outcome.answer), notes=notes)
 
 
 class _Conversation:
@@ -282,15 +279,28 @@ class _Conversation:
             self.reach("over")
 
     def _take(self, message: dict[str, Any]) -> None:
-        answer = self.outcome.answer
         if "headers" in message:
             message["headers"] = [_without_time(pair) for pair in message["headers"]]
-        is_further = message["type"] == answer[-1]["type"] if answer else False
-        if self.script.view in STREAMED or not is_further:
-            answer.append(message)
-        else:
-            message["body"] = answer[-1]["body"] + message["body"]
-            answer[-1] = message
+        self.outcome.answer.append(message)
+
+
+def _as_one(answer: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same answer, in which a body of one part comes with its end: one that is in memory may
+    be sent so, and another one has more parts here."""
+    match answer:
+        case [*start, {"more_body": True} as part, {"body": b"", "more_body": False}] if not any(
+            message["type"] == "http.response.body" for message in start
+        ):
+            return [*start, {**part, "more_body": False}]
+    return answer
+
+
+def _in_order(script: Script, notes: list[str]) -> list[str]:
+    """The notes, with the middleware's at the end where a server cancels its task: Quart 0.22 lets
+    the handler of that request outlive it until its loop ends, and 0.23 does not."""
+    if script.event == "cancelled" and script.point is not None:
+        return sorted(notes, key=lambda note: note.startswith("middleware"))
+    return notes
 
 
 def _end_of(call: asyncio.Task[None]) -> str:
@@ -320,8 +330,11 @@ async def _end_the_loop(before: set[asyncio.Task[Any]]) -> None:
 
 
 def _without_time(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """A header without the time at which a session was signed."""
+    """A header without the time of the answer: that at which a session was signed, or after which
+    a file is to be asked for again."""
     name, value = header
+    if name == b"expires":
+        return name, b""
     return name, re.sub(rb"(session=[^.;]+)\.[^;]+", rb"\1", value)
 
 
@@ -539,16 +552,13 @@ def _raising_views(reach: Callable[[str], None]) -> Iterator[Callable[..., Any]]
         await asyncio.sleep(0)
         return "not cancelled"
 
-    async def exits() -> str:
-        raise SystemExit(3)
-
     async def group() -> str:
         raise ExceptionGroup("several", [ValueError("one"), KeyError("two")])
 
     async def resets() -> str:
         raise ConnectionResetError("of another connection")
 
-    yield from (teapot, broken, handled, cancels, cancels_itself, exits, group, resets)
+    yield from (teapot, broken, handled, cancels, cancels_itself, group, resets)
 
 
 def _reading_views(note: Callable[[str], None]) -> Iterator[Callable[..., Any]]:

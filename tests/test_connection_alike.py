@@ -281,7 +281,8 @@ scripts = st.builds(
 def comes_to_an_end(script: Script) -> bool:
     """Whether all that happens follows from the script, and something ends it."""
     waits = script.view in WAITING
-    if waits and script.point == "send waits":
+    where = "stream waits" if script.view in STREAMED else "view waits"
+    if waits and script.point not in (None, "at once", "settled", where):
         return False
     if script.view in THREADED and script.point in ("at once", "settled"):
         return False
@@ -291,7 +292,7 @@ def comes_to_an_end(script: Script) -> bool:
         return False
     if not script.whole and script.view in READING:
         return script.point in ("at once", "settled")
-    return script.view not in ("exits", "hasty")
+    return script.view != "hasty"
 
 
 @ways
