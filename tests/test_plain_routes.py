@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -70,10 +71,18 @@ def test_the_bytes_of_an_answer_are_the_same(
     """Not one byte over HTTP/1.1 tells whether an app has jobs, but for the time."""
     request = head(method, path, "Connection: close")
     answers = [server.exchange(request).splitlines(True) for server in (with_jobs, without_jobs)]
-    ours, quarts = ([line for line in lines if not line.startswith(b"date:")] for lines in answers)
+    ours, quarts = ([_comparable(line) for line in lines] for lines in answers)
 
     assert ours == quarts
     assert ours[0].startswith(b"HTTP/1.1 ")
+
+
+def _comparable(line: bytes) -> bytes:
+    """A line without the time, or an order that is that of a set."""
+    name, _, value = line.partition(b": ")
+    if name == b"date":
+        return name
+    return name + b", ".join(sorted(value.strip().split(b", ")))
 
 
 def test_a_client_is_told_to_go_on(server: Server, signals: Signals, name: str) -> None:
@@ -169,7 +178,8 @@ def test_a_connection_is_kept_for_the_next_request(client: httpx.Client) -> None
 def test_a_server_that_stops_waits_for_no_view(
     tmp_path: Path, signals: Signals, name: str, has_jobs: bool
 ) -> None:
-    """A view that still waits after the grace of a shutdown is cancelled, and the server ends."""
+    """A view that still waits when the grace of a shutdown is over, or its client has gone, is
+    cancelled, and the server ends."""
     config = {"WITH_JOBS": has_jobs, "SIGNALS": str(signals.folder)}
     with (
         Server("apps.plain:app", tmp_path, config=config) as server,
@@ -178,6 +188,8 @@ def test_a_server_that_stops_waits_for_no_view(
         connection.sendall(head("GET", f"/slow/{name}"))
         signals.wait(f"{name}.begun")
         server.signal(signal.SIGTERM)
+        if sys.version_info >= (3, 12):  # hypercorn waits there until its connections are closed
+            connection.close()
         signals.wait(f"{name}.cancelled")
         assert server.wait() == 0
         assert "Error in ASGI Framework" not in server.log()
