@@ -46,8 +46,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alike(script: Script, way: Way, folder: Path) -> Outcome:
     """What comes of a conversation, as that is the same with jobs and without."""
     expected = come_of(script, way, folder, with_jobs=False)
-    assert come_of(script, way, folder, with_jobs=True) == expected
+    found = come_of(script, way, folder, with_jobs=True)
+    if way == "a queue":
+        assert but_for_the_task(found, script) == but_for_the_task(expected, script)
+    else:
+        assert found == expected
     return expected
+
+
+def but_for_the_task(outcome: Outcome, script: Script) -> Outcome:
+    """Without all that differs as the task of the server may be the one that handles the request:
+    a middleware finds there what the view has put into a context variable, and a view that cancels
+    the task that it runs in cancels that one."""
+    notes = [note for note in outcome.notes if not note.startswith("middleware:")]
+    ended = "by itself" if script.view == "cancels_itself" else outcome.ended
+    return replace(outcome, notes=notes, ended=ended)
 
 
 # What is asked.
