@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
@@ -103,6 +104,31 @@ async def test_a_slot_that_is_free_saves_a_write(store: str) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
 @pytest.mark.parametrize("threaded", [False, True])
+async def test_a_job_that_has_ended_leaves_nothing_in_circles(store: str) -> None:
+    """All that it took is let go at once, and nothing of it waits for the garbage collector."""
+    jobs = Jobs(store=store)
+
+    @jobs.function
+    async def work() -> int:
+        current_job.progress(1)
+        return 1
+
+    async with jobs:
+        assert await jobs.result((await jobs.submit(work)).id) == 1
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(3):
+                assert await jobs.result((await jobs.submit(work)).id) == 1
+            gc.collect()
+            circles = [type(each) for each in gc.garbage]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+    assert not [each for each in circles if each.__module__.startswith("asyncjobs")]
+
+
 async def test_a_function_that_raises(
     store: str, error: type[BaseException], threaded: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,7 +111,9 @@ class Attempt:
             self._context.emit(Troubled(Action.PERFORM, error, self.claim.job.id))
         finally:
             self._end()
-            self._task = None  # else the task and its attempt would be garbage in a circle
+            # Else the attempt, its task, and what the handler knows would be garbage in circles.
+            self._task = None
+            self._current.end()
 
     def stop(self, reason: JobFailure) -> None:
         """Stop the handler, if it runs, and finish the job with `reason`."""

@@ -209,6 +209,10 @@ class RunningJob:
             if task is not None:
                 task.cancel()
 
+    def end(self) -> None:
+        """Tell nobody of progress any more; called by the runner."""
+        self._reported = _to_nobody
+
     def _report(self, progress: Progress) -> None:
         self.check_cancelled()
         self.latest = progress
@@ -227,6 +231,10 @@ class RunningJob:
             yield item
             done += 1
             self._report(Progress(done, begun.total, begun.message))
+
+
+def _to_nobody() -> None:
+    """There is a new progress of a job that is over."""
 
 
 def _progress(current: float, total: float | None, message: str | None) -> Progress:

@@ -11,7 +11,9 @@ import inspect
 import multiprocessing
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from functools import lru_cache, partial
 from typing import Any
+from urllib.parse import urlparse
 
 import quart
 import quart.globals
@@ -35,6 +37,7 @@ SESSION_KEYS = frozenset({"_permanent", "_flashes"})
 _CONNECTIONS_CANCEL = (
     "request_task" in inspect.signature(asgi.ASGIHTTPConnection.handle_messages).parameters
 )
+_CREATE_REQUEST = asgi.ASGIHTTPConnection._create_request_from_scope
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
 _ClientDisconnected: type[Exception] | tuple[()] = getattr(base, "ClientDisconnectedError", ())
 _CONTEXT: ContextVar[Any] = getattr(quart.globals, "_cv_app" if _TAKES_CONTEXT else "_cv_request")
@@ -72,9 +75,50 @@ class ReadyHeaders(Headers):
 
 
 def request_of(connection: Any, send: Any) -> Request:
-    """One more request of a connection, as if it had just come."""
-    request: Request = connection._create_request_from_scope(send)
+    """One more request of a connection, as if it had just come: as it makes one itself, but for the
+    headers, which it would check once more, one by one."""
+    app, scope = connection.app, connection.scope
+    request: Request
+    values = b"".join([value for _, value in scope["headers"]])
+    is_quarts = type(connection)._create_request_from_scope is _CREATE_REQUEST
+    if not is_quarts or b"\n" in values or b"\r" in values:  # which no server lets pass
+        request = connection._create_request_from_scope(send)
+        return request
+    path, root_path = scope["path"], scope.get("root_path", "")
+    if path[0] != "/":
+        path = urlparse(path).path
+    if root_path:
+        path = asgi._normalise_path(path, root_path)
+    request = app.request_class(
+        scope["method"],
+        scope["scheme"],
+        path,
+        scope["query_string"],
+        headers_of_request(app, scope["headers"], scope.get("client"), scope["http_version"]),
+        root_path,
+        scope["http_version"],
+        max_content_length=app.config["MAX_CONTENT_LENGTH"],
+        body_timeout=app.config["BODY_TIMEOUT"],
+        send_push_promise=partial(connection._send_push_promise, send),
+        scope=scope,
+    )
     return request
+
+
+def headers_of_request(
+    app: Quart, pairs: Iterable[tuple[bytes, bytes]], client: Any, http_version: str
+) -> Headers:
+    """The headers of a request, of well-formed pairs."""
+    headers = [("Remote-Addr", client[0] if client else "<local>")]
+    headers += [(_title_of(name), value.decode("latin-1")) for name, value in pairs]
+    if http_version < "1.1" and not any(name == "Host" for name, _ in headers):
+        headers.append(("Host", app.config["SERVER_NAME"] or ""))
+    return ReadyHeaders(headers)
+
+
+@lru_cache(maxsize=1024)
+def _title_of(name: bytes) -> str:
+    return name.decode("latin-1").title()
 
 
 async def fill(body: Body, chunks: Iterable[bytes]) -> None:
@@ -124,7 +168,13 @@ async def send_in_parts(connection: Any, response: ResponseTypes, send: Any) -> 
 
 def methods_of_connection(connection_class: Any) -> list[Callable[..., Any]]:
     """Those of a kind of connection that its messages go through."""
-    names = "__call__", "handle_messages", "handle_request", "_send_response"
+    names = (
+        "__call__",
+        "_create_request_from_scope",
+        "handle_messages",
+        "handle_request",
+        "_send_response",
+    )
     return [getattr(connection_class, name) for name in names]
 
 

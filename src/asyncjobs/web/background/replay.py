@@ -33,15 +33,14 @@ from ..http.headers import (
     BODILESS,
     storable_request_headers,
     storable_response_headers,
-    title_of,
 )
 from ..http.relative import resolved
 from ..quart_side import (
-    ReadyHeaders,
     after_this_request_of,
     current_request,
     error_handler_of,
     handle_user_exception,
+    headers_of_request,
     log_exception,
 )
 from ..routing.marks import View
@@ -94,16 +93,12 @@ def thaw(app: Quart, stored: Request) -> quart.Request:
         "extensions": {},
         JOB: True,
     }
-    client = "<local>" if stored.client is None else stored.client[0]
-    headers = [(title_of(name), value.decode("latin-1")) for name, value in stored.headers]
-    if stored.http_version < "1.1" and not any(name == "Host" for name, _ in headers):
-        headers.append(("Host", app.config["SERVER_NAME"] or ""))
     request = app.request_class(
         stored.method,
         stored.scheme,
         stored.path,
         stored.query,
-        ReadyHeaders([("Remote-Addr", client), *headers]),
+        headers_of_request(app, stored.headers, stored.client, stored.http_version),
         stored.root_path,
         stored.http_version,
         max_content_length=None,

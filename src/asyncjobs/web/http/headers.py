@@ -129,12 +129,6 @@ def _is_name(name: bytes) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-@lru_cache(maxsize=1024)
-def title_of(name: bytes) -> str:
-    """A header's name as Quart writes it."""
-    return name.decode("latin-1").title()
-
-
 @lru_cache(maxsize=1024)  # headers have few names, and this is done for each of every request
 def _storable_name(name: bytes, drop: frozenset[str], keep: frozenset[str]) -> bytes | None:
     """The name, as one object for all jobs, or None if the header is not stored."""
