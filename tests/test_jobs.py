@@ -102,8 +102,6 @@ async def test_a_slot_that_is_free_saves_a_write(store: str) -> None:
         assert await jobs.result(job.id, DEADLINE) is None
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
-@pytest.mark.parametrize("threaded", [False, True])
 async def test_a_job_that_has_ended_leaves_nothing_in_circles(store: str) -> None:
     """All that it took is let go at once, and nothing of it waits for the garbage collector."""
     jobs = Jobs(store=store)
@@ -129,6 +127,8 @@ async def test_a_job_that_has_ended_leaves_nothing_in_circles(store: str) -> Non
     assert not [each for each in circles if each.__module__.startswith("asyncjobs")]
 
 
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("threaded", [False, True])
 async def test_a_function_that_raises(
     store: str, error: type[BaseException], threaded: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
