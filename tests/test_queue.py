@@ -19,6 +19,7 @@ from asyncjobs import Jobs, Query, State, transitions
 from asyncjobs.engines.awaited import Awaited
 from asyncjobs.engines.queue import START_CHUNK, Queue
 from asyncjobs.engines.slots import Slots
+from asyncjobs.hints import Queued
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.program import ProgramStore
 from asyncjobs.running.claims import Claims, unknown_to
@@ -419,3 +420,27 @@ async def test_no_more_than_some_are_claimed_at_a_time(tmp_path: Path, in_memory
         await all_run.wait()
     await jobs.__aexit__()
     assert store.most <= START_CHUNK
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_a_look_in_case_a_hint_was_lost_sends_no_new_job_into_the_queue(
+    tmp_path: Path, in_memory: bool
+) -> None:
+    """Now and then a process looks whether anything is queued that it has not heard of. As long as
+    it does not know of any, what is submitted meanwhile starts at once: once in the queue, jobs
+    that come faster than the queue is claimed would all have to go through it."""
+    store = Counting(MemoryStore() if in_memory else SqliteStore(tmp_path / "jobs.db"))
+    jobs = Jobs(store=store, name="ours", concurrency=10_000)
+    done = asyncio.Event()
+
+    @jobs.function(name="work")
+    async def work() -> None:
+        await done.wait()
+
+    async with jobs:
+        submitting = asyncio.gather(*(jobs.submit("work") for _ in range(START_CHUNK + 1)))
+        jobs._here("test").heard(Queued())  # before they begin, in a turn in which nobody looks yet
+        states = {job.state for job in await submitting}
+        done.set()
+    assert states == {State.RUNNING}
+    assert store.most == 0

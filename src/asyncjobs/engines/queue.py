@@ -76,6 +76,9 @@ class Queue:
         self._slots = slots
         self._awaited = awaited
         self._routes: set[str] = set()
+        # Whether any other route may have some as well, for all that is known: nobody new waits for
+        # that, or each look in case a hint was lost would send all that comes into the queue.
+        self._any_route = False
         # Jobs are taken out of the oldest in the queue: out of so many times as many as can start.
         self._reach = 1
         # When, by the clock of the loop, there is something to be started that could not be before;
@@ -88,9 +91,11 @@ class Queue:
         return route in self._routes
 
     def ring(self, routes: Iterable[str] | None = None) -> None:
-        """These routes, or all, may have jobs in the queue: look soon."""
-        handlers = self._claims.handlers
-        self._routes.update(handlers if routes is None else handlers.keys() & routes)
+        """These routes have jobs in the queue, or any route may: look soon."""
+        if routes is None:
+            self._any_route = True
+        else:
+            self._routes.update(self._claims.handlers.keys() & routes)
         self._doorbell.set()
 
     def ring_if_queued(self) -> None:
@@ -115,9 +120,11 @@ class Queue:
             StoreUnavailable
         """
         self._doorbell.clear()
-        if _loop_time() >= self._next_look:
-            self._routes.update(self._claims.handlers)
+        if is_due := _loop_time() >= self._next_look:
             self._next_look = math.inf
+        if is_due or self._any_route:
+            self._routes.update(self._claims.handlers)
+            self._any_route = False
         free = {route: self._slots.free(self._claims.handlers[route]) for route in self._routes}
         ready = {route: slots for route, slots in free.items() if slots}
         if not ready:
