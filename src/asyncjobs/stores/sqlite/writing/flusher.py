@@ -48,3 +48,5 @@ class Flusher:
                 self._loop.call_soon_threadsafe(done, error)
             except RuntimeError:
                 return  # the loop was closed with writes on their way: nobody waits for them
+            # Not to be kept alive, with all that it has stored, while this thread waits.
+            del done
