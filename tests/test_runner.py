@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +24,7 @@ from asyncjobs.testing import NOW, a_job
 from asyncjobs.torture.faults import Fault, FaultyStore
 from heard import Heard, kinds
 
+DEADLINE = 20
 CALL = Request("POST", "/double", body=b'{"args": [21], "kwargs": {}}')
 
 MakeStore = Callable[[], Store]
@@ -166,3 +168,31 @@ async def test_a_job_that_cannot_be_claimed(make_store: MakeStore) -> None:
         with pytest.raises(StoreUnavailable):
             await engine.submit(job, CALL)
         assert not [event for event in events.all if isinstance(event, Started | Lost | Finished)]
+
+
+async def test_a_job_that_sleeps_holds_few_objects(path: Path) -> None:
+    """Of a job that waits for something, little is kept in memory, and no more of each where many
+    do; nothing of how it was stored. All that the garbage collector knows it looks at in each full
+    collection, of which there is one whenever that has grown by a quarter."""
+    jobs = Jobs(store=f"sqlite:///{path}", concurrency=10_000, drain_time=0)
+    asleep = asyncio.Semaphore(0)
+
+    @jobs.function(name="sleep")
+    async def sleep() -> None:
+        asleep.release()
+        await asyncio.sleep(3600)
+
+    async with jobs:
+        for count in (500, 2000):
+            before = tracked()
+            await asyncio.gather(*(jobs.submit("sleep") for _ in range(count)))
+            async with asyncio.timeout(DEADLINE):
+                for _ in range(count):
+                    await asleep.acquire()
+                while tracked() - before > 33 * count:
+                    await asyncio.sleep(0.01)
+
+
+def tracked() -> int:
+    gc.collect()
+    return len(gc.get_objects())

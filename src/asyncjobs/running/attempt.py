@@ -31,12 +31,14 @@ class AttemptContext:
         program: whose jobs they are.
         emit: is told what happens.
         errands: takes what may outlive an attempt.
+        loop_ends: whether all that runs in the event loop is being cancelled.
         deadlines: calls `Attempt.time_out`.
     """
 
     program: Program
     emit: Emit
     errands: Errands
+    loop_ends: Callable[[], bool]
     deadlines: Deadlines[Attempt]
 
 
@@ -81,7 +83,7 @@ class Attempt:
             context.program,
             place,
             self._reported,
-            lambda: context.errands.is_loop_ending,
+            context.loop_ends,
         )
         self._current.is_last = claim.is_last
         self._loop = asyncio.get_running_loop()
@@ -100,7 +102,12 @@ class Attempt:
         """Perform the job, made from `request`, which is read unless given; and finish it."""
         self._context.emit(Started(self.claim.job))
         try:
-            outcome = await self._outcome(request)
+            # Not in a coroutine more: each is kept for as long as the handler runs.
+            try:
+                outcome = await self._perform(request)
+            except Exception as error:  # of ours: the job must not be left running all the same
+                self._context.emit(Troubled(Action.PERFORM, error, self.claim.job.id))
+                outcome = Unusable(HandlerFailed("the attempt could not be brought to its end"))
             if self._ending is None:
                 # In a task of its own: whoever knows the handler's may still cancel that.
                 self._ending = self._finish_soon(outcome)
@@ -139,13 +146,6 @@ class Attempt:
         timeout = self.claim.handler.timeout
         self.stop(JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
 
-    async def _outcome(self, request: Request | None) -> Outcome:
-        try:
-            return await self._perform(request)
-        except Exception as error:  # of ours: the job must not be left running all the same
-            self._context.emit(Troubled(Action.PERFORM, error, self.claim.job.id))
-            return Unusable(HandlerFailed("the attempt could not be brought to its end"))
-
     async def _perform(self, request: Request | None) -> Outcome:
         handler, deadlines = self.claim.handler, self._context.deadlines
         running_job.set(self._current)
@@ -153,7 +153,12 @@ class Attempt:
             deadlines.set(self, handler.timeout)
         self._is_performing = True
         try:
-            outcome = await self._handled(request)
+            stored = request or await self.claim.request()
+            if isinstance(stored, Unusable):
+                outcome: Outcome = stored
+            else:
+                self._current.request = stored
+                outcome = await self.claim.handler.perform(stored)
         except asyncio.CancelledError:
             outcome = self._cut_short()
         except BaseException as error:
@@ -171,16 +176,9 @@ class Attempt:
             self._context.emit(Unfit(self.claim.job, outcome.reason))
         return self._stopped or outcome
 
-    async def _handled(self, request: Request | None) -> Outcome:
-        stored = request or await self.claim.request()
-        if isinstance(stored, Unusable):
-            return stored
-        self._current.request = stored
-        return await self.claim.handler.perform(stored)
-
     def _cut_short(self) -> Outcome:
         """What a handler has come to that was cancelled, if it was not by us."""
-        if self._context.errands.is_loop_ending:
+        if self._context.loop_ends():
             return Stopped(JobInterrupted("the event loop ended while the job ran"))
         what = "the handler was cancelled from within"
         return _raised(what, what)

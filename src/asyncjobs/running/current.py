@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: The most characters that are kept of the message of a progress.
 MESSAGE_LIMIT = 1000
+# One for all: very many jobs may run, and hardly any of them waits for another one.
+_NO_WAITS: frozenset[asyncio.Task[Any] | None] = frozenset()
 
 
 class Program(Protocol):
@@ -101,7 +103,7 @@ class RunningJob:
         self._reported = reported
         self._loop_ends = loop_ends
         self._stopping = False
-        self._waits: set[asyncio.Task[Any] | None] = set()
+        self._waits = _NO_WAITS
 
     @property
     def is_cancelled(self) -> bool:
@@ -190,14 +192,14 @@ class RunningJob:
         self.check_cancelled()
         task = asyncio.current_task()
         self._place.pause(job_id)
-        self._waits.add(task)
+        self._waits |= {task}
         try:
             yield
         finally:
             try:
                 await self._place.resume(job_id, go_on=not self.is_cancelled)
             finally:
-                self._waits.discard(task)
+                self._waits -= {task}
 
     def stop(self) -> None:
         """Have the handler stop at its next look; called by the runner."""

@@ -31,7 +31,11 @@ class Runner:
         self._claims = claims
         self._errands = Errands(STOP_GRACE)
         self._context = AttemptContext(
-            program, claims.emit, self._errands, Deadlines(Attempt.time_out)
+            program,
+            claims.emit,
+            self._errands,
+            lambda: self._errands.is_loop_ending,
+            Deadlines(Attempt.time_out),
         )
         self._attempts: dict[str, Attempt] = {}
         self._overruled = asyncio.Event()

@@ -12,7 +12,7 @@ import inspect
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -148,14 +148,16 @@ class Threads:
         self._lent -= 1
         self._dismiss()
 
-    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Call `function` where it belongs, and await what it gives if that is awaitable.
 
-        A sync function may give a coroutine, as the wrapper of an async one does.
+        To be awaited at once. An async function is awaited without a coroutine of ours around it:
+        very many may be waiting.
         """
-        call = partial(function, *args, **kwargs)
-        result = await self.run(call) if is_threaded(function) else call()
-        return await result if inspect.isawaitable(result) else result
+        if is_threaded(function):
+            return _awaited(self.run(partial(function, *args, **kwargs)))
+        result = function(*args, **kwargs)
+        return result if inspect.isawaitable(result) else _ready(result)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in a thread, in the caller's context, and return or raise what it does.
@@ -288,6 +290,16 @@ def is_kind_of(function: Callable[..., Any], *kinds: Callable[[Any], bool]) -> b
     function = without_partials(function)
     called = type(function).__call__
     return any(kind(function) or kind(called) for kind in kinds)
+
+
+async def _awaited(call: Awaitable[Any]) -> Any:
+    # A sync function may give a coroutine, as the wrapper of an async one does.
+    result = await call
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _ready(result: Any) -> Any:
+    return result
 
 
 def _outcome_of(call: _Call) -> tuple[Any, BaseException | None]:
