@@ -196,6 +196,24 @@ async def test_a_locked_store_fails_in_the_end(
     await store.add(a_job(), REQUEST)
 
 
+async def test_what_a_busy_loop_has_kept_waiting_is_not_taken_for_locked(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long another process has kept the lock counts from the first try to take it, and not from
+    the time at which a write was asked for, which the event loop may have come to late."""
+    loop = asyncio.get_running_loop()
+    lock = FileLock(Path(f"{path}-lock"))
+    assert lock.try_acquire()
+    adding = asyncio.create_task(store.add(a_job(), REQUEST))
+    await asyncio.sleep(0)  # it is asked for, and is tried in the next turn
+    late = loop.time() + 2 * commits.LOCK_TIMEOUT
+    monkeypatch.setattr(loop, "time", lambda: late)
+    await asyncio.sleep(0)
+    monkeypatch.undo()
+    lock.close()
+    await adding
+
+
 # Deleted, moved, replaced.
 
 

@@ -52,6 +52,9 @@ class GroupCommit:
         self._random = random
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Write] = []
+        # Since when, by the clock of the loop, another process has the lock whenever it is tried.
+        # That a write was asked for long ago may be ours: a busy loop has not come to it.
+        self._locked_since: float | None = None
         self._busy = False
         self._unsettled: dict[str, Write] = {}
         self._idle = asyncio.Event()
@@ -89,7 +92,7 @@ class GroupCommit:
                 that were lost.
             Exception: whatever `operation` raised, and nothing was written.
         """
-        write = Write(job_id, operation, self._loop.time(), can_wait=can_wait)
+        write = Write(job_id, operation, can_wait=can_wait)
         self._waiting.append(write)
         if job_id is not None:
             self._unsettled[job_id] = write
@@ -141,6 +144,7 @@ class GroupCommit:
         if not done:
             self._again_soon()
             return
+        self._locked_since = None
         batch, self._waiting = self._waiting, []
         if any(write.error is None for write in batch):
             self._flusher.flush(partial(self._flushed, batch))
@@ -149,7 +153,10 @@ class GroupCommit:
 
     def _again_soon(self) -> None:
         """Another process has the lock: let the batch grow, but not wait for ever."""
-        if self._loop.time() - self._waiting[0].asked > LOCK_TIMEOUT:
+        now = self._loop.time()
+        if self._locked_since is None:
+            self._locked_since = now
+        if now - self._locked_since > LOCK_TIMEOUT:
             self._condition.trouble(LOCKED)
             self._fail_all()
         else:
@@ -186,6 +193,7 @@ class GroupCommit:
 
     def _fail_all(self) -> None:
         """No write that waits comes through."""
+        self._locked_since = None
         batch, self._waiting = self._waiting, []
         refuse(batch, str(self._condition.reason))
         self._settle(batch)

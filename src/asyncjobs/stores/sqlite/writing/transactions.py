@@ -17,19 +17,15 @@ class Write:
 
     Attributes:
         can_wait: whether it is refused while the store is in trouble.
-        asked: when it was asked for, by the clock of the loop.
         error: why it failed, if it did.
     """
 
-    __slots__ = ("_waiters", "asked", "can_wait", "error", "job_id", "operation")
+    __slots__ = ("_waiters", "can_wait", "error", "job_id", "operation")
 
-    def __init__(
-        self, job_id: str | None, operation: Operation, asked: float, *, can_wait: bool
-    ) -> None:
+    def __init__(self, job_id: str | None, operation: Operation, *, can_wait: bool) -> None:
         self.job_id = job_id
         self.operation = operation
         self.can_wait = can_wait
-        self.asked = asked
         self.error: BaseException | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
