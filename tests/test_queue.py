@@ -6,6 +6,7 @@ import asyncio
 import random
 import shutil
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
@@ -444,3 +445,45 @@ async def test_a_look_in_case_a_hint_was_lost_sends_no_new_job_into_the_queue(
         done.set()
     assert states == {State.RUNNING}
     assert store.most == 0
+
+
+async def test_a_submission_takes_the_same_however_many_jobs_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside 10 running jobs or 3,000, it takes as many calls of Python and as many steps of
+    SQLite until its handler has begun."""
+    work = Work(monkeypatch)
+    jobs = Jobs(store=f"sqlite:///{tmp_path}/jobs.db", concurrency=10_000, drain_time=0)
+    begun = asyncio.Semaphore(0)
+
+    @jobs.function(name="sleep")
+    async def sleep() -> None:
+        begun.release()
+        await asyncio.sleep(3600)
+
+    async def taken() -> tuple[int, int]:
+        calls, before = 0, work.steps
+
+        def count(frame: object, event: str, what: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(count)
+        try:
+            await jobs.submit("sleep")
+            await begun.acquire()
+        finally:
+            sys.setprofile(None)
+        return calls, work.steps - before
+
+    async with jobs:
+        least = []
+        for running in (10, 3000):
+            await asyncio.gather(*(jobs.submit("sleep") for _ in range(running)))
+            for _ in range(running):
+                await begun.acquire()
+            measured = [await taken() for _ in range(30)]
+            # Now and then something else runs meanwhile.
+            least.append([min(of_each) for of_each in zip(*measured, strict=True)])
+    few, many = least
+    assert many == few
