@@ -14,8 +14,12 @@ import pytest
 from apps.signals import Signals
 from asyncjobs.stores import SqliteStore
 from server import Server
+from stored_way import IS_ASKED_FOR, take_for_good
 
 Serve = Callable[..., Server]
+
+if IS_ASKED_FOR:
+    take_for_good()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 _WAITS_FOR_LOCKS = ("store", "file", "writing.checkpoints", "writing.commits")
+
+if os.environ.get("ASYNCJOBS_STORED_WAY"):
+    with suppress(ModuleNotFoundError):  # of a release from before there was such a module
+        import_module("stored_way").take_for_good()
 
 
 def configuration() -> dict[str, Any]:
