@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from apps.signals import Signals
 from asyncjobs.stores import SqliteStore
@@ -20,6 +21,10 @@ Serve = Callable[..., Server]
 
 if IS_ASKED_FOR:
     take_for_good()
+
+# The others on the machine decide how long an example takes.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_xdist_auto_num_workers() -> int:
