@@ -35,8 +35,8 @@ WAIT = "wait=20"
 AT_ONCE = 16
 
 Round = Callable[[], Awaitable[None]]
-#: Makes what a client does in each round; None if the app does not do that.
-Prepare = Callable[[Client], Awaitable[Round | None]]
+#: Makes what a client does in each round.
+Prepare = Callable[[Client], Awaitable[Round]]
 
 
 class Counts(NamedTuple):
@@ -113,12 +113,11 @@ def at_once(path: str) -> Prepare:
 def in_one_request(path: str) -> Prepare:
     """Submit, and be answered with the result."""
 
-    async def prepare(client: Client) -> Round | None:
+    async def prepare(client: Client) -> Round:
         async def submit() -> None:
             assert await client.request("POST", path, BODY, WAIT) == RESULT
 
-        status, _ = await client.request("POST", path, BODY, WAIT)
-        return submit if status == 200 else None
+        return submit
 
     return prepare
 
@@ -149,14 +148,13 @@ PARTS: dict[str, tuple[Prepare, Prepare]] = {
 }
 
 
-def measure(part: str) -> Over | None:
-    """What a part takes; None if our app does not do that."""
+def measure(part: str) -> Over:
+    """What a part takes."""
     our_round, floor_round = PARTS[part]
     with tempfile.TemporaryDirectory() as folder:
         ours = count(our_app(Path(folder))[0], our_round)
     floor = count(answering(Quart("floor"), "/job"), floor_round)
-    assert floor is not None
-    return Over(ours, floor) if ours is not None else None
+    return Over(ours, floor)
 
 
 def our_app(folder: Path) -> tuple[Quart, QuartJobs]:
@@ -165,16 +163,14 @@ def our_app(folder: Path) -> tuple[Quart, QuartJobs]:
     return app, running(app, "/job")
 
 
-def count(app: Quart, prepare: Prepare) -> Account | None:
-    """What each round takes of `app`, once all is warm; None if it does not do that."""
+def count(app: Quart, prepare: Prepare) -> Account:
+    """What each round takes of `app`, once all is warm."""
 
-    async def rounds() -> Account | None:
+    async def rounds() -> Account:
         async with app.test_app():
             client = Client(app)
             with counting.still():
                 do = await prepare(client)
-                if do is None:
-                    return None
                 for _ in range(WARM_UP):
                     await do()
                 with counting.counted() as account:
@@ -205,7 +201,7 @@ def versions() -> tuple[str, str]:
 @click.option("--functions", default=0, show_default=True, help="List so many of each part.")
 def main(functions: int) -> None:
     """Count what each part takes beyond a bare handler."""
-    parts = {name: over for name in PARTS if (over := measure(name)) is not None}
+    parts = {name: measure(name) for name in PARTS}
     click.echo('    ("{}", "{}"): {{'.format(*versions()))
     for name, over in parts.items():
         click.echo(f'        "{name}": Counts{tuple(over.counts)},')
