@@ -211,9 +211,7 @@ class Database:
         try:
             if self.loss is not None:
                 self.loss.begin_anew(self.connection)
-            if (number := generation.begin()) is not None:
-                generation.flush(self.log)
-                generation.note(number)
+            generation.begin(self.log)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise

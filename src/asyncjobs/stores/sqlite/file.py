@@ -77,7 +77,7 @@ class OpenFile:
             if not guest:
                 make_file(path)
             opened.enter_context(alone(path))
-            self._lock = self._open_lock(opened, self._lock_path)
+            self._lock = self._open_lock(opened)
             if not self._lock.try_acquire():
                 raise locked(self._lock_path)
             opened.callback(self._lock.release)
@@ -171,8 +171,8 @@ class OpenFile:
         self.inspector.check_files()
         await back_up(self._path, target, self.inspector.check_files_from_thread)
 
-    def _open_lock(self, opened: ExitStack, path: Path) -> FileLock:
-        lock = FileLock(path)
+    def _open_lock(self, opened: ExitStack) -> FileLock:
+        lock = FileLock(self._lock_path)
         opened.callback(lock.close)
         return lock
 
@@ -190,17 +190,12 @@ class OpenFile:
         """One with everything of its own, as it works in a thread."""
         connection = connect(self._path)
         opened.callback(connection.close)
-        reader = connect(self._path)
-        opened.callback(reader.close)
         log = self.database.open_for_flushing()
         opened.callback(os.close, log)
         return Checkpointer(
             self._path,
             connection,
-            reader,
-            # SQLite takes no locks on the log, and so none can be lost with this one.
-            self._open_lock(opened, Path(self._wal_path)),
-            self._open_lock(opened, self._lock_path),
+            self._open_lock(opened),
             log,
             self.database.lengths,
             self.database.condition,

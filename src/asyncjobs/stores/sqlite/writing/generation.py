@@ -81,43 +81,28 @@ class Generation:
                 return False  # it is not the log that is missed first
             raise
 
-    def begin(self) -> int | None:
+    def begin(self, wal: int) -> None:
         """Begin the next one: to be called first after each checkpoint.
 
         It is left out if there is no room, or a program that does not know our lock writes.
 
-        Returns:
-            its number, to be noted once it is flushed; None if it was left out.
+        Args:
+            wal: a descriptor of the log, to flush it by.
 
         Raises:
-            sqlite3.Error
+            sqlite3.Error, OSError
         """
-        number: int = min(max(self._stored(), self._mark.read()), _HIGHEST) + 1
+        number = min(max(self._stored(), self._mark.read()), _HIGHEST) + 1
         try:
             self._connection.execute(
                 "INSERT OR REPLACE INTO generation (id, number) VALUES (1, ?)", (number,)
             )
         except sqlite3.Error as error:
             if wants_room(error) or is_locked(error):
-                return None
+                return
             raise
-        return number
-
-    def flush(self, wal: int) -> None:
-        """Have on the disk what was begun; the lock need not be held.
-
-        Args:
-            wal: a descriptor of the log.
-
-        Raises:
-            OSError
-        """
         sync_data(wal)
-
-    def note(self, number: int) -> None:
-        """Note a number that is on the disk, unless a later one was noted meanwhile."""
-        if number > self._mark.read():
-            self._mark.write(number)
+        self._mark.write(number)
 
     def is_of(self, path: Path) -> bool:
         """Whether the log is known to be of the database at `path`, and not of one from before it:

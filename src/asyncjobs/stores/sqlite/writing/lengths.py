@@ -50,7 +50,6 @@ class Lengths:
         self._wal = wal
         self._condition = condition
         self._shm = _descriptor_of(f"{path}-shm")
-        self._database_fd: int | None = None
         self._index: _Index | None = None
         self._had_all = (b"", 0, 0)
 
@@ -88,7 +87,7 @@ class Lengths:
         """Whether what is to be moved out of the log is what was written into it, as far as the
         heads of its frames tell; else the condition has the reason.
 
-        In any thread, while the log is not begun anew. Takes about a microsecond a frame.
+        For whoever holds the lock of all writers, in any thread. Takes about a microsecond a frame.
 
         Raises:
             OSError: that cannot be told just now.
@@ -103,23 +102,6 @@ class Lengths:
                 self._condition.files_cut({f"{self._path}-wal": what}, "overwritten")
                 return False
         return True
-
-    def frames_to_move(self) -> int | None:
-        """How many frames are in the log and not in the database; None if nobody can tell.
-
-        Raises:
-            OSError: that cannot be told just now.
-        """
-        index = self._read_index()
-        return None if index is None else index.frames - index.moved
-
-    def descriptor_of_database(self) -> int | None:
-        """One of SQLite's own descriptors of the database, if it can be found: it may be closed at
-        any time."""
-        fd = self._database_fd
-        if fd is None or not _is_file(fd, self._database):
-            fd = self._database_fd = _descriptor_of_inode(self._database)
-        return fd
 
     def _wrong_frame(self, index: _Index) -> int | None:
         """The first frame to be moved that is not of this log; None if all of them are."""
@@ -263,19 +245,10 @@ def _descriptor_of(file: str) -> int | None:
     One of ours could never be closed again: that would drop the locks that SQLite has on the file
     (https://www.sqlite.org/howtocorrupt.html).
     """
-    return _descriptor_of_inode(inode(os.stat(file)))
-
-
-def _descriptor_of_inode(wanted: tuple[int, int]) -> int | None:
+    wanted = inode(os.stat(file))
     with suppress(FileNotFoundError):  # Windows, or nothing is mounted there
-        for fd in map(int, os.listdir("/dev/fd")):
-            if _is_file(fd, wanted):
-                return fd
+        for name in os.listdir("/dev/fd"):
+            with suppress(OSError):  # it was that of the folder
+                if inode(os.fstat(int(name))) == wanted:
+                    return int(name)
     return None
-
-
-def _is_file(fd: int, wanted: tuple[int, int]) -> bool:
-    try:
-        return inode(os.fstat(fd)) == wanted
-    except OSError:  # it is closed, as that of a listed folder
-        return False
