@@ -43,10 +43,18 @@ CLIENTS = 64
 STARTS = 500
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
-logging.getLogger("asyncjobs").setLevel(logging.CRITICAL)  # else a line for each that is stopped
-
 app = Quart("scale", instance_path=str(Path.cwd() / "instance"))
 web_jobs = QuartJobs(app, concurrency=200_000, drain_time=0)
+
+
+def say_nothing() -> None:
+    """Else there is a line in the log for each job that is stopped."""
+    logging.getLogger("asyncjobs").setLevel(logging.CRITICAL)
+
+
+@app.before_serving
+async def serve_quietly() -> None:
+    say_nothing()
 
 
 @app.post("/sleep")
@@ -283,6 +291,7 @@ def main(parts: tuple[str, ...], full: bool) -> None:
             options = ["--full"] if full else []
             subprocess.run([sys.executable, "-m", "bench.scale", part, *options], check=True)
         return
+    say_nothing()
     (part,) = parts
     click.echo(f"{part}, {'full' if full else 'short'}, load {os.getloadavg()[0]:.0f}:")
     asyncio.run(PARTS[part](full))

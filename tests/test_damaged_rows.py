@@ -777,7 +777,7 @@ async def test_no_memory_for_a_transaction(path: Path, statement: str) -> None:
         execute("CREATE TABLE t (x)")
 
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        write = Write("", operation, 0.0, can_wait=True)
+        write = Write("", operation, can_wait=True)
         with pytest.raises(sqlite3.OperationalError, match="memory"):
             transact(Short(connection), [write])  # type: ignore[arg-type]
         assert not connection.in_transaction
@@ -796,7 +796,7 @@ async def test_no_memory_for_a_write(path: Path) -> None:
         execute("CREATE TABLE t (x)")
 
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        writes = [Write("", operation, 0.0, can_wait=True) for operation in (greedy, modest)]
+        writes = [Write("", operation, can_wait=True) for operation in (greedy, modest)]
         transact(connection, writes)
         assert isinstance(writes[0].error, MemoryError)
         assert writes[1].error is None

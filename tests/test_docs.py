@@ -296,7 +296,8 @@ def test_the_harnesses_take_the_commands_of_the_docs(monkeypatch: pytest.MonkeyP
         torture.commands[name].make_context(name, options)
     monkeypatch.syspath_prepend(ROOT)
     for module, options in re.findall(r"`python -m (bench\.\w+) ?(.*?)`", page):
-        main = importlib.import_module(module).main
+        is_package = hasattr(importlib.import_module(module), "__path__")
+        main = importlib.import_module(f"{module}.__main__" if is_package else module).main
         helped = CliRunner().invoke(main, [*options.split(), "--help"])
         assert helped.exit_code == 0, f"{module} {options}: {helped.output}"
 

@@ -412,7 +412,7 @@ async def test_a_job_that_was_never_started_and_is_cancelled(make_store: MakeSto
     async with make_store() as store:
         handlers = Program("async function", MemoryStore()).jobs.handlers
         claims = Claims(store, handlers, events, random.Random(), max_starts=25)
-        claim = claims.start(a_job(route="succeed"))
+        claim = claims.start(a_job(route="succeed"), NOW)
         await store.add(claim.job, CALL)
         claims.doubt(claim)
         await store.replace(claim.job, transitions.ask_to_cancel(claim.job))
@@ -653,7 +653,7 @@ async def test_trouble_with_one_of_many(make_store: MakeStore, task: Action, sta
         claims = Claims(store, handlers, events, random.Random(), max_starts=25)
         job = a_job(route="renamed" if task is Action.END else "succeed")
         if task is Action.SETTLE:
-            claims.doubt(claim := claims.start(job))
+            claims.doubt(claim := claims.start(job, NOW))
             job = claim.job
         if task is Action.RESCUE:
             job = transitions.start(job, "0" * 16, NOW)

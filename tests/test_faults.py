@@ -235,11 +235,11 @@ async def test_a_start_that_began_while_doubts_are_settled(inner: Store) -> None
         first, queued = a_job(route="work"), await store.add(a_job(route="work"), REQUEST)
         await store.add(first, REQUEST)
         for job in (first, queued):
-            claims.doubt(claims.start(job))
+            claims.doubt(claims.start(job, NOW))
         settling = asyncio.create_task(claims.settle())
         with released(store):
             await plan.have_met()
-            started = claims.start(queued).job
+            started = claims.start(queued, NOW).job
             await store.replace(queued, started)
         await settling
         assert await store.get(queued.id) == started

@@ -119,12 +119,12 @@ async def test_a_job_that_has_ended_leaves_nothing_in_circles(store: str) -> Non
             for _ in range(3):
                 assert await jobs.result((await jobs.submit(work)).id) == 1
             gc.collect()
-            circles = [type(each) for each in gc.garbage]
+            circles = {type(each).__name__ for each in gc.garbage}
         finally:
             gc.set_debug(0)
             gc.garbage.clear()
 
-    assert not [each for each in circles if each.__module__.startswith("asyncjobs")]
+    assert not circles & {"Attempt", "Claim", "Job", "Request", "Response", "RunningJob", "Slot"}
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])

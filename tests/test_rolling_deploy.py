@@ -266,7 +266,7 @@ def submit_work(client: httpx.Client) -> Iterator[tuple[str, str]]:
         httpx.HTTPError: the server is stopping, or has ended.
     """
     for method in ("GET", "POST") * 10:
-        answer = client.request(method, "/work").raise_for_status()
+        answer = client.request(method, "/work", headers={"Prefer": ""}).raise_for_status()
         yield answer.headers["Location"], method
 
 
