@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,7 +108,7 @@ class Clients:
         """Poll until there is a result, and have another server say the same."""
         seen = 0
         while seen < 2:
-            answer = await self._send(http, "GET", path)
+            answer = await self._send(http, "GET", path, WAIT)
             if answer is None or (answer.status_code == 503 and "job-state" not in answer.headers):
                 continue
             state = answer.headers.get("job-state")
@@ -126,10 +126,16 @@ class Clients:
             Answer(job_id, state, answer.status_code, digest(answer.content), time.monotonic())
         )
 
-    async def _send(self, http: httpx.AsyncClient, method: str, path: str) -> httpx.Response | None:
+    async def _send(
+        self,
+        http: httpx.AsyncClient,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response | None:
         """The answer of a server; None, after a moment, if it has not given one."""
         with suppress(httpx.TransportError):
-            return await http.request(method, f"{self._url()}{path}", headers=WAIT)
+            return await http.request(method, f"{self._url()}{path}", headers=headers)
         await asyncio.sleep(self._random.uniform(0.0, 0.05))
         return None
 
