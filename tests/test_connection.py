@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from quart import Quart
 
@@ -106,3 +107,22 @@ async def test_a_query_that_is_no_text_is_the_apps_affair(app: Quart) -> None:
         assert "_leads_to_job" not in "".join(traceback.format_exception(raised.value))
         await asyncio.sleep(0)
     assert not unheard
+
+
+async def test_a_time_out_of_anyio_around_the_app(app: Quart) -> None:
+    """A middleware that limits the time of a request is told what has become of it, as with Quart
+    alone: its own cancellation comes back to it, and no other one."""
+
+    @app.post("/slow")
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None: ...
+
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    async with app.test_app(), asyncio.timeout(DEADLINE):
+        with anyio.move_on_after(0.05) as limited:
+            await app({**scope(), "path": "/slow"}, messages.get, send)  # type: ignore[typeddict-item]
+
+    assert limited.cancelled_caught

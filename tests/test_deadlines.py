@@ -58,3 +58,35 @@ async def test_one_timer_for_all() -> None:
     for number in range(1000):
         deadlines.set(str(number), 3600)
     assert len(loop._scheduled) == before + 1  # type: ignore[attr-defined]
+
+
+def test_each_loop_has_its_own() -> None:
+    """What is set in one event loop is told in that one, whatever others there are meanwhile; and
+    what a closed one has left is nobody's affair."""
+    told: list[tuple[str, object]] = []
+    deadlines: Deadlines[str] = Deadlines(
+        lambda key: told.append((key, asyncio.get_running_loop()))
+    )
+
+    async def set_two(*keys: str) -> None:
+        for key in keys:
+            deadlines.set(key, 0.01)
+
+    async def until_told(count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(told) < count:
+                await asyncio.sleep(0.001)
+
+    first, second, left = (asyncio.new_event_loop() for _ in range(3))
+    left.run_until_complete(set_two("left"))
+    left.close()
+    first.run_until_complete(set_two("a"))
+    second.run_until_complete(set_two("b"))
+    first.run_until_complete(until_told(1))
+    second.run_until_complete(until_told(2))
+    first.run_until_complete(set_two("c"))
+    first.run_until_complete(until_told(3))
+
+    assert told == [("a", first), ("b", second), ("c", first)]
+    first.close()
+    second.close()

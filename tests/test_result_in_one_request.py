@@ -11,11 +11,13 @@ import httpx
 import pytest
 from quart import Quart, Response, abort, g, request, session
 from quart.typing import TestClientProtocol as Client
+from werkzeug.datastructures import Headers
 
 from apps.signals import Signals
 from asyncjobs import QuartJobs
 from asyncjobs.job import State
 from asyncjobs.store import Query
+from asyncjobs.web.answering import outlasting, submitted
 from conftest import Serve
 from server import DEADLINE, Server
 
@@ -232,15 +234,18 @@ async def test_who_waits_holds_nothing_of_the_app(parts: Parts, client: Client) 
     assert parts.before == ["POST"]
 
 
-async def test_a_client_that_hangs_up_cancels_nothing(parts: Parts, client: Client) -> None:
-    """Its wait is over at once, and its job goes on to its end."""
-    connection = client.request("/slow", method="POST", headers=WAIT)
-    async with connection:
-        await connection.send_complete()
-        async with asyncio.timeout(DEADLINE):
+async def test_a_client_that_hangs_up_cancels_nothing(
+    parts: Parts, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request is over, and its job goes on to its end."""
+    monkeypatch.setattr(outlasting, "SEND_TIME", 0.01)
+    async with asyncio.timeout(DEADLINE):
+        async with client.request("/slow", method="POST", headers=WAIT) as connection:
+            await connection.send_complete()
             await parts.left.wait()
-        await connection.disconnect()
+            await connection.disconnect()
     (job,) = await parts.stored()
+    assert job.state is State.RUNNING
     parts.go.set()
     async with parts.app.app_context():
         job = await parts.jobs.jobs.wait(job.id, DEADLINE)
@@ -309,6 +314,48 @@ async def test_what_hooks_say_of_the_202_is_said_of_the_result(
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
+@pytest.mark.parametrize("how", ["reads the body", "names an ETag", "drops Location", "anew"])
+async def test_what_hooks_only_look_at_is_replaced_all_the_same(
+    parts: Parts, client: Client, how: str
+) -> None:
+    """A hook that reads the 202, makes an ETag of it, or writes its headers anew has put nothing in
+    its place; and what it says of the 202 alone is not said of the result."""
+
+    @parts.app.after_request
+    async def look(response: Any) -> Any:
+        if how == "reads the body":
+            assert await response.get_json()
+        if how == "names an ETag":
+            await response.add_etag()
+        if how == "drops Location":
+            del response.headers["Location"]
+        if how == "anew":
+            response.headers = Headers([(n.title(), value) for n, value in response.headers])
+        return response
+
+    parts.go.set()
+    job = asyncio.create_task(client.post("/slow", headers=WAIT))
+    answer = await answered(job)
+
+    assert (answer.status_code, await answer.get_data()) == (201, b"done")
+    assert answer.headers.getlist("Job-State") == ["succeeded"]
+    assert answer.headers.getlist("ETag") == ['"3"']
+    assert len(answer.headers.getlist("Link")) == 1
+    assert answer.headers["Content-Location"].startswith("/slow/")
+
+
+async def test_whatever_goes_wrong_the_job_is_made(
+    parts: Parts, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its submitter has the 202 then, and the log has the reason."""
+    monkeypatch.setattr(submitted, "kept_by_none", None)
+    parts.go.set()
+    answer = await answered(client.post("/slow", headers=WAIT))
+
+    assert answer.status_code == 202
+    assert f"the result of job {(await answer.get_json())['TaskId']} is not answered" in caplog.text
+
+
 @pytest.mark.parametrize("what", ["another response", "another status", "another body"])
 async def test_what_hooks_put_in_the_place_of_the_202_is_sent(
     parts: Parts, client: Client, what: str
@@ -369,7 +416,8 @@ async def test_behind_a_server(server: Server, signals: Signals, name: str, vers
     options: Any = {"http1": False, "http2": True} if version == "HTTP/2" else {}
     async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, **options) as client:
         asking = [asyncio.create_task(client.get(f"/wait/{name}", headers=WAIT)) for _ in range(20)]
-        plain = await client.get("/plain")
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as other:
+            plain = await other.get("/plain")
         signals.send(f"{name}.go")
         answers = await asyncio.gather(*asking)
 

@@ -22,33 +22,36 @@ class Deadlines(Generic[K]):
 
     def __init__(self, passed: Callable[[K], None]) -> None:
         self._passed = passed
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._deadlines: dict[float, dict[K, float]] = {}
+        # By the loop in which they are, as an app may be served in several, and the time-out.
+        self._deadlines: dict[tuple[asyncio.AbstractEventLoop, float], dict[K, float]] = {}
 
     def set(self, key: K, timeout: float) -> None:
         """Call back for `key` in `timeout` seconds."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # an earlier one calls nobody back any more
-            self._loop, self._deadlines = loop, {}
-        deadlines = self._deadlines.get(timeout)
+        deadlines = self._deadlines.get((loop, timeout))
         if deadlines is None:
-            deadlines = self._deadlines[timeout] = {}
-            # In no context: that of the first job would be kept for as long as there are any.
-            loop.call_later(timeout, self._check, timeout, context=contextvars.Context())
+            deadlines = self._begin(loop, timeout)
         deadlines[key] = loop.time() + timeout
 
     def clear(self, key: K, timeout: float) -> None:
-        """Do not call back for `key`."""
-        self._deadlines.get(timeout, {}).pop(key, None)
+        """Do not call back for `key`, which was set in this loop."""
+        self._deadlines.get((asyncio.get_running_loop(), timeout), {}).pop(key, None)
 
-    def _check(self, timeout: float) -> None:
-        loop = asyncio.get_running_loop()
-        deadlines = self._deadlines[timeout]
+    def _begin(self, loop: asyncio.AbstractEventLoop, timeout: float) -> dict[K, float]:
+        for place in [*self._deadlines]:
+            if place[0].is_closed():
+                self._deadlines.pop(place, None)
+        # In no context: that of the first job would be kept for as long as there are any.
+        loop.call_later(timeout, self._check, loop, timeout, context=contextvars.Context())
+        return self._deadlines.setdefault((loop, timeout), {})
+
+    def _check(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+        deadlines = self._deadlines[loop, timeout]
         while deadlines:
             key, deadline = next(iter(deadlines.items()))
             if deadline > loop.time():
-                loop.call_at(deadline, self._check, timeout)
+                loop.call_at(deadline, self._check, loop, timeout)
                 return
             del deadlines[key]
             self._passed(key)
-        del self._deadlines[timeout]
+        del self._deadlines[loop, timeout]

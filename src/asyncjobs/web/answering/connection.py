@@ -116,28 +116,36 @@ class DirectConnection(ASGIHTTPConnection):
     async def _handle_here(self, request: Request, receive: Any, send: Any) -> None:
         task = asyncio.current_task()
         assert task is not None
+        asked = task.cancelling()
         self._listen = partial(self._listen_for, request, receive, task)
         self.patience.set(self, PATIENCE)
         try:
-            await self._handled(request, send)
+            raised = await self._handled(request, send)
         finally:
             self.patience.clear(self, PATIENCE)
             del self._listen  # else the task and its connection would be garbage in a circle
             if self._listening is not None:
                 self._listening.cancel()
-            if self._has_gone:
-                task.uncancel()
-            # By the server, whatever the handler has made of that.
-            if task.cancelling():
+        if self._has_gone and task.cancelling() > asked:
+            task.uncancel()
+        try:
+            if task.cancelling() > asked:  # by the server, whatever the handler has made of that
+                if isinstance(raised, asyncio.CancelledError):
+                    raise raised
                 raise asyncio.CancelledError
+            # Else a client that goes, or a view that raises that, is no affair of the server's.
+            if isinstance(raised, Exception):
+                raise as_connections_raise(raised) from None
+        finally:
+            del raised
 
-    async def _handled(self, request: Request, send: Any) -> None:
+    async def _handled(self, request: Request, send: Any) -> BaseException | None:
+        """What the handling of the request raises, itself: who cancels knows it by that."""
         try:
             await self.handle_request(request, send)
-        except asyncio.CancelledError:
-            pass  # a client that goes, or a view that raises it, is no affair of the server's
-        except Exception as error:
-            raise as_connections_raise(error) from None
+        except (asyncio.CancelledError, Exception) as error:
+            return error
+        return None
 
     async def _listen_for(self, request: Request, receive: Any, task: asyncio.Task[Any]) -> None:
         await listen_for_end(self, request, receive, task)

@@ -7,10 +7,12 @@ that is sent.
 
 from __future__ import annotations
 
+import logging
+
 from quart import Quart, Response
 from quart.typing import ResponseTypes
+from quart.wrappers.response import DataBody
 
-from ...errors import AsyncJobsError
 from ...job import Job, State
 from ...jobs import Jobs
 from ..http.caching import kept_by_none
@@ -19,8 +21,24 @@ from . import answers
 from .answers import Links
 from .waiting import Wait
 
+logger = logging.getLogger("asyncjobs")
+
 # What is said in these goes for the 202 alone.
-_OF_ACCEPTED = frozenset({"content-length", "content-type", "location", "retry-after"})
+_OF_ACCEPTED = frozenset(
+    {
+        "content-digest",
+        "content-length",
+        "content-md5",
+        "content-type",
+        "digest",
+        "etag",
+        "job-state",
+        "last-modified",
+        "location",
+        "repr-digest",
+        "retry-after",
+    }
+)
 # What is said in these comes to what the handler has said, and in all others in its place.
 _LISTED = frozenset({"link", "server-timing", "set-cookie", "vary"})
 
@@ -43,20 +61,24 @@ class Submitted:
         self._links = links
         self._wait = wait
         self._accepted = accepted
-        accepted.headers["Preference-Applied"] = wait.applied
-        self._made = set(accepted.headers)
-        self._body = accepted.response
+        self._location = accepted.headers["location"]
+        accepted.headers["preference-applied"] = wait.applied
+        self._made = set(_folded(accepted))
+        self._body = _body_of(accepted)
 
     async def answer(self, said: ResponseTypes) -> ResponseTypes:
         """The result, if the job ends in time; else `said`, which the hooks have made of the 202.
 
         Whatever goes wrong meanwhile, the job is made, and a poll will tell of that.
         """
-        if said is not self._accepted or said.status_code != 202 or said.response is not self._body:
+        if not (
+            said is self._accepted and said.status_code == 202 and _body_of(said) == self._body
+        ):
             return said
         try:
             return await self._result(said) or said
-        except AsyncJobsError:
+        except Exception:
+            logger.exception("the result of job %s is not answered at once", self._job.id)
             return said
 
     async def _result(self, said: Response) -> Response | None:
@@ -73,15 +95,24 @@ class Submitted:
         result = answers.result(self._app, job, stored, self._links)
         # Who asks for the same URL again wants another job, however long this result is good.
         headers = ReadyHeaders(kept_by_none([*result.headers]))
-        headers["content-location"] = said.headers["location"]
+        headers["content-location"] = self._location
         headers["preference-applied"] = self._wait.applied
         by_hooks = [
             (name, value)
-            for name, value in said.headers
-            if (name, value) not in self._made and name.lower() not in _OF_ACCEPTED
+            for name, value in _folded(said)
+            if (name, value) not in self._made and name not in _OF_ACCEPTED
         ]
-        for name in {name.lower() for name, _ in by_hooks} - _LISTED:
+        for name in {name for name, _ in by_hooks} - _LISTED:
             headers.remove(name)
         headers.extend(by_hooks)
         result.headers = headers
         return result
+
+
+def _folded(response: Response) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, value in response.headers]
+
+
+def _body_of(response: Response) -> bytes | None:
+    """The body, if it is in memory: who only looks at it may put the same in its place."""
+    return response.response.data if isinstance(response.response, DataBody) else None

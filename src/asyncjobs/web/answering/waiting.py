@@ -157,6 +157,7 @@ class WaitingConnection(OutlastingConnection):
                 return response
             _check_cancelled()
             if visit.submitted:
+                self.responded()  # the job is made: from here on its client may go
                 return await visit.submitted(response)
             again = self._wait_and_respond_again(visit, request.body, send)
             return await asyncio.create_task(again, context=context)
