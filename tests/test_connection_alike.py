@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from asyncjobs.web.answering import connection
@@ -56,10 +56,12 @@ def alike(script: Script, way: Way, folder: Path) -> Outcome:
 
 def but_for_the_task(outcome: Outcome, script: Script) -> Outcome:
     """Without all that differs as the task of the server may be the one that handles the request:
-    a middleware finds there what the view has put into a context variable, and a view that cancels
-    the task that it runs in cancels that one."""
+    a middleware finds there what the view has put into a context variable, a view that cancels the
+    task that it runs in cancels that one, and a server that cancels it once the answer is complete
+    finds it over, where Quart waits for the client to go."""
     notes = [note for note in outcome.notes if not note.startswith("middleware:")]
-    ended = "by itself" if script.view == "cancels_itself" else outcome.ended
+    is_over = script.event == "cancelled" and script.point is not None and outcome.is_complete
+    ended = "by itself" if is_over or script.view == "cancels_itself" else outcome.ended
     return replace(outcome, notes=notes, ended=ended)
 
 
@@ -313,6 +315,7 @@ def comes_to_an_end(script: Script) -> bool:
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(script=scripts)
+@example(script=Script("text", early=1, point="view waits", event="cancelled"))
 def test_no_conversation_tells_the_two_apart(folder: Path, way: Way, script: Script) -> None:
     """Whatever is mixed of all this."""
     assume(comes_to_an_end(script))
