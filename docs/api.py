@@ -85,7 +85,7 @@ INTERNAL = {
     },
     "Control": {"follow", "until_final"},
     "Events": {"emit"},
-    "RunningJob": {"stop", "stop_waits", "waiting"},
+    "RunningJob": {"end", "stop", "stop_waits", "waiting"},
     "Job": set(vars(asyncjobs.Job)),
     "Query": {"matches", "cut"},
     "Listing": {"matches"},

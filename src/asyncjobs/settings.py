@@ -117,7 +117,9 @@ class Settings:
         "bytes of a handler's response; the job of a larger one ends with 500",
         most=MAX_BYTES,
     )
-    max_wait: float = setting(30.0, SECONDS, "seconds that `Prefer: wait=N` holds a poll at most")
+    max_wait: float = setting(
+        30.0, SECONDS, "seconds that `Prefer: wait=N` holds a poll or a submission at most"
+    )
     drain_time: float = setting(
         5.0, SECONDS, "seconds that running jobs have to end when the server stops"
     )
