@@ -33,8 +33,9 @@ from ..given import printable
 #: shows on the next page.
 SESSION_KEYS = frozenset({"_permanent", "_flashes"})
 
-# Whether what listens to the client is given the task that handles the request, in a group of both.
-_CONNECTIONS_CANCEL = (
+#: Whether a connection handles its request in a group of tasks, which tells what is wrong even if
+#: it is cancelled, and what listens to the client is given the one that handles.
+CONNECTIONS_GROUP = (
     "request_task" in inspect.signature(asgi.ASGIHTTPConnection.handle_messages).parameters
 )
 _CREATE_REQUEST = asgi.ASGIHTTPConnection._create_request_from_scope
@@ -154,7 +155,7 @@ async def listen_for_end(
     connection: Any, request: Request, receive: Any, task: asyncio.Task[Any]
 ) -> None:
     """Listen to a client until it has gone, and then cancel the task that handles its request."""
-    if _CONNECTIONS_CANCEL:
+    if CONNECTIONS_GROUP:
         await connection.handle_messages(request, receive, task)
     else:
         await connection.handle_messages(request, receive)
@@ -185,7 +186,7 @@ def client_has_gone(connection: Any) -> bool:
 
 def as_connections_raise(error: Exception) -> Exception:
     """What a connection raises if the handling of its request raises `error`."""
-    if _CONNECTIONS_CANCEL:  # in a group of tasks
+    if CONNECTIONS_GROUP:  # in a group of tasks
         return ExceptionGroup("unhandled errors in a TaskGroup", [error])
     return error
 

@@ -22,6 +22,7 @@ from quart.wrappers.response import DataBody
 from ...running.deadlines import Deadlines
 from ...tasks import in_time
 from ..quart_side import (
+    CONNECTIONS_GROUP,
     as_connections_raise,
     client_has_gone,
     fill,
@@ -129,13 +130,14 @@ class DirectConnection(ASGIHTTPConnection):
         if self._has_gone and task.cancelling() > asked:
             task.uncancel()
         try:
-            if task.cancelling() > asked:  # by the server, whatever the handler has made of that
+            is_cancelled = task.cancelling() > asked
+            if isinstance(raised, Exception) and (CONNECTIONS_GROUP or not is_cancelled):
+                raise as_connections_raise(raised) from None
+            if is_cancelled:  # by the server, whatever the handler has made of that
                 if isinstance(raised, asyncio.CancelledError):
                     raise raised
                 raise asyncio.CancelledError
             # Else a client that goes, or a view that raises that, is no affair of the server's.
-            if isinstance(raised, Exception):
-                raise as_connections_raise(raised) from None
         finally:
             del raised
 
