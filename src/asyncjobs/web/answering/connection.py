@@ -43,8 +43,9 @@ class DirectConnection(ASGIHTTPConnection):
 
     It may where all of the request is there when it is called, as far as can be told: `receive` is
     that of a queue, as hypercorn's is. Nobody can tell it from Quart's, but by the number of
-    messages in which an answer is sent that is in memory, and by the task: what a view puts into a
-    context variable is there for a middleware that comes after it.
+    messages in which an answer is sent that is in memory, by the task (what a view puts into a
+    context variable is there for a middleware that comes after it), and by what becomes of a client
+    that goes before `PATIENCE` is over: nobody has noticed.
 
     Attributes:
         patience: calls `listen` for all connections of an app.
@@ -62,8 +63,10 @@ class DirectConnection(ASGIHTTPConnection):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Look whether it is Quart's and ours alone what the class does with its messages."""
         super().__init_subclass__(**kwargs)
-        modules = {method.__module__.rpartition(".")[0] for method in methods_of_connection(cls)}
-        cls._is_untouched = modules <= {"quart", __package__}
+        # Not by `__module__`, which `functools.wraps` copies.
+        modules = {method.__globals__["__name__"] for method in methods_of_connection(cls)}
+        packages = {module.rpartition(".")[0] for module in modules}
+        cls._is_untouched = packages <= {"quart", __package__}
 
     async def __call__(self, receive: Any, send: Any) -> None:
         there = _messages_there(receive) if self._is_untouched else deque()
