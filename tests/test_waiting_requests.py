@@ -509,3 +509,33 @@ async def test_a_websocket_is_what_it_was(parts: Parts, client: Client) -> None:
         assert await connection.receive() == "heard"
 
     assert opened == ["hello"]
+
+
+async def test_who_was_asked_before_waits_all_the_same(parts: Parts, client: Client) -> None:
+    """A task that an earlier cancellation was caught in, by a middleware, is not that of a client
+    who has gone."""
+    poll = await submitted(client)
+
+    async def asked_before() -> QuartResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        messages: asyncio.Queue[Any] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        connection = client.request(poll, headers=WAIT)
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await parts.app(connection.scope, messages.get, send)  # type: ignore[arg-type]
+        return QuartResponse(sent[1]["body"], sent[0]["status"])
+
+    polling = asyncio.create_task(asked_before())
+    await parts.all_left()
+    parts.go.set()
+    answer = await answered(polling)
+
+    assert (answer.status_code, await answer.get_data()) == (200, b"done")

@@ -76,9 +76,9 @@ class Submission:
             if wait is None:
                 return accepted
             submitted = Submitted(app, jobs, job, links, wait, accepted)
-            if wait.is_for_submitter(request, submitted.answer):
-                return await submitted.answer(accepted)
-            return accepted
+            if wait.leave_to_connection(request, submitted.answer):
+                return accepted
+            return await submitted.answer(accepted)
 
 
 def _context_of_call(

@@ -50,20 +50,27 @@ class Visit:
         waited: whether it has waited.
     """
 
-    __slots__ = ("arrived", "connection", "held", "submitted", "task", "waited", "waits")
+    __slots__ = ("_asked", "arrived", "connection", "held", "submitted", "task", "waited", "waits")
 
     def __init__(self, arrived: float, connection: WaitingConnection) -> None:
         self.arrived = arrived
         self.connection = connection
         self.task = asyncio.current_task()
+        # A middleware may have been asked before, and have caught that.
+        self._asked = 0 if self.task is None else self.task.cancelling()
         self.waits: list[Callable[[], Awaitable[object]]] = []
         self.submitted: Answer | None = None
         self.held = ExitStack()
         self.waited = False
 
+    def check_cancelled(self) -> None:
+        """Stop here if the client has gone: who has caught the cancellation has not said so."""
+        if self.task is not None and self.task.cancelling() > self._asked:
+            raise asyncio.CancelledError
+
 
 class Wait:
-    """How long a poll is held, and for what: the job was followed before it was read.
+    """How long a request is held, and for what: the job was followed before it was read.
 
     Attributes:
         seconds: so long at most.
@@ -84,14 +91,14 @@ class Wait:
         """The job, which was read as this, once it is final; None if that is over before."""
         return await self._jobs.until_final(self._follower, job, self.seconds)
 
-    def is_for_submitter(self, request: Request, answer: Answer) -> bool:
-        """Whether the view that has made the job has to wait for it itself. Else the connection
-        will wait, and answer as `answer` says."""
-        if (visit := _visit_of(request)) is None or self.seconds <= 0:
-            return True
+    def leave_to_connection(self, request: Request, answer: Answer) -> bool:
+        """Have the connection of a request that has made the job wait for it, and answer as
+        `answer` says; False if there is none that can, so that the view has to."""
+        if (visit := _visit_of(request)) is None:
+            return False
         visit.held.enter_context(self._held.pop_all())
         visit.submitted = answer
-        return False
+        return True
 
     def is_for_view(self, request: Request, job: Job) -> bool:
         """Whether the view has to wait for the job itself. Else it is to answer without that: its
@@ -155,7 +162,7 @@ class WaitingConnection(OutlastingConnection):
             response = await super().respond(request, send)
             if response is None or not (visit.waits or visit.submitted):
                 return response
-            _check_cancelled()
+            visit.check_cancelled()
             if visit.submitted:
                 self.responded()  # the job is made: from here on its client may go
                 return await visit.submitted(response)
@@ -193,10 +200,3 @@ def _visit_of(request: Request) -> Visit | None:
     """The visit that can wait in the stead of who asks."""
     visit: Visit | None = scope_of(request).get(_KEY)
     return None if visit is None or visit.task is not asyncio.current_task() else visit
-
-
-def _check_cancelled() -> None:
-    """Stop here if the client has gone: who has caught the cancellation has not said so."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
