@@ -50,7 +50,7 @@ def _settle(ended: asyncio.Future[None], _: asyncio.Task[None]) -> None:
 
 async def in_time(deed: Coroutine[Any, Any, T], timeout: float | None) -> T:
     """What `deed` returns, in the task of the caller. Only if it has to wait a timer is set, which
-    costs more than many a deed that seldom has to.
+    costs more than many a deed that seldom has to: the time begins then.
 
     Args:
         timeout: in seconds; None for no limit.
@@ -69,7 +69,10 @@ async def in_time(deed: Coroutine[Any, Any, T], timeout: float | None) -> T:
 
 @types.coroutine
 def _rest_of(deed: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """Go on with a deed that was begun by hand, and waits for that."""
+    """Go on with a deed that was begun by hand, and waits for that.
+
+    As ``yield from`` does, which would go on before what it waits for has come.
+    """
     while True:
         try:
             step = partial(deed.send, (yield waits_for))
@@ -80,3 +83,5 @@ def _rest_of(deed: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any
         except StopIteration as done:
             value: T = done.value
             return value
+        finally:
+            del step  # with an error it would be garbage in a circle

@@ -198,7 +198,7 @@ def converters_of(rule: Rule) -> Mapping[str, BaseConverter]:
 
 def current_context() -> Any:
     """The context of the request that is being handled."""
-    return _CONTEXT.get() if _TAKES_CONTEXT else None
+    return _CONTEXT.get()
 
 
 def session_of(context: Any) -> SessionMixin:

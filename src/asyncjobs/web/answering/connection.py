@@ -56,6 +56,8 @@ class DirectConnection(ASGIHTTPConnection):
     patience: Deadlines[DirectConnection]
     has_arrived = False
     has_body = False
+    # What is handled here, and the task that handles it.
+    _handling: tuple[Request, Any, asyncio.Task[Any]] | None = None
     _listening: asyncio.Task[None] | None = None
     _has_gone = False
     _is_untouched = True
@@ -63,9 +65,7 @@ class DirectConnection(ASGIHTTPConnection):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Look whether it is Quart's and ours alone what the class does with its messages."""
         super().__init_subclass__(**kwargs)
-        # Not by `__module__`, which `functools.wraps` copies.
-        modules = {method.__globals__["__name__"] for method in methods_of_connection(cls)}
-        packages = {module.rpartition(".")[0] for module in modules}
+        packages = {_package_of(method) for method in methods_of_connection(cls)}
         cls._is_untouched = packages <= {"quart", __package__}
 
     async def __call__(self, receive: Any, send: Any) -> None:
@@ -115,19 +115,20 @@ class DirectConnection(ASGIHTTPConnection):
 
     def listen(self) -> None:
         """Stop the handling of the request once its client has gone."""
-        self._listening = asyncio.create_task(self._listen())
+        assert self._handling is not None
+        self._listening = asyncio.create_task(self._listen(*self._handling))
 
     async def _handle_here(self, request: Request, receive: Any, send: Any) -> None:
         task = asyncio.current_task()
         assert task is not None
         asked = task.cancelling()
-        self._listen = partial(self._listen_for, request, receive, task)
+        self._handling = request, receive, task
         self.patience.set(self, PATIENCE)
         try:
             raised = await self._handled(request, send)
         finally:
             self.patience.clear(self, PATIENCE)
-            del self._listen  # else the task and its connection would be garbage in a circle
+            self._handling = None  # else the task and its connection would be garbage in a circle
             if self._listening is not None:
                 self._listening.cancel()
         if self._has_gone and task.cancelling() > asked:
@@ -152,7 +153,7 @@ class DirectConnection(ASGIHTTPConnection):
             return error
         return None
 
-    async def _listen_for(self, request: Request, receive: Any, task: asyncio.Task[Any]) -> None:
+    async def _listen(self, request: Request, receive: Any, task: asyncio.Task[Any]) -> None:
         await listen_for_end(self, request, receive, task)
         self._has_gone = True
 
@@ -177,6 +178,12 @@ class DirectConnection(ASGIHTTPConnection):
             and self._is_untouched
             and not client_has_gone(self)
         )
+
+
+def _package_of(method: Any) -> str:
+    """That of the module which a method is written in: what it says of that, as `__module__`,
+    `functools.wraps` may have copied. Empty if it is no function."""
+    return str(getattr(method, "__globals__", {}).get("__name__", "")).rpartition(".")[0]
 
 
 def _messages_there(receive: Any) -> deque[Any]:

@@ -37,9 +37,10 @@ class OutlastingConnection(DirectConnection):
             while not self._is_answered:
                 await self._goes_on.wait()
                 self._goes_on.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0 if self._has_ended else SEND_TIME):
-                    await self._goes_on.wait()
+            if not self._has_ended:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SEND_TIME):
+                        await self._goes_on.wait()
         return message
 
     def responded(self) -> None:

@@ -12,6 +12,7 @@ import logging
 from quart import Quart, Response
 from quart.typing import ResponseTypes
 from quart.wrappers.response import DataBody
+from werkzeug.datastructures import Headers
 
 from ...job import Job, State
 from ...jobs import Jobs
@@ -93,20 +94,24 @@ class Submitted:
         if stored is None:  # it was retried since
             return None
         result = answers.result(self._app, job, stored, self._links)
+        result.headers = self._with_what_is_said([*result.headers], said)
+        return result
+
+    def _with_what_is_said(self, headers: list[tuple[str, str]], said: Response) -> Headers:
+        """The headers of a result, as they are answered here and with what hooks have said."""
         # Who asks for the same URL again wants another job, however long this result is good.
-        headers = ReadyHeaders(kept_by_none([*result.headers]))
-        headers["content-location"] = self._location
-        headers["preference-applied"] = self._wait.applied
+        answered = ReadyHeaders(kept_by_none(headers))
+        answered["content-location"] = self._location
+        answered["preference-applied"] = self._wait.applied
         by_hooks = [
             (name, value)
             for name, value in _folded(said)
             if (name, value) not in self._made and name not in _OF_ACCEPTED
         ]
         for name in {name for name, _ in by_hooks} - _LISTED:
-            headers.remove(name)
-        headers.extend(by_hooks)
-        result.headers = headers
-        return result
+            answered.remove(name)
+        answered.extend(by_hooks)
+        return answered
 
 
 def _folded(response: Response) -> list[tuple[str, str]]:
