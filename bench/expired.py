@@ -8,7 +8,6 @@ have not expired, which shows what is usual on this machine with a store of that
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import sqlite3
@@ -23,8 +22,8 @@ import click
 
 from asyncjobs.stores import SqliteStore
 
-from .client import Connection
-from .http import BODY, WAIT
+from .client import BODY, Connection, follow
+from .http import percentile
 from .server import Server
 
 #: Seconds that a server may take to start, and to cut its file back.
@@ -92,7 +91,7 @@ def main(
                     click.echo(f"  expired results  {before} at first, {left(server)} now")
                     ratios[name].append(percentile(forgetting, 99) / percentile(usual, 99))
                     if not brief:
-                        follow(server, expired.stat().st_size, begun)
+                        wait_until_small(server, expired.stat().st_size, begun)
     for name, each in ratios.items():
         if each:
             median = statistics.median(each)
@@ -114,7 +113,7 @@ def serve(store: Path, workers: int, checkout: Path | None) -> Server:
         click.echo(f"  start            {time.perf_counter() - start:.2f} s")
 
 
-def follow(server: Server, size: int, begun: float) -> None:
+def wait_until_small(server: Server, size: int, begun: float) -> None:
     """Tell when all is forgotten, and the file, which had this size, is small."""
     store = server.folder / STORE
     while left(server, limit=1):
@@ -171,10 +170,7 @@ async def latencies(server: Server, seconds: float, connections: int) -> list[fl
             while (start := clock()) < end:
                 status, body = await connection.request("POST", "/job", BODY)
                 assert status == 202, body
-                poll = f"/job/{json.loads(body)['TaskId']}"
-                while status == 202:
-                    status, body = await connection.request("GET", poll, headers=WAIT)
-                assert status == 200, body
+                await follow(connection, "/job", status, body)
                 times.append(clock() - start)
 
     await asyncio.gather(*(client() for _ in range(connections)))
@@ -184,10 +180,6 @@ async def latencies(server: Server, seconds: float, connections: int) -> list[fl
 def describe(times: list[float]) -> str:
     p50, p99 = (percentile(times, percent) * 1000 for percent in (50, 99))
     return f"{len(times):6} jobs, p50 {p50:5.1f} ms, p99 {p99:5.1f} ms"
-
-
-def percentile(times: list[float], percent: int) -> float:
-    return statistics.quantiles(times, n=100)[percent - 1]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import json
 import logging
 import os
 import subprocess
@@ -29,8 +28,8 @@ from quart import Quart
 from asyncjobs import Jobs, QuartJobs
 
 from . import queue
-from .client import Connection
-from .http import BODY, WAIT, drive
+from .client import BODY, Connection, follow
+from .http import drive
 from .memory import submit
 from .server import Server
 from .waiters import percentiles
@@ -261,11 +260,8 @@ async def at_rate(port: int, rate: float, seconds: float) -> list[float]:
             for due in due_times:
                 if (early := due - clock()) > 0:
                     await asyncio.sleep(early)
-                status, body = await connection.request("POST", "/job", BODY)
-                poll = f"/job/{json.loads(body)['TaskId']}"
-                while status == 202:
-                    status, body = await connection.request("GET", poll, headers=WAIT)
-                assert status == 200, body
+                answer = await connection.request("POST", "/job", BODY)
+                await follow(connection, "/job", *answer)
                 times.append(clock() - due)
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,7 @@ DEADLINE = 60
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_takes_its_options(part: str) -> None:
-    """What `make bench` runs are commands that there are; a part that is missing is said to be."""
-    bench = [sys.executable, "-m", "bench"]
-    if find_spec(f"bench.{part}") is None:
-        run = subprocess.run([*bench, part], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert f"{part}: left out, as there is no bench.{part}" in run.stdout
-        return
+    """What `make bench` runs are commands that there are."""
     for options in PARTS[part]:
         command = [sys.executable, "-m", f"bench.{part}", *options.split(), "--help"]
         subprocess.run(command, cwd=ROOT, capture_output=True, check=True)

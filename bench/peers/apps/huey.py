@@ -1,19 +1,11 @@
-"""huey: on Redis if there is one, else on SQLite."""
+"""huey, behind the contract."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from huey import RedisExpireHuey, SqliteHuey
-
+from ..huey_at import huey
 from .contract import DONE, contract
-
-huey = (
-    RedisExpireHuey(url=os.environ["REDIS_URL"], expire_time=60)
-    if "REDIS_URL" in os.environ
-    else SqliteHuey(filename="huey.db", fsync=True)
-)
 
 
 @huey.task()

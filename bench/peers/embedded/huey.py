@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
-from huey import RedisExpireHuey, SqliteHuey
-
+from ..huey_at import huey
 from .measuring import DONE, FIRST_PAUSE, PAYLOAD, measure, poll
-
-huey = (
-    RedisExpireHuey(url=os.environ["REDIS_URL"], expire_time=60)
-    if "REDIS_URL" in os.environ
-    else SqliteHuey(filename="huey.db", fsync=True)
-)
 
 
 @huey.task()
