@@ -23,7 +23,7 @@ from asyncjobs import transitions
 from asyncjobs.errors import StoreCorrupt, StoreUnavailable
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite.writing import checkpoints, flusher
+from asyncjobs.stores.sqlite.writing import checkpoints, flusher, moving
 from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, a_job, purge_all
 from server import Server, result, submit, until
 
@@ -321,8 +321,8 @@ async def test_growing_and_shrinking_is_no_alarm(
 ) -> None:
     """A store that is filled and purged again and again, with checkpoints all the time, takes jobs
     all the time, and so does another process that has it open."""
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY", 3 * len(LARGE.body))
-    monkeypatch.setattr(checkpoints, "TRUNCATE_ABOVE", 10 * len(LARGE.body))
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_AT", 3 * len(LARGE.body) // 4096)
+    monkeypatch.setattr(moving, "TRUNCATE_ABOVE", 10 * len(LARGE.body))
     sizes = []
     async with SqliteStore(path) as store, SqliteStore(path) as idle:
         for _ in range(10):

@@ -21,7 +21,7 @@ from asyncjobs.job import Job, Progress, Request, Response
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.processes.locks import FileLock
-from asyncjobs.stores.sqlite.writing import checkpoints, commits, reserve, trials
+from asyncjobs.stores.sqlite.writing import checkpoints, commits, moving, reserve, trials
 from asyncjobs.stores.sqlite.writing.reserve import Reserve
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job, purge_all
 
@@ -329,8 +329,8 @@ async def test_a_checkpoint_is_no_alarm(
     path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store takes jobs all the time while its log is cut back to nothing."""
-    monkeypatch.setattr(checkpoints, "TRUNCATE_ABOVE", 0)
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_EVERY", len(LARGE.body))
+    monkeypatch.setattr(moving, "TRUNCATE_ABOVE", 0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_AT", len(LARGE.body) // 4096)
     cut_back = 0
     async with asyncio.timeout(DEADLINE):
         while cut_back < 10:

@@ -29,7 +29,7 @@ from asyncjobs.errors import StoreCorrupt, StorePathError
 from asyncjobs.job import State
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite.writing import checkpoints, flusher
+from asyncjobs.stores.sqlite.writing import flusher, moving
 from asyncjobs.stores.sqlite.writing.log_frames import MOST, damaged_frame
 from asyncjobs.testing import REQUEST, RESPONSE, a_job
 from schemas import make_store
@@ -40,40 +40,45 @@ FRAME = 24 + 4096
 CHECKPOINTED, LOGGED = 10, 20
 
 # Adds jobs to a store, and stays until it is killed; with a step, that kills it when it gets there:
-# "Class.method before" or "after", the time at which, "start" or "checkpoint".
+# what it does, "before" or "after" that, "start" or "checkpoint", the how manieth time it does it.
 LIFE = """
 import asyncio, os, signal, sys
 from contextlib import suppress
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.stores import SqliteStore
-from asyncjobs.stores.sqlite.writing import checkpoints, generation
+from asyncjobs.stores.sqlite import database
+from asyncjobs.stores.sqlite.writing import generation, moving
 from asyncjobs.testing import NOW, REQUEST, RESPONSE, a_job
 from asyncjobs.transitions import finish, start
 
 path, jobs, how, *step = sys.argv[1:]
 # A checkpoint after each write that cuts the log back, or one that does not.
 if how == "truncating":
-    checkpoints.TRUNCATE_ABOVE = 0
+    moving.TRUNCATE_ABOVE = 0
 armed = False
 
-def kill_at(holder, name, side):
+def kill_at(holder, name, side, time):
     original = getattr(holder, name)
+    times = 0
     def deadly(*args):
-        if armed and side == "before":
+        nonlocal times
+        times += armed
+        if times == time and side == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         returned = original(*args)
-        if armed and side == "after":
+        if times == time and side == "after":
             os.kill(os.getpid(), signal.SIGKILL)
         return returned
     setattr(holder, name, deadly)
 
 if step:
-    place, side, when = step
+    place, side, when, time = step
     kill_at(*{
         "begin": (generation.Generation, "begin"),
-        "flush": (generation, "sync_data"),
+        "flush": (database if when == "start" else moving, "sync_data"),
+        "move": (moving.Mover, "_checkpoint"),
         "mark": (generation.Mark, "write"),
-    }[place], side)
+    }[place], side, int(time))
     armed = when == "start"
 
 async def main():
@@ -459,41 +464,74 @@ async def test_a_copy_gets_no_log_of_another_database(path: Path, suffix: str) -
 async def test_no_flush_fails_for_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system tells each descriptor once that a flush has failed: those who flush do not share
     one, or a job would be acknowledged that only the checkpoint knows not to be on the disk."""
-    flushed: dict[ModuleType, set[int]] = {flusher: set(), checkpoints: set()}
+    flushed: dict[ModuleType, set[int]] = {flusher: set(), moving: set()}
     for module, descriptors in flushed.items():
         monkeypatch.setattr(module, "sync_data", descriptors.add)
     async with SqliteStore(path) as store:
         await store.add(a_job(), REQUEST)
         store._file.checkpointer.start()
     assert flushed[flusher]
-    assert flushed[checkpoints]
-    assert not flushed[flusher] & flushed[checkpoints]
+    assert flushed[moving]
+    assert not flushed[flusher] & flushed[moving]
 
 
 # No false alarms.
 
-#: How the checkpoints are does not matter to who is killed at the start.
-STEPS = [
-    (how, place, side, when)
-    for place in ("begin", "flush", "mark")
+#: What is done how often at a start, and in a checkpoint. How the checkpoints are does not matter
+#: to who is killed at the start.
+STEPS = {
+    ("passive", "start"): {"begin": 1, "flush": 1, "mark": 1},
+    ("passive", "checkpoint"): {"begin": 2, "flush": 4, "move": 2, "mark": 2},
+    ("truncating", "checkpoint"): {"begin": 2, "flush": 4, "move": 3, "mark": 2},
+}
+#: A part of the log has been moved, or is about to be.
+IN_THE_MIDST = {("move", "1"), ("flush", "2"), ("flush", "3"), ("move", "2")}
+KILLS = [
+    (how, place, side, when, str(time))
+    for (how, when), places in STEPS.items()
+    for place, times in places.items()
+    for time in range(1, times + 1)
     for side in ("before", "after")
-    for how, when in (("passive", "start"), ("passive", "checkpoint"), ("truncating", "checkpoint"))
 ]
 
 
-@pytest.mark.parametrize(("how", "place", "side", "when"), STEPS)
+@pytest.mark.parametrize(("how", "place", "side", "when", "time"), KILLS)
 async def test_a_kill_at_any_step_is_no_alarm(
-    young: Path, how: str, place: str, side: str, when: str, caplog: pytest.LogCaptureFixture
+    young: Path,
+    how: str,
+    place: str,
+    side: str,
+    when: str,
+    time: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Between whatever steps of a start or a checkpoint a process is killed, the next start finds
     every job and has nothing to say."""
-    live(young, 2, how, place, side, when)
+    live(young, 2, how, place, side, when, time)
     expected = 3 if when == "start" else 5
     for _ in range(2):
         async with SqliteStore(young) as store:
             assert await store.health() is None
             assert len(await store.find(Query())) == expected
     assert errors(caplog) == []
+
+
+@pytest.mark.parametrize(("how", "place", "side", "when", "time"), KILLS)
+async def test_a_log_that_was_lost_after_a_kill_at_any_step(
+    young: Path, how: str, place: str, side: str, when: str, time: str
+) -> None:
+    """Between whatever steps of a start or a checkpoint a process is killed: of a log that is lost
+    then, the next start says so, if any job was lost with it; or there is no start, as a database
+    without the log that was being moved into it need not be one."""
+    live(young, 2, how, place, side, when, time)
+    delete(young, "-wal")
+    try:
+        async with SqliteStore(young) as store:
+            found, said = len(await store.find(Query())), str(await store.health())
+    except StoreCorrupt:
+        assert (place, time) in IN_THE_MIDST
+    else:
+        assert found == (3 if when == "start" else 5) or "jobs.db-wal" in said
 
 
 def shell(path: Path) -> None:
@@ -776,7 +814,7 @@ async def test_a_checkpoint_by_a_tool_is_no_loss(
     read, path = os.pread, tmp_path / "jobs.db"
 
     def read_and_meet(fd: int, size: int, at: int) -> bytes:
-        if size == 8:  # of a frame
+        if size % FRAME == 0:
             monkeypatch.setattr(os, "pread", read)
             with closing(sqlite3.connect(path)) as tool:
                 assert tool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)

@@ -27,7 +27,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.stores.sqlite.queries import select_heads, select_routes, select_workers
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
-from asyncjobs.stores.sqlite.writing.checkpoints import TRUNCATE_ABOVE
+from asyncjobs.stores.sqlite.writing.moving import TRUNCATE_ABOVE
 from asyncjobs.testing import BROKEN, INTERRUPTED, NOW, REQUEST, RESPONSE, a_job
 from schemas import JOB_ID, SCHEMAS, make_store
 

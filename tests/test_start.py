@@ -24,7 +24,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import file, store
 from asyncjobs.stores.sqlite.processes import holders
 from asyncjobs.stores.sqlite.processes.locks import FileLock
-from asyncjobs.stores.sqlite.writing import checkpoints, commits
+from asyncjobs.stores.sqlite.writing import commits, moving
 from asyncjobs.testing import REQUEST, a_job
 from server import DEADLINE, Server, result, submit, until
 
@@ -33,7 +33,7 @@ HAS_PROC = Path("/proc/self/fd").is_dir()
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (store, file, checkpoints):
+    for module in (store, file, moving):
         monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.1)
 
 

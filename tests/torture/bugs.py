@@ -30,7 +30,7 @@ from asyncjobs.job import Job, Request, Response, State
 from asyncjobs.store import ANYONE, Orphan, Query, Store, StoreWrapper
 from asyncjobs.stores.sqlite import SqliteStore, database, file
 from asyncjobs.stores.sqlite.schema import connect
-from asyncjobs.stores.sqlite.writing import checkpoints, flusher
+from asyncjobs.stores.sqlite.writing import flusher, moving
 
 # --- power ---
 
@@ -40,7 +40,7 @@ class SynchronousOff(SqliteStore):
 
     async def __aenter__(self) -> Self:
         vars(file)["connect"] = vars(database)["connect"] = _connect_unsynchronised
-        vars(flusher)["sync_data"] = vars(checkpoints)["sync_data"] = lambda fd: None
+        vars(flusher)["sync_data"] = vars(moving)["sync_data"] = lambda fd: None
         return await super().__aenter__()
 
 

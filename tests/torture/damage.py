@@ -91,7 +91,7 @@ async def observed(case: Case, folder: Path, random: Random) -> tuple[str, str]:
         if case.when is When.STOPPED:
             (folder / ENOUGH).touch()
             await _ended(process)
-        with _still(folder, damage.is_quiet):
+        with _still(folder, damage.is_quiet and case.when is not When.STOPPED):
             if case.when is When.KILLED:
                 process.kill()
                 await _ended(process)
@@ -191,9 +191,16 @@ def _still(folder: Path, is_quiet: bool) -> Iterator[None]:
     if not is_quiet:
         yield
         return
-    with closing(FileLock(folder / LOCK)) as lock:
+    # Who checkpoints has both, if not all the time the first.
+    with _locked(folder / LOG), _locked(folder / LOCK):
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with closing(FileLock(path, create=False)) as lock:
         if not lock.acquire(PATIENCE):
-            raise TimeoutError("the lock of the store cannot be had")
+            raise TimeoutError(f"the lock of {path} cannot be had")
         yield
 
 

@@ -190,7 +190,12 @@ DAMAGES: Mapping[str, Damage] = {
     ),
     "database replaced by junk": Damage(
         _replace(DATABASE, _JUNK * 1000),
-        _may(Outcome.REFUSED, Outcome.REFUSED, Outcome.ENDED),
+        {
+            When.STOPPED: frozenset({Outcome.REFUSED}),
+            When.KILLED: frozenset({Outcome.REFUSED}),
+            # The log of a young store may have all of it.
+            When.LIVING: frozenset({Outcome.ENDED, Outcome.WHOLE}),
+        },
         is_quiet=True,
     ),
     "lock deleted": Damage(_delete(LOCK), _may(Outcome.WHOLE, Outcome.WHOLE, Outcome.ENDED)),

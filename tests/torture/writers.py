@@ -17,7 +17,7 @@ from asyncjobs import transitions
 from asyncjobs.errors import Conflict, HandlerFailed, JobWasCancelled
 from asyncjobs.job import Job, Progress, State
 from asyncjobs.stores.sqlite import SqliteStore
-from asyncjobs.stores.sqlite.writing import checkpoints
+from asyncjobs.stores.sqlite.writing import checkpoints, moving
 
 from .acks import AckFile
 from .bugs import POWER_BUGS
@@ -55,8 +55,8 @@ def main() -> None:
 def write(folder: Path, seed: str, numbers: Iterable[int], bug: str | None = None) -> None:
     """Be one of the processes."""
     # So that the log is begun anew, and its file cut back, many times in a short run.
-    checkpoints.CHECKPOINT_EVERY = 60_000
-    checkpoints.TRUNCATE_ABOVE = 150_000
+    checkpoints.CHECKPOINT_AT = 60
+    moving.TRUNCATE_ABOVE = 150_000
     store = (POWER_BUGS[bug] if bug else SqliteStore)(folder / DATABASE)
     acks = AckFile(folder / ACKS)
     asyncio.run(_write(store, acks, iter(numbers), seed))

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import StoreCorrupt, StoreUnavailable
 from .private import open_own
-from .processes.locks import sync_folder
+from .processes.locks import sync_data, sync_folder
 from .rows import text_or_bytes
 from .schema import connect, connect_guard, create_or_check
 from .writing.condition import Condition, is_damage
@@ -211,7 +211,9 @@ class Database:
         try:
             if self.loss is not None:
                 self.loss.begin_anew(self.connection)
-            generation.begin(self.log)
+            if (number := generation.begin()) is not None:
+                sync_data(self.log)
+                generation.note(number)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise

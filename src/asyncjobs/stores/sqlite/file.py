@@ -26,6 +26,7 @@ from .writing.commits import GroupCommit
 from .writing.flusher import Flusher
 from .writing.inspector import Inspector
 from .writing.log_loss import refuse_log_without_database
+from .writing.moving import Mover
 from .writing.trials import Trials
 
 logger = logging.getLogger("asyncjobs.store")
@@ -77,7 +78,7 @@ class OpenFile:
             if not guest:
                 make_file(path)
             opened.enter_context(alone(path))
-            self._lock = self._open_lock(opened)
+            self._lock = self._open_lock(opened, self._lock_path)
             if not self._lock.try_acquire():
                 raise locked(self._lock_path)
             opened.callback(self._lock.release)
@@ -171,8 +172,8 @@ class OpenFile:
         self.inspector.check_files()
         await back_up(self._path, target, self.inspector.check_files_from_thread)
 
-    def _open_lock(self, opened: ExitStack) -> FileLock:
-        lock = FileLock(self._lock_path)
+    def _open_lock(self, opened: ExitStack, path: Path) -> FileLock:
+        lock = FileLock(path)
         opened.callback(lock.close)
         return lock
 
@@ -188,19 +189,25 @@ class OpenFile:
 
     def _checkpointer(self, opened: ExitStack) -> Checkpointer:
         """One with everything of its own, as it works in a thread."""
+        database = self.database
         connection = connect(self._path)
         opened.callback(connection.close)
-        log = self.database.open_for_flushing()
+        reader = connect(self._path)
+        opened.callback(reader.close)
+        log = database.open_for_flushing()
         opened.callback(os.close, log)
-        return Checkpointer(
-            self._path,
+        mover = Mover(
             connection,
-            self._open_lock(opened),
+            reader,
+            # SQLite takes no locks on the log, and so none can be lost with this one.
+            self._open_lock(opened, Path(self._wal_path)),
+            self._open_lock(opened, self._lock_path),
             log,
-            self.database.lengths,
-            self.database.condition,
-            self.database.generation(connection),
+            database.lengths,
+            database.condition,
+            database.generation(connection),
         )
+        return Checkpointer(self._path, mover, database.lengths, database.condition)
 
     def _save_log(self, lost: list[str]) -> None:
         """If it is the log alone that is lost, what was acknowledged is still saved from it: it is

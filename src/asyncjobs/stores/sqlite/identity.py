@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -40,3 +41,17 @@ class Identity:
 def inode(status: os.stat_result) -> tuple[int, int]:
     """What tells a file from all others, whatever its name."""
     return status.st_dev, status.st_ino
+
+
+def descriptor_of(wanted: tuple[int, int]) -> int | None:
+    """A descriptor that this process has of the file, such as one of SQLite's own, which may close
+    it at any time; None if it has none, or it cannot be told.
+
+    One of ours could never be closed again.
+    """
+    with suppress(FileNotFoundError):  # Windows, or nothing is mounted there
+        for name in os.listdir("/dev/fd"):
+            with suppress(OSError):  # it was that of the folder
+                if inode(os.fstat(int(name))) == wanted:
+                    return int(name)
+    return None

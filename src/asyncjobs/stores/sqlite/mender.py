@@ -43,14 +43,14 @@ class Mender:
 
     Args:
         read: gives all rows of a query.
-        write: runs an operation for the job of this id, which changes so many bytes of bodies.
+        write: runs an operation for the job of this id.
         clock: seconds since the epoch.
     """
 
     def __init__(
         self,
         read: Callable[..., list[tuple[Any, ...]]],
-        write: Callable[[str, Operation, int], Awaitable[None]],
+        write: Callable[[str, Operation], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._read = read
@@ -83,7 +83,7 @@ class Mender:
                 return True  # somebody else has just done it
             operation = partial(_put_right, number, job_row[_VERSION], repair)
             try:
-                await self._write(repair.job.id, operation, 0)
+                await self._write(repair.job.id, operation)
             except Conflict:
                 # Else whoever reads until nothing is damaged would never come to an end.
                 return self._read(SELECT_WHOLE, (number,)) != [row]

@@ -64,8 +64,6 @@ DEFAULT_LIMIT = 64 * 1024**3
 _SILENT_WAIT = 1.0
 #: At most so many expired jobs are deleted in one transaction, if there is time for them.
 PURGE_CHUNK = 500
-# What a write puts into the log besides bodies: the pages of a table and its indexes, about.
-_LOG_BYTES_PER_WRITE = 5000
 
 
 _INSERT_JOB = f"INSERT INTO jobs ({JOB_COLUMNS}) VALUES ({marks(JOB_COLUMNS)})"
@@ -207,7 +205,7 @@ class SqliteStore(Store):
                 raise Conflict(f"there is a job {job.id} already") from None
             execute(_INSERT_REQUEST, request_row)
 
-        await self._write_job(None, job, operation, len(request.body), can_wait=True)
+        await self._write_job(None, job, operation, can_wait=True)
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
@@ -245,7 +243,6 @@ class SqliteStore(Store):
             old,
             new,
             operation,
-            0 if response is None else len(response.body),
             # To start a job, and to tell how far it is: what ends one needs the room more.
             can_wait=new.state is State.RUNNING and new.cancel_requested == old.cancel_requested,
         )
@@ -264,9 +261,8 @@ class SqliteStore(Store):
                     execute(statement, expired)
                 purged += 1
 
-        await self._write(None, operation, 0)
-        # Each is in a page of its own in the index of ids, as these are random.
-        self._file.checkpointer.wrote(purged * _LOG_BYTES_PER_WRITE, tidying=True)
+        await self._write(None, operation)
+        self._file.checkpointer.wrote(tidying=True)
         return purged
 
     async def shrink(self) -> bool:
@@ -274,18 +270,14 @@ class SqliteStore(Store):
         if surplus == 0:
             self._file.cut_back()
             return False
-        given = 0
 
         def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
-            nonlocal given
-            given = 0
             for _ in in_a_slice(range(surplus)):
                 # One at a time, as the module sqlite3 takes but the first step of this statement.
                 execute("PRAGMA incremental_vacuum(1)")
-                given += 1
 
-        await self._write(None, operation, 0)
-        self._file.checkpointer.wrote(given * _LOG_BYTES_PER_WRITE, tidying=True)
+        await self._write(None, operation)
+        self._file.checkpointer.wrote(tidying=True)
         return True
 
     def changes(self) -> AsyncIterator[Hint]:
@@ -371,10 +363,10 @@ class SqliteStore(Store):
             await asyncio.sleep(self._random.uniform(0.005, 0.02) + (now() - began) / 20)
 
     async def _write_job(
-        self, old: Job | None, new: Job, operation: Operation, body_size: int, *, can_wait: bool
+        self, old: Job | None, new: Job, operation: Operation, *, can_wait: bool
     ) -> None:
         try:
-            await self._write(new.id, operation, body_size, can_wait=can_wait)
+            await self._write(new.id, operation, can_wait=can_wait)
         except asyncio.CancelledError:
             # The write goes on: whoever it concerns is to hear of it, and a hint more does no harm.
             if (write := self._file.commits.unsettled(new.id)) is not None:
@@ -389,11 +381,11 @@ class SqliteStore(Store):
         self._neighbours.wrote(old, new)
 
     def _write(
-        self, job_id: str | None, operation: Operation, body_size: int, *, can_wait: bool = False
+        self, job_id: str | None, operation: Operation, *, can_wait: bool = False
     ) -> Awaitable[None]:
         file = self._file
         file.commits.admit(can_wait=can_wait)
-        file.checkpointer.wrote(body_size + _LOG_BYTES_PER_WRITE)
+        file.checkpointer.wrote()
         return file.commits.write(job_id, operation, can_wait=can_wait)
 
     def _settled(self, job_ids: list[str]) -> None:

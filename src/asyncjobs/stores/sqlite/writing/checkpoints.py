@@ -1,80 +1,65 @@
-"""Moves the write-ahead log into the database file, in a thread and away from the event loop."""
+"""When the write-ahead log is moved into the database: in a thread, away from the event loop."""
 
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import sqlite3
 from pathlib import Path
 
 from ....daemons import start_daemon
 from ....errors import StoreError
-from ..processes.locks import LOCK_TIMEOUT, FileLock, sync_data
-from .condition import LOCKED, Condition, is_damage
-from .generation import Generation
+from .condition import Condition, is_damage
 from .lengths import Lengths
+from .moving import DatabaseNotSynced, Mover
 
 logger = logging.getLogger("asyncjobs.store")
 
-#: A checkpoint follows after about so many bytes written to the log.
-CHECKPOINT_EVERY = 4 * 1024 * 1024
-#: The same for what could be written later: the checkpoint is short, and so is the wait for it.
-TIDYING_CHECKPOINT_EVERY = 1024 * 1024
-#: The log's file is cut back when it is larger than this.
-TRUNCATE_ABOVE = 16 * 1024 * 1024
+#: A checkpoint follows once so many frames of the log, of a page each, are to be moved.
+CHECKPOINT_AT = 1000
+#: The same after what could be written later: the checkpoint is short, and so is the wait for it.
+TIDYING_CHECKPOINT_AT = 250
+
+# Where nobody knows how many there are: so many for each write.
+_FRAMES_PER_WRITE = 6
 
 
 class Checkpointer:
-    """One thread that checkpoints when told to, under the lock that writers take.
-
-    That lock is why: before SQLite 3.51.3 (and 3.50.7, 3.44.6) a checkpoint that races a commit of
-    another connection can lose transactions (https://www.sqlite.org/wal.html#walresetbug).
+    """One thread that checkpoints when told to.
 
     Args:
-        path: of the database, for the log.
-        connection: an own one, opened with the store: the path may lead elsewhere later.
-        lock: an own handle on the lock of all writers.
-        wal: an own descriptor of the write-ahead log.
-        lengths: of the files: of a log that was cut short, SQLite would move rubbish.
+        path: of the database, for the program's log.
+        mover: does it.
+        lengths: tells how much of the log is to be moved.
         condition: of the store; a damaged one is left as it is.
-        generation: of the log, which begins with one.
 
     Raises:
         StoreError: there is no thread to be had.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        connection: sqlite3.Connection,
-        lock: FileLock,
-        wal: int,
-        lengths: Lengths,
-        condition: Condition,
-        generation: Generation,
-    ) -> None:
+    def __init__(self, path: Path, mover: Mover, lengths: Lengths, condition: Condition) -> None:
         self._path = path
-        self._connection = connection
-        self._lock = lock
-        self._wal = wal
+        self._mover = mover
         self._lengths = lengths
         self._condition = condition
-        self._generation = generation
-        self._written = 0
+        self._guessed = 0
+        # So many could not be moved by the last one, as somebody reads them.
+        self._left = 0
+        self._is_moving = False
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = start_daemon("asyncjobs-checkpoints", self._run, error=StoreError)
 
-    def wrote(self, size: int, *, tidying: bool = False) -> None:
-        """Count what goes into the log; called on the loop with an estimate in bytes."""
-        self._written += size
-        if self._written > (TIDYING_CHECKPOINT_EVERY if tidying else CHECKPOINT_EVERY):
-            self._written = 0
+    def wrote(self, *, tidying: bool = False) -> None:
+        """Begin a checkpoint if there is enough to be moved by now; called on the loop."""
+        self._guessed += _FRAMES_PER_WRITE
+        enough = TIDYING_CHECKPOINT_AT if tidying else CHECKPOINT_AT
+        if self._frames_to_move() - self._left > enough and not self._is_moving:
             self.start()
 
     def start(self) -> None:
-        """Begin a checkpoint now."""
-        self._orders.put(True)
+        """Begin a checkpoint now, or one more after the one that is going on."""
+        if self._orders.empty():
+            self._orders.put(True)
 
     def end(self) -> None:
         """Have the thread end, after what was begun."""
@@ -91,27 +76,22 @@ class Checkpointer:
 
     def _run(self) -> None:
         while self._orders.get():
+            self._is_moving = True
             try:
                 if not self._condition.is_damaged:
-                    self._checkpoint()
+                    self._mover.move()
+            except DatabaseNotSynced as error:
+                self._condition.flush_failed(error)
+                return  # the log has it all, and must not be begun anew
             except (sqlite3.Error, OSError) as error:
                 # Nothing is lost: the log only grows until a later checkpoint gets through.
                 logger.warning("the checkpoint of %s has to wait: %s", self._path, error)
                 if isinstance(error, sqlite3.Error) and is_damage(error):
                     self._condition.damaged(error)
+            self._guessed = 0
+            self._left = self._frames_to_move()
+            self._is_moving = False
 
-    def _checkpoint(self) -> None:
-        # Before the lock: a checkpoint syncs the log first, and then has little left to wait for.
-        sync_data(self._wal)
-        if not self._lock.acquire(LOCK_TIMEOUT):
-            raise TimeoutError(LOCKED)
-        try:
-            if not (self._lengths.are_right() and self._lengths.are_frames_right()):
-                return
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            if os.fstat(self._wal).st_size > TRUNCATE_ABOVE:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            if not self._condition.is_final:  # else nobody may find again what is written now
-                self._generation.begin(self._wal)
-        finally:
-            self._lock.release()
+    def _frames_to_move(self) -> int:
+        frames = self._lengths.frames_to_move()
+        return self._guessed if frames is None else frames

@@ -3,6 +3,8 @@
 A log that is not there looks like one that was checkpointed. So every log begins with a number, one
 higher than that of the last, which is then noted in a file beside the database as well, the mark.
 Where the database, with what is left of its log, has a lower number than the mark, the log is gone.
+A log of which a part is to be moved into the database has one more behind that part: else its
+number would be in the database by then, and the rest of it would not be missed.
 
 The order is the point: a number is on the disk before the mark has it, so that a process that is
 killed at any moment, or a loss of power, leaves a mark that is too low at worst. That only misses
@@ -18,7 +20,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ..private import open_own
-from ..processes.locks import sync_data
 from .condition import is_damage, is_locked, wants_room
 
 # As text of one length, so that no number leaves a digit of another; 2^63 has 19 digits.
@@ -81,28 +82,32 @@ class Generation:
                 return False  # it is not the log that is missed first
             raise
 
-    def begin(self, wal: int) -> None:
-        """Begin the next one: to be called first after each checkpoint.
+    def begin(self) -> int | None:
+        """Begin the next one: what is in the log from here on is missed if it is lost.
 
         It is left out if there is no room, or a program that does not know our lock writes.
 
-        Args:
-            wal: a descriptor of the log, to flush it by.
+        Returns:
+            its number, to be noted once it is on the disk; None if it was left out.
 
         Raises:
-            sqlite3.Error, OSError
+            sqlite3.Error
         """
-        number = min(max(self._stored(), self._mark.read()), _HIGHEST) + 1
+        number: int = min(max(self._stored(), self._mark.read()), _HIGHEST) + 1
         try:
             self._connection.execute(
                 "INSERT OR REPLACE INTO generation (id, number) VALUES (1, ?)", (number,)
             )
         except sqlite3.Error as error:
             if wants_room(error) or is_locked(error):
-                return
+                return None
             raise
-        sync_data(wal)
-        self._mark.write(number)
+        return number
+
+    def note(self, number: int) -> None:
+        """Note a number that is on the disk, unless a later one was noted meanwhile."""
+        if number > self._mark.read():
+            self._mark.write(number)
 
     def is_of(self, path: Path) -> bool:
         """Whether the log is known to be of the database at `path`, and not of one from before it:
