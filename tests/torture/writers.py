@@ -55,8 +55,8 @@ def main() -> None:
 def write(folder: Path, seed: str, numbers: Iterable[int], bug: str | None = None) -> None:
     """Be one of the processes."""
     # So that the log is begun anew, and its file cut back, many times in a short run.
-    checkpoints.CHECKPOINT_AT = 60
-    moving.TRUNCATE_ABOVE = 150_000
+    checkpoints.CHECKPOINT_AT = 20
+    moving.TRUNCATE_ABOVE = 400_000
     store = (POWER_BUGS[bug] if bug else SqliteStore)(folder / DATABASE)
     acks = AckFile(folder / ACKS)
     asyncio.run(_write(store, acks, iter(numbers), seed))
