@@ -401,6 +401,69 @@ async def test_what_a_decorator_puts_in_the_place_of_the_202_is_sent(
     assert answer.status_code == 409
 
 
+@pytest.mark.parametrize("returned", [0, 1])
+async def test_a_decorator_that_makes_two_jobs(parts: Parts, client: Client, returned: int) -> None:
+    """The result is that of the job whose 202 it returns."""
+    numbers = iter(range(2))
+
+    @parts.app.post("/twice")
+    @parts.jobs.background
+    async def twice(number: int) -> str:
+        return str(number)
+
+    view = parts.app.view_functions["twice"]
+
+    async def submit_twice() -> Any:
+        answers = [await view(number=number) for number in numbers]
+        return answers[returned]
+
+    parts.app.view_functions["twice"] = submit_twice
+    submit_twice._asyncjobs_background = view._asyncjobs_background  # type: ignore[attr-defined]
+    answer = await answered(client.post("/twice", headers=WAIT))
+
+    assert (answer.status_code, await answer.get_data()) == (200, b"%d" % returned)
+    assert await followed(parts) == []
+
+
+@pytest.mark.parametrize("end", ["result", "202", "put", "error", "hangs up"])
+async def test_a_job_is_followed_no_longer_than_somebody_waits(
+    parts: Parts, client: Client, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Whatever has come of the request."""
+    monkeypatch.setattr(outlasting, "SEND_TIME", 0.01)
+
+    @parts.app.after_request
+    async def say(response: Any) -> Any:
+        if end == "error" and response.status_code == 202:
+            raise ValueError
+        return Response("instead") if end == "put" else response
+
+    if end == "result":
+        parts.go.set()
+    if end == "hangs up":
+        async with asyncio.timeout(DEADLINE):
+            async with client.request("/slow", method="POST", headers=WAIT) as connection:
+                await connection.send_complete()
+                await parts.left.wait()
+                await connection.disconnect()
+    else:
+        wait = {"Prefer": "wait=1"} if end == "202" else WAIT
+        answer = await answered(client.post("/slow", headers=wait))
+        expected = {"result": 201, "202": 202, "put": 200, "error": 500}
+        assert answer.status_code == expected[end]
+    async with asyncio.timeout(DEADLINE):
+        while await followed(parts):
+            await asyncio.sleep(0.005)
+
+
+async def followed(parts: Parts) -> list[str]:
+    """The ids of the jobs that somebody waits for."""
+    async with parts.app.app_context():
+        opened = parts.jobs.jobs._opened
+    assert opened is not None
+    return list(opened.watch._followed)
+
+
 # Behind a real server.
 
 

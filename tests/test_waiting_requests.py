@@ -23,7 +23,7 @@ from quart import Response as QuartResponse
 from quart.typing import TestClientProtocol as Client
 
 from apps.signals import Signals
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, watch
 from asyncjobs.errors import JobNotFound
 from conftest import Serve
 from server import DEADLINE, Server, submit, until
@@ -199,6 +199,51 @@ async def test_a_poll_that_need_not_wait_is_dispatched_once(parts: Parts, client
 
     assert final.headers["Preference-Applied"] == "wait=30"
     assert len(parts.after) == waited + 1
+
+
+async def test_a_poll_that_need_not_wait_follows_nothing(
+    parts: Parts, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is read first: only where it is not final yet, and there is time, it is followed."""
+    poll = await submitted(client)
+    followed = []
+    follow = watch.Watch.follow
+
+    def note(watched: watch.Watch, job_id: str, **how: Any) -> Any:
+        followed.append(job_id)
+        return follow(watched, job_id, **how)
+
+    monkeypatch.setattr(watch.Watch, "follow", note)
+    await client.get(poll, headers={"Prefer": "wait=0"})
+    parts.go.set()
+    await client.get(poll, headers=WAIT)
+    del followed[:]
+    await client.get(poll, headers=WAIT)
+
+    assert followed == []
+
+
+async def test_an_end_before_the_wait_has_begun_is_not_missed(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that ends after its poll has read it, and before anybody follows it, is answered then,
+    although there is no hint of that any more, and no look."""
+    monkeypatch.setattr(watch, "REREAD_INTERVAL", 3600.0)
+
+    @parts.app.teardown_request
+    async def end(error: BaseException | None) -> None:
+        if "Prefer" in request.headers and not parts.go.is_set():
+            parts.go.set()
+            assert (await parts.jobs.jobs.wait(job_id, DEADLINE)).state.is_final
+
+    async with parts.app.test_app() as running:
+        client = running.test_client()
+        poll = await submitted(client)
+        job_id = poll.rpartition("/")[2]
+        answer = await answered(client.get(poll, headers=WAIT))
+
+    assert answer.status_code == 200
+    assert parts.after == [202, 200]
 
 
 async def test_a_wait_that_is_over_before_the_job_is_answered_202(

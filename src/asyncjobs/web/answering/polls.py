@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from quart import Request, Response
@@ -17,7 +18,7 @@ from ..routing.routes import OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
-from .waiting import Wait, wanted
+from .waiting import applied, is_for_view, wanted
 
 
 class Polls:
@@ -40,37 +41,34 @@ class Polls:
         """The answer to a poll by the current request, whatever its path."""
         request = current_request()
         jobs = await self.side.started()
-        with wanted(jobs, job_id, request) as wait:
-            job, response = await jobs.poll(job_id, owner=await self.side.owner())
-            # The route is the app's own, and its own hooks go on with it.
-            rule, view_args = request.url_rule, request.view_args
-            try:
-                answer = await answer_of_guards(self.side.app, jobs, job, request)
-            finally:
-                request.url_rule, request.view_args = rule, view_args
-            if answer is not None:
-                return cast("Response", await self.side.app.make_response(answer))
-            return await self._answer_poll(jobs, job, response, request, wait)
+        job, response = await jobs.poll(job_id, owner=await self.side.owner())
+        # The route is the app's own, and its own hooks go on with it.
+        rule, view_args = request.url_rule, request.view_args
+        try:
+            answer = await answer_of_guards(self.side.app, jobs, job, request)
+        finally:
+            request.url_rule, request.view_args = rule, view_args
+        if answer is not None:
+            return cast("Response", await self.side.app.make_response(answer))
+        return await self._answer_poll(jobs, job, response, request)
 
     @answering_errors
     async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Any:
         """The view of every poll route: below the path that the job was submitted to, only."""
         request = current_request()
         jobs = await self.side.started()
-        with wanted(jobs, asyncjobs_id, request) as wait:
-            job, response = await jobs.poll(asyncjobs_id, owner=await self.side.owner())
-            if not (_is_polled_at(job, request) and self._is_polled_where(job, request)):
-                return await self.side.not_found()
-            return await self._answer_for(jobs, job, response, request, wait)
+        job, response = await jobs.poll(asyncjobs_id, owner=await self.side.owner())
+        if not (_is_polled_at(job, request) and self._is_polled_where(job, request)):
+            return await self.side.not_found()
+        return await self._answer_for(jobs, job, response, request)
 
     @answering_errors
     async def result(self, job_id: str, **view_args: Any) -> Any:
         """The view of the results, each at an address that no other route of the app changes."""
         request = current_request()
         jobs = await self.side.started()
-        with wanted(jobs, job_id, request) as wait:
-            job, response = await jobs.poll(job_id, owner=await self.side.owner())
-            return await self._answer_for(jobs, job, response, request, wait)
+        job, response = await jobs.poll(job_id, owner=await self.side.owner())
+        return await self._answer_for(jobs, job, response, request)
 
     @answering_errors
     async def status(self, job_id: str, **view_args: Any) -> Any:
@@ -93,12 +91,7 @@ class Polls:
         return answers.health(self.side.app, await jobs.health())
 
     async def _answer_for(
-        self,
-        jobs: Jobs,
-        job: Job,
-        response: StoredResponse | None,
-        request: Request,
-        wait: Wait | None,
+        self, jobs: Jobs, job: Job, response: StoredResponse | None, request: Request
     ) -> Any:
         """What is answered for the job at the URLs of its result, if its guards let it."""
         answer = await answer_of_guards(self.side.app, jobs, job, request)
@@ -106,7 +99,7 @@ class Polls:
             return answer
         if request.method == "DELETE":
             return await self._cancel(jobs, job, request)
-        return await self._answer_poll(jobs, job, response, request, wait)
+        return await self._answer_poll(jobs, job, response, request)
 
     def _is_polled_where(self, job: Job, request: Request) -> bool:
         """Whether the poll routes of the job's view are at this host and subdomain.
@@ -123,23 +116,21 @@ class Polls:
         return any((rule.host, rule.subdomain) == here for rule in polls)
 
     async def _answer_poll(
-        self,
-        jobs: Jobs,
-        job: Job,
-        stored: StoredResponse | None,
-        request: Request,
-        wait: Wait | None,
+        self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
     ) -> Response:
-        if wait is not None and stored is None and wait.is_for_view(request, job):
-            await wait.until_final(job)
-            job, stored = await jobs.poll(job.id)
+        seconds = wanted(request, jobs.settings)
+        if seconds and stored is None:
+            wait = partial(jobs.wait, job.id, seconds)
+            if is_for_view(request, job, wait):
+                await wait()
+                job, stored = await jobs.poll(job.id)
         links = self.side.links(job, request)
         if stored is None:
             response = answers.pending(self.side.app, job, links, jobs.now())
         else:
             response = answers.result(self.side.app, job, stored, links)
-        if wait is not None:
-            response.headers["Preference-Applied"] = wait.applied
+        if seconds is not None:
+            response.headers["Preference-Applied"] = applied(seconds)
         return response
 
     async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:

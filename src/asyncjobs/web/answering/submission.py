@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from msgspec import structs
@@ -21,8 +22,8 @@ from ..routing.marks import background_at, background_of
 from ..routing.matching import matched
 from . import answers
 from .app_side import AppSide, answering_errors
-from .submitted import Submitted
-from .waiting import wanted
+from .submitted import Following, Submitted
+from .waiting import applied, leave_to_connection, wanted
 
 
 class Submission:
@@ -72,12 +73,15 @@ class Submission:
         job = await jobs.accept(endpoint, frozen, owner=await self.side.owner())
         links = self.side.links(job, request)
         accepted = answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
-        with wanted(jobs, job.id, request) as wait:
-            if wait is None:
-                return accepted
-            submitted = Submitted(app, jobs, job, links, wait, accepted)
-            if wait.leave_to_connection(request, submitted.answer):
-                return accepted
+        seconds = wanted(request, jobs.settings)
+        if seconds is not None:
+            accepted.headers["preference-applied"] = applied(seconds)
+        if not seconds:
+            return accepted
+        submitted = Submitted(app, links, Following(jobs, job, seconds), accepted)
+        if leave_to_connection(request, submitted):
+            return accepted
+        with closing(submitted):
             return await submitted.answer(accepted)
 
 

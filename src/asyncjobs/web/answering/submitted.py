@@ -15,12 +15,12 @@ from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
 
 from ...job import Job, State
+from ...job import Response as StoredResponse
 from ...jobs import Jobs
 from ..http.caching import kept_by_none
 from ..quart_side import ReadyHeaders
 from . import answers
 from .answers import Links
-from .waiting import Wait
 
 logger = logging.getLogger("asyncjobs")
 
@@ -44,26 +44,51 @@ _OF_ACCEPTED = frozenset(
 _LISTED = frozenset({"link", "server-timing", "set-cookie", "vary"})
 
 
+class Following:
+    """A job that was just made, followed from here on until that is closed.
+
+    Args:
+        seconds: for so many it is waited for at most.
+    """
+
+    def __init__(self, jobs: Jobs, job: Job, seconds: float) -> None:
+        self.job_id = job.id
+        self._jobs = jobs
+        self._job = job
+        self._seconds = seconds
+        self._following = jobs.follow(job.id)
+        self._follower = self._following.__enter__()
+
+    async def result(self) -> tuple[Job, StoredResponse | None]:
+        """The job and its response, if it ends in time."""
+        job = self._job
+        if job.state is not State.RUNNING:  # somebody may have run it before it was followed
+            job = await self._jobs.get(job.id)
+        if await self._jobs.until_final(self._follower, job, self._seconds) is None:
+            return job, None
+        return await self._jobs.poll(job.id)
+
+    def close(self) -> None:
+        """Follow it no longer."""
+        self._following.__exit__(None, None, None)
+
+
 class Submitted:
     """A job whose submitter waits for it.
 
     Args:
         links: where the job is told of.
-        wait: begun by now.
+        following: the job, from before anybody has heard of it.
         accepted: the 202 that is answered if the job takes longer.
     """
 
-    def __init__(
-        self, app: Quart, jobs: Jobs, job: Job, links: Links, wait: Wait, accepted: Response
-    ) -> None:
+    def __init__(self, app: Quart, links: Links, following: Following, accepted: Response) -> None:
         self._app = app
-        self._jobs = jobs
-        self._job = job
         self._links = links
-        self._wait = wait
+        self._following = following
         self._accepted = accepted
         self._location = accepted.headers["location"]
-        accepted.headers["preference-applied"] = wait.applied
+        self._applied = accepted.headers["preference-applied"]
         self._made = set(_folded(accepted))
         self._body = _body_of(accepted)
 
@@ -77,22 +102,17 @@ class Submitted:
         ):
             return said
         try:
-            return await self._result(said) or said
+            job, stored = await self._following.result()
+            return said if stored is None else self._result(job, stored, said)
         except Exception:
-            logger.exception("the result of job %s is not answered at once", self._job.id)
+            logger.exception("the result of job %s is not answered at once", self._following.job_id)
             return said
 
-    async def _result(self, said: Response) -> Response | None:
-        job = self._job
-        if self._wait.seconds <= 0:
-            return None
-        if job.state is not State.RUNNING:  # somebody may have run it before it was followed
-            job = await self._jobs.get(job.id)
-        if await self._wait.until_final(job) is None:
-            return None
-        job, stored = await self._jobs.poll(job.id)
-        if stored is None:  # it was retried since
-            return None
+    def close(self) -> None:
+        """Nobody waits any longer."""
+        self._following.close()
+
+    def _result(self, job: Job, stored: StoredResponse, said: Response) -> Response:
         result = answers.result(self._app, job, stored, self._links)
         result.headers = self._with_what_is_said([*result.headers], said)
         return result
@@ -102,7 +122,7 @@ class Submitted:
         # Who asks for the same URL again wants another job, however long this result is good.
         answered = ReadyHeaders(kept_by_none(headers))
         answered["content-location"] = self._location
-        answered["preference-applied"] = self._wait.applied
+        answered["preference-applied"] = self._applied
         by_hooks = [
             (name, value)
             for name, value in _folded(said)

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 from quart import Request
@@ -24,17 +22,14 @@ from quart.asgi import ASGIHTTPConnection
 from quart.typing import ResponseTypes
 
 from ...job import Job
-from ...jobs import Jobs
 from ...running.deadlines import Deadlines
-from ...watch import Follower
+from ...settings import Settings
 from ..http.preferences import wait_preference
 from ..quart_side import request_of, scope_of
 from .outlasting import OutlastingConnection
+from .submitted import Submitted
 
 _KEY = "asyncjobs.visit"
-
-#: What is answered once the wait is over, in the place of what was withheld.
-Answer = Callable[[ResponseTypes], Awaitable[ResponseTypes]]
 
 
 class Visit:
@@ -45,12 +40,11 @@ class Visit:
         connection: that has brought it.
         task: in which it is dispatched.
         waits: what it is to wait for before it is dispatched again, if it has come to that.
-        submitted: what is answered to who has made a job, which is dispatched once only.
-        held: what has to be held on to until then.
+        submitted: the job that it has made and waits for: it is dispatched once only.
         waited: whether it has waited.
     """
 
-    __slots__ = ("_asked", "arrived", "connection", "held", "submitted", "task", "waited", "waits")
+    __slots__ = ("_asked", "arrived", "connection", "submitted", "task", "waited", "waits")
 
     def __init__(self, arrived: float, connection: WaitingConnection) -> None:
         self.arrived = arrived
@@ -59,8 +53,7 @@ class Visit:
         # A middleware may have been asked before, and have caught that.
         self._asked = 0 if self.task is None else self.task.cancelling()
         self.waits: list[Callable[[], Awaitable[object]]] = []
-        self.submitted: Answer | None = None
-        self.held = ExitStack()
+        self.submitted: Submitted | None = None
         self.waited = False
 
     def check_cancelled(self) -> None:
@@ -69,74 +62,45 @@ class Visit:
             raise asyncio.CancelledError
 
 
-class Wait:
-    """How long a request is held, and for what: the job was followed before it was read.
-
-    Attributes:
-        seconds: so long at most.
-    """
-
-    def __init__(self, jobs: Jobs, seconds: float, follower: Follower, held: ExitStack) -> None:
-        self.seconds = seconds
-        self._jobs = jobs
-        self._follower = follower
-        self._held = held
-
-    @property
-    def applied(self) -> str:
-        """As ``Preference-Applied`` says it, in whole seconds."""
-        return f"wait={math.ceil(self.seconds)}"
-
-    async def until_final(self, job: Job) -> Job | None:
-        """The job, which was read as this, once it is final; None if that is over before."""
-        return await self._jobs.until_final(self._follower, job, self.seconds)
-
-    def leave_to_connection(self, request: Request, answer: Answer) -> bool:
-        """Have the connection of a request that has made the job wait for it, and answer as
-        `answer` says; False if there is none that can, so that the view has to."""
-        if (visit := _visit_of(request)) is None:
-            return False
-        visit.held.enter_context(self._held.pop_all())
-        visit.submitted = answer
-        return True
-
-    def is_for_view(self, request: Request, job: Job) -> bool:
-        """Whether the view has to wait for the job itself. Else it is to answer without that: its
-        connection will wait, and ask again, or has done so.
-
-        A view has to where no connection of ours has brought the request (as in
-        `test_request_context`), in tasks beside it, which may outlast it, once its response is
-        being sent, and where to dispatch it again could do something twice. That is a request which
-        has made the job itself, one whose method is not safe, or one with a body that may have been
-        read.
-        """
-        if self.seconds <= 0:
-            return False
-        visit = _visit_of(request)
-        if visit is None or visit.submitted is not None or job.created >= visit.arrived:
-            return True
-        if visit.connection.has_body or request.method not in ("GET", "HEAD"):
-            return True
-        if not visit.waited:
-            visit.held.enter_context(self._held.pop_all())
-            visit.waits.append(partial(self.until_final, job))
-        return False
-
-
-_NO_WAIT = nullcontext()
-
-
-def wanted(jobs: Jobs, job_id: str, request: Request) -> AbstractContextManager[Wait | None]:
-    """The wait that the client of a poll wants, begun before the job is read; if it wants one."""
+def wanted(request: Request, settings: Settings) -> float | None:
+    """For how many seconds at most a client prefers to be waited for with the answer, if it has
+    such a preference."""
     preference = wait_preference(request)
-    return _NO_WAIT if preference is None else _begun(preference, jobs, job_id)
+    return None if preference is None else min(preference, settings.max_wait)
 
 
-@contextmanager
-def _begun(preference: float, jobs: Jobs, job_id: str) -> Iterator[Wait]:
-    with ExitStack() as held:
-        follower = held.enter_context(jobs.follow(job_id))
-        yield Wait(jobs, min(preference, jobs.settings.max_wait), follower, held)
+def applied(seconds: float) -> str:
+    """As ``Preference-Applied`` says it, in whole seconds."""
+    return f"wait={math.ceil(seconds)}"
+
+
+def leave_to_connection(request: Request, submitted: Submitted) -> bool:
+    """Have the connection of a request that has made a job wait for it; False if there is none that
+    can, so that the view has to."""
+    visit = _visit_of(request)
+    if visit is None or visit.submitted is not None:
+        return False
+    visit.submitted = submitted
+    return True
+
+
+def is_for_view(request: Request, job: Job, wait: Callable[[], Awaitable[object]]) -> bool:
+    """Whether the view has to `wait` for the job itself. Else it is to answer without that: its
+    connection will wait, and ask again, or has done so.
+
+    A view has to where no connection of ours has brought the request (as in
+    `test_request_context`), in tasks beside it, which may outlast it, once its response is being
+    sent, and where to dispatch it again could do something twice. That is a request which has made
+    the job itself, one whose method is not safe, or one with a body that may have been read.
+    """
+    visit = _visit_of(request)
+    if visit is None or visit.submitted is not None or job.created >= visit.arrived:
+        return True
+    if visit.connection.has_body or request.method not in ("GET", "HEAD"):
+        return True
+    if not visit.waited:
+        visit.waits.append(wait)
+    return False
 
 
 class WaitingConnection(OutlastingConnection):
@@ -165,12 +129,13 @@ class WaitingConnection(OutlastingConnection):
             visit.check_cancelled()
             if visit.submitted:
                 self.responded()  # the job is made: from here on its client may go
-                return await visit.submitted(response)
+                return await visit.submitted.answer(response)
             again = self._wait_and_respond_again(visit, request.body, send)
             return await asyncio.create_task(again, context=context)
         finally:
             scope.pop(_KEY, None)
-            visit.held.close()
+            if visit.submitted:
+                visit.submitted.close()
 
     async def _wait_and_respond_again(
         self, visit: Visit, body: Any, send: Any
