@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import quart
+import quart.ctx
 import quart.globals
 from quart import Quart, Request, Response, asgi
 from quart.sessions import SessionMixin
@@ -25,7 +26,7 @@ from quart.wrappers import base
 from quart.wrappers.request import Body
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, Rule
+from werkzeug.routing import BaseConverter, MapAdapter, Rule
 
 from ..given import printable
 
@@ -42,6 +43,9 @@ _CREATE_REQUEST = asgi.ASGIHTTPConnection._create_request_from_scope
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
 _ClientDisconnected: type[Exception] | tuple[()] = getattr(base, "ClientDisconnectedError", ())
 _CONTEXT: ContextVar[Any] = getattr(quart.globals, "_cv_app" if _TAKES_CONTEXT else "_cv_request")
+_MATCH_REQUEST = getattr(
+    quart.ctx, "AppContext" if _TAKES_CONTEXT else "RequestContext"
+).match_request
 _RUN_SYNC_ITERABLE = getattr(run_sync_iterable(iter(())), "ag_code", None)
 
 
@@ -194,6 +198,26 @@ def as_connections_raise(error: Exception) -> Exception:
 def converters_of(rule: Rule) -> Mapping[str, BaseConverter]:
     """The converters of a rule, by the variables that they are for."""
     return rule._converters
+
+
+def take_rule(context: Any, rule: Rule) -> bool:
+    """Have the request of a context that is about to be entered lead to a rule without arguments,
+    and its URL not be matched; False where that is not for Quart alone to do, and it will be.
+
+    To match it is a good part of what a request costs, and this the method that is there to be
+    overridden.
+    """
+    adapter: MapAdapter | None = context.url_adapter
+    is_quarts = getattr(context.match_request, "__func__", None) is _MATCH_REQUEST
+    if not is_quarts or adapter is None or adapter.map is not context.app.url_map:
+        return False
+    request = context.request
+
+    def match_request() -> None:
+        request.url_rule, request.view_args, request.routing_exception = rule, {}, None
+
+    context.match_request = match_request
+    return True
 
 
 def current_context() -> Any:

@@ -42,9 +42,10 @@ from ..quart_side import (
     handle_user_exception,
     headers_of_request,
     log_exception,
+    take_rule,
 )
 from ..routing.marks import View
-from ..routing.matching import lead_to, preprocess
+from ..routing.matching import lead_to, only_rule, preprocess
 from .added import Added, added_to_call, callee_of
 from .draining import drain
 from .plain import is_plain, response_of
@@ -134,25 +135,33 @@ class Replay:
     async def __call__(self, stored: Request) -> Outcome:
         if self.threaded:
             threads_of_job.set(self.threads)
+        try:
+            known = context_from_json(stored.context)
+        except JobUnreadable as error:
+            return Unusable(error)
         request = thaw(self.app, stored)
         context = self.app.request_context(request)
         open_session(self.app, context, stored)
+        rule = only_rule(self.app, self.endpoint, known)
+        is_led = rule is not None and take_rule(context, rule)
         await context.push()
         # What the view raises is answered in here: the teardown of the context is that of a request
         # that was answered.
         try:
-            outcome = await self._perform(stored, request, context)
+            outcome = await self._perform(request, context, known, is_led=is_led)
         except BaseException as error:
             await self._leave(context, error)
             raise
         await self._leave(context, None)
         return outcome
 
-    async def _perform(self, stored: Request, request: quart.Request, context: Any) -> Outcome:
+    async def _perform(
+        self, request: quart.Request, context: Any, known: Context, *, is_led: bool
+    ) -> Outcome:
         try:
-            known = context_from_json(stored.context)
-            lead_to(self.app, self.endpoint, request, known)
-            added = self._added(known, stored.method)
+            if not is_led:
+                lead_to(self.app, self.endpoint, request, known)
+            added = self._added(known, request.method)
         except (JobUnreadable, HandlerGone) as error:
             return Unusable(error)
         current_job.principal = json.loads(bytes(known.principal)) if known.principal else None

@@ -49,6 +49,15 @@ def preprocess(app: Quart, request: Request, blueprints: Iterable[str]) -> None:
             function(request.endpoint, request.view_args)
 
 
+def only_rule(app: Quart, endpoint: str, known: Context) -> QuartRule | None:
+    """The rule that `lead_to` is bound to come to, with no variables, whatever the URL of the
+    request leads to; None if there may be more to it."""
+    rules = rules_of(app, endpoint)
+    if len(rules) != 1 or rules[0].arguments or known.view_args != {} or known.defaults:
+        return None
+    return rules[0]
+
+
 def lead_to(app: Quart, endpoint: str, request: Request, known: Context) -> None:
     """Have `request` lead to `endpoint` as it did when it came: by its own URL or, if that leads
     elsewhere by now, or means something else, with what is known of it.
