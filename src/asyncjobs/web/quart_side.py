@@ -19,6 +19,7 @@ import quart
 import quart.ctx
 import quart.globals
 from quart import Quart, Request, Response, asgi
+from quart.json.provider import DefaultJSONProvider
 from quart.sessions import SessionMixin
 from quart.typing import ResponseReturnValue, ResponseTypes
 from quart.utils import run_sync_iterable
@@ -46,6 +47,9 @@ _CONTEXT: ContextVar[Any] = getattr(quart.globals, "_cv_app" if _TAKES_CONTEXT e
 _MATCH_REQUEST = getattr(
     quart.ctx, "AppContext" if _TAKES_CONTEXT else "RequestContext"
 ).match_request
+# As they are before anybody puts something else into their place, in the class or in an app.
+_MAKE_RESPONSE = Quart.make_response
+_JSON_RESPONSE = DefaultJSONProvider.response
 _RUN_SYNC_ITERABLE = getattr(run_sync_iterable(iter(())), "ag_code", None)
 
 
@@ -208,7 +212,7 @@ def take_rule(context: Any, rule: Rule) -> bool:
     overridden.
     """
     adapter: MapAdapter | None = context.url_adapter
-    is_quarts = getattr(context.match_request, "__func__", None) is _MATCH_REQUEST
+    is_quarts = _function(context.match_request) is _MATCH_REQUEST
     if not is_quarts or adapter is None or adapter.map is not context.app.url_map:
         return False
     request = context.request
@@ -240,6 +244,28 @@ def after_this_request_of(context: Any) -> list[Callable[..., Any]]:
     """What a view has asked for by ``after_this_request``."""
     functions: list[Callable[..., Any]] = context._after_request_functions
     return functions
+
+
+def plain_json_of(app: Quart, result: Any) -> str | None:
+    """The body that Quart makes of what a view has returned, if that is JSON and if nobody sees the
+    response that it would make: a `Response` like any other then, with the status and the media
+    type that are the defaults. None if there may be more to it.
+
+    Raises:
+        Exception: it is no JSON.
+    """
+    provider: Any = app.json
+    if not (
+        (type(result) is dict or type(result) is list)
+        and _function(app.make_response) is _MAKE_RESPONSE
+        and _function(provider.response) is _JSON_RESPONSE
+        and provider.mimetype == DefaultJSONProvider.mimetype
+        and app.response_class is Response
+    ):
+        return None
+    is_spread = app.debug if provider.compact is None else provider.compact is False
+    form: dict[str, Any] = {"indent": 2} if is_spread else {"separators": (",", ":")}
+    return f"{provider.dumps(result, **form)}\n"
 
 
 def error_handler_of(app: Quart, error: Exception, blueprints: Iterable[str]) -> Any:
@@ -309,3 +335,7 @@ def event_of_hypercorn() -> Any:
     arguments = getattr(multiprocessing.current_process(), "_kwargs", {})
     event = arguments.get("shutdown_event")
     return event if hasattr(event, "is_set") else None
+
+
+def _function(method: Any) -> Any:
+    return getattr(method, "__func__", None)

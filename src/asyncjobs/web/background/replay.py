@@ -42,19 +42,20 @@ from ..quart_side import (
     handle_user_exception,
     headers_of_request,
     log_exception,
+    plain_json_of,
     take_rule,
 )
 from ..routing.marks import View
 from ..routing.matching import lead_to, only_rule, preprocess
 from .added import Added, added_to_call, callee_of
 from .draining import drain
-from .plain import is_plain, response_of
 from .sentry import describe_to_sentry
 from .sync import threads_of_job
 from .teardown import JOB
 
 logger = logging.getLogger("asyncjobs")
 
+_JSON = ((b"content-type", b"application/json"),)
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
@@ -197,12 +198,19 @@ class Replay:
         result = await self._call_view(request, added)
         # What the view itself has asked for; the app's hooks ran at submission.
         functions = after_this_request_of(context)
-        if not functions and is_plain(self.app, result):
-            return response_of(self.app, result, self.max_response)
+        plain = None if functions else plain_json_of(self.app, result)
+        if plain is not None:
+            return self._of_json(plain)
         response = await self.app.make_response(result)
         for function in functions:
             response = cast("ResponseTypes", await self.app.ensure_async(function)(response))
         return await self._capture(response)
+
+    def _of_json(self, text: str) -> Response:
+        body = text.encode()
+        if len(body) > self.max_response:
+            raise OverLimit
+        return Response(quart.Response.default_status, _JSON, body)
 
     async def _answer_raised(self, error: BaseException) -> Outcome:
         try:
