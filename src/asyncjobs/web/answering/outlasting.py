@@ -45,13 +45,11 @@ class OutlastingConnection(DirectConnection):
 
     def responded(self) -> None:
         self._is_answered = True
-        self._tell()
+        if self._goes_on is not None:
+            self._goes_on.set()
 
     def ended(self) -> None:
         self._is_answered = self._has_ended = True
-        self._tell()
-
-    def _tell(self) -> None:
         if self._goes_on is not None:
             self._goes_on.set()
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from msgspec import structs
-from quart import Quart, Request, Response, session
+from quart import Quart, Request, Response
 from quart.typing import ResponseTypes
 
 from ...errors import SetupError
@@ -17,7 +17,7 @@ from ..background.replay import freeze
 from ..callers.session import has_data
 from ..context import Context
 from ..http.body import body_of, read_body
-from ..quart_side import current_request, options_response
+from ..quart_side import current_context, current_request, options_response, session_of
 from ..routing.marks import background_at, background_of
 from ..routing.matching import matched
 from . import answers
@@ -67,7 +67,7 @@ class Submission:
             arguments=added.arguments,
             without=added.without,
             principal=await self.side.principal(),
-            session=has_data(session),
+            session=has_data(session_of(current_context())),
         )
         frozen = freeze(request, body_of(request), context, jobs.settings)
         job = await jobs.accept(endpoint, frozen, owner=await self.side.owner())
