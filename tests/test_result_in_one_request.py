@@ -14,9 +14,10 @@ from quart.typing import TestClientProtocol as Client
 from werkzeug.datastructures import Headers
 
 from apps.signals import Signals
-from asyncjobs import QuartJobs
+from asyncjobs import QuartJobs, watch
 from asyncjobs.job import State
 from asyncjobs.store import Query
+from asyncjobs.stores import SqliteStore
 from asyncjobs.web.answering import outlasting, submitted
 from conftest import Serve
 from server import DEADLINE, Server
@@ -454,6 +455,32 @@ async def test_a_job_is_followed_no_longer_than_somebody_waits(
     async with asyncio.timeout(DEADLINE):
         while await followed(parts):
             await asyncio.sleep(0.005)
+
+
+async def test_a_job_is_read_twice(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it has ended, for all who wait, and with its response: that it was made is known to who
+    has made it."""
+    reads: list[tuple[str, State]] = []
+    for name in ("get", "result"):
+        monkeypatch.setattr(SqliteStore, name, noting(name, getattr(SqliteStore, name), reads))
+    monkeypatch.setattr(watch, "REREAD_INTERVAL", 3600.0)
+    parts.go.set()
+    async with parts.app.test_app() as running:
+        answer = await answered(running.test_client().post("/slow", headers=WAIT))
+
+    assert answer.status_code == 201
+    assert reads == [("get", State.SUCCEEDED), ("result", State.SUCCEEDED)]
+
+
+def noting(name: str, read: Any, reads: list[tuple[str, State]]) -> Any:
+    """`read`, a method of a store, noting the state of what it reads."""
+
+    async def noted(*args: Any) -> Any:
+        found = await read(*args)
+        reads.append((name, (found if name == "get" else found[0]).state))
+        return found
+
+    return noted
 
 
 async def followed(parts: Parts) -> list[str]:

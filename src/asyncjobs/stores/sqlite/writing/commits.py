@@ -207,9 +207,11 @@ class GroupCommit:
                     del self._unsettled[write.job_id]
                 if write.error is None:
                     changed.append(write.job_id)
-            write.settle()
         if changed:
+            # Before who wrote goes on: what he follows from then on, he need not read for that.
             self._settled(changed)
+        for write in batch:
+            write.settle()
         if self._waiting:
             # Behind those who were told just now: what they write comes along.
             self._loop.call_soon(self._commit)
