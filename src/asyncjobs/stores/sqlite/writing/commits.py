@@ -208,7 +208,7 @@ class GroupCommit:
                 if write.error is None:
                     changed.append(write.job_id)
         if changed:
-            # Before who wrote goes on: what he follows from then on, he need not read for that.
+            # Before those who wrote go on: who follows a job from then on knows of this change.
             self._settled(changed)
         for write in batch:
             write.settle()
