@@ -383,13 +383,13 @@ class SqliteStore(Store):
     def _write(
         self, job_id: str | None, operation: Operation, *, can_wait: bool = False
     ) -> Awaitable[None]:
-        file = self._file
-        file.commits.admit(can_wait=can_wait)
-        file.checkpointer.wrote()
-        return file.commits.write(job_id, operation, can_wait=can_wait)
+        commits = self._file.commits
+        commits.admit(can_wait=can_wait)
+        return commits.write(job_id, operation, can_wait=can_wait)
 
     def _settled(self, job_ids: list[str]) -> None:
         if job_ids:
+            self._file.checkpointer.wrote()
             self._neighbours.changed(job_ids)
         else:
             self._hints.send([Something()])

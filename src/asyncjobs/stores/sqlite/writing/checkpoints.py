@@ -20,8 +20,8 @@ CHECKPOINT_AT = 1000
 #: The same after what could be written later: the checkpoint is short, and so is the wait for it.
 TIDYING_CHECKPOINT_AT = 250
 
-# Where nobody knows how many there are: so many for each write.
-_FRAMES_PER_WRITE = 6
+# Where nobody knows how many there are: so many for each commit.
+_FRAMES_PER_COMMIT = 12
 
 
 class Checkpointer:
@@ -51,7 +51,7 @@ class Checkpointer:
 
     def wrote(self, *, tidying: bool = False) -> None:
         """Begin a checkpoint if there is enough to be moved by now; called on the loop."""
-        self._guessed += _FRAMES_PER_WRITE
+        self._guessed += _FRAMES_PER_COMMIT
         enough = TIDYING_CHECKPOINT_AT if tidying else CHECKPOINT_AT
         if self._frames_to_move() - self._left > enough and not self._is_moving:
             self.start()
