@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +168,14 @@ class Database:
 
     def check_body(self) -> None:
         """Make sure that a body that was just read is what was written: where the end of the
-        database is cut off, SQLite may have filled it up with zeros.
+        database is cut off, SQLite may have filled it up with zeros, and so may have who wrote on
+        behind a log that was cut short, also since this process has found that out.
 
         Raises:
             StoreUnavailable
         """
-        self.is_well()
+        with suppress(OSError):
+            self.lengths.are_right()
         if self.condition.has_holes:
             raise StoreUnavailable(str(self.condition.reason))
 

@@ -99,7 +99,7 @@ class GroupCommit:
         self._idle.clear()
         if not self._busy:
             self._busy = True
-            self._loop.call_soon(self._begin)
+            self._loop.call_soon(self._commit)
         await write.settled()
         if write.error is not None:
             raise write.error
@@ -116,18 +116,8 @@ class GroupCommit:
         """Admit no more writes."""
         self._closed = True
 
-    def _begin(self) -> None:
-        """Look at the files before they are written, and commit.
-
-        Who commits one batch after the other has just looked, to acknowledge the last one.
-        """
-        if self._inspector.may_write():
-            self._commit()
-        else:
-            self._fail_all()
-
     def _commit(self) -> None:
-        """Commit all that waits, and have it flushed.
+        """Look at the files under the lock, commit all that waits, and have it flushed.
 
         What is written meanwhile waits for the next turn: to be committed during the flush would
         gain it nothing, as it would have to be flushed by the next one all the same.
@@ -138,6 +128,11 @@ class GroupCommit:
         done = False
         if self._lock.try_acquire():
             try:
+                # Also right after an acknowledgement: who was told of that has run meanwhile, and
+                # others may have written, whose last frame is not known here yet.
+                if not self._inspector.may_write():
+                    self._fail_all()
+                    return
                 done = self._transact(self._waiting)
             finally:
                 self._lock.release()
@@ -161,7 +156,7 @@ class GroupCommit:
             self._fail_all()
         else:
             # The jitter keeps two processes from meeting at the lock again and again.
-            self._loop.call_later(self._random.uniform(0.0002, 0.0008), self._begin)
+            self._loop.call_later(self._random.uniform(0.0002, 0.0008), self._commit)
 
     def _transact(self, batch: list[Write]) -> bool:
         """Do what can be done of the batch; False if the database is locked just now."""

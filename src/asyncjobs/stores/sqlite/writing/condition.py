@@ -106,18 +106,17 @@ class Condition:
             advice = "have it use Jobs.backup(path) for copies"
         self._end("the files of the job store were deleted or replaced", details, advice)
 
-    def files_cut(self, cuts: Mapping[str, str], how: str = "cut short") -> None:
+    def files_cut(self, cuts: Mapping[str, str]) -> None:
         """Paths of the store lead to files that lack something: what is left of each."""
-        self.is_damaged = True
-        self.has_holes = str(self._path) in cuts
-        names = ", ".join(os.path.basename(path) for path in cuts)
-        self._end(
-            f"files of the job store were {how}: {names}",
-            f"{how} under the running server: "
-            f"{', '.join(f'{path} ({left})' for path, left in cuts.items())}; what is left was not "
-            "touched, and will not be when the server stops",
-            "keep a copy of all its files, put back what belongs there or restore the store",
-        )
+        self.has_holes |= str(self._path) in cuts
+        self._changed("cut short", cuts)
+
+    def log_overwritten(self, frame: int) -> None:
+        """This frame of the log is not what it was, as also where it was cut short and then written
+        on: SQLite takes whatever is there for what was written."""
+        self.has_holes = True
+        what = f"frame {frame} is not what was written there"
+        self._changed("cut short or overwritten", {f"{self._path}-wal": what})
 
     def damaged(self, error: sqlite3.Error) -> None:
         """The database is not what it should be."""
@@ -146,6 +145,17 @@ class Condition:
         if self.reason is not None and not self.is_final:
             self.reason = None
             logger.warning("the store %s takes new jobs again", self._path)
+
+    def _changed(self, how: str, left: Mapping[str, str]) -> None:
+        self.is_damaged = True
+        names = ", ".join(os.path.basename(path) for path in left)
+        self._end(
+            f"files of the job store were {how}: {names}",
+            f"{how} under the running server: "
+            f"{', '.join(f'{path} ({what})' for path, what in left.items())}; what is left was not "
+            "touched, and will not be when the server stops",
+            "keep a copy of all its files, put back what belongs there or restore the store",
+        )
 
     def _end(self, reason: str, details: str, advice: str) -> None:
         if not self.is_final:

@@ -76,7 +76,13 @@ class Inspector:
         return False
 
     def makes_room(self, error: sqlite3.Error) -> bool:
-        """A transaction could not be made: whether there is more room now, for what cannot wait."""
+        """A transaction could not be made: whether there is more room now, for what cannot wait.
+
+        For whoever holds the lock of all writers.
+        """
+        # What SQLite reads out of a damaged log it may also take for a database that is full.
+        if self.condition.reason is None and not self._is_log_right():
+            return False
         self.condition.write_failed(error)
         return wants_room(error) and self._reserve.let_go()
 
@@ -109,6 +115,12 @@ class Inspector:
             raise StoreUnavailable("the files of the job store were deleted or replaced")
         if not self._lengths.are_right():
             raise StoreUnavailable(str(self.condition.reason))
+
+    def _is_log_right(self) -> bool:
+        try:
+            return self._lengths.are_right() and self._lengths.are_frames_right()
+        except OSError as error:
+            return self._cannot_look(error)
 
     def _cannot_look(self, error: OSError) -> bool:
         self.condition.trouble(CANNOT_LOOK, str(error))

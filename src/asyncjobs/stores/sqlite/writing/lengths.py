@@ -4,6 +4,9 @@ A file that is cut short in place, as by ``> jobs.db-wal``, is still the same fi
 writing at the offset where it was, takes the hole for pages, and moves them into the database at
 its next checkpoint. How much there must be stands in the index of the log, which all processes
 share and keep up to date (https://www.sqlite.org/walformat.html#the_wal_index_file_format).
+
+A log that was written on before anybody looked is long enough again. The hole ends where it was
+written on, so that the frame before that is not what it was: each look keeps the last one.
 """
 
 from __future__ import annotations
@@ -57,19 +60,23 @@ class Lengths:
         self._shm = descriptor_of(inode(os.stat(f"{path}-shm")))
         self._index: _Index | None = None
         self._had_all = (b"", 0, 0)
+        self._newest = _Frame(b"", 0, b"")
 
     def are_right(self) -> bool:
         """Whether nothing was cut short; if something was, the condition has the reason.
 
         From any thread, and without a lock: files are longer before the index says so, and shorter
-        after.
+        after. Who looks before a write and after it knows of a log that was cut between as well.
 
         Raises:
             OSError: that cannot be told just now.
         """
-        if cuts := self.cuts():
+        cuts, frame = self._look()
+        if cuts:
             self._condition.files_cut(cuts)
-        return not cuts
+        if frame is not None:
+            self._condition.log_overwritten(frame)
+        return not cuts and frame is None
 
     def cuts(self) -> Mapping[str, str]:
         """The same in words: the files of which something is missing, and what is left of each.
@@ -77,16 +84,7 @@ class Lengths:
         Raises:
             OSError: that cannot be told just now.
         """
-        while (index := self._read_index()) is not None:
-            log = self._left_of_log(index)
-            database = self._left_of_database(index, has_log=log is None)
-            if log is None and database is None:
-                break
-            # Else it was cut back by a checkpoint meanwhile.
-            if self._read_index() == index:
-                left = {f"{self._path}-wal": log, self._path: database}
-                return {path: what for path, what in left.items() if what is not None}
-        return {}
+        return self._look()[0]
 
     def frames_to_move(self) -> int | None:
         """How many frames of the log were not in the database when it was last looked at; None if
@@ -109,10 +107,22 @@ class Lengths:
                 break
             # Else it was begun anew meanwhile: tools that make checkpoints know no lock of ours.
             if self._read_index() == index:
-                what = f"frame {frame} of {index.frames} is not what was written there"
-                self._condition.files_cut({f"{self._path}-wal": what}, "overwritten")
+                self._condition.log_overwritten(frame)
                 return False
         return True
+
+    def _look(self) -> tuple[Mapping[str, str], int | None]:
+        """What was cut short, as `cuts` says it, and the frame of the log that is another."""
+        while (index := self._read_index()) is not None:
+            log, frame = self._left_of_log(index)
+            database = self._left_of_database(index, has_log=log is None)
+            if log is None and frame is None and database is None:
+                break
+            # Else it was cut back by a checkpoint meanwhile.
+            if self._read_index() == index:
+                left = {f"{self._path}-wal": log, self._path: database}
+                return {path: what for path, what in left.items() if what is not None}, frame
+        return {}, None
 
     def _wrong_frame(self, index: _Index) -> int | None:
         """The first frame to be moved that is not of this log; None if all of them are."""
@@ -140,15 +150,27 @@ class Lengths:
                 return index
         return None
 
-    def _left_of_log(self, index: _Index) -> str | None:
-        """What is left of the log, in words; None if that is all of it."""
+    def _left_of_log(self, index: _Index) -> tuple[str | None, int | None]:
+        """What is left of the log, in words, or None if that is all of it; and the frame that was
+        its last one at the last look, if it is another now."""
         if not index.frames:
-            return None
-        if not os.pread(self._wal, 1, index.end - 1):
-            return f"{os.fstat(self._wal).st_size} of at least {index.end} bytes"
+            return None, None
+        newest = self._read_frame(index, index.frames)
+        if len(newest) < index.end - index.offset(index.frames):
+            return f"{os.fstat(self._wal).st_size} of at least {index.end} bytes", None
         if not _begins_log(os.pread(self._wal, HEADER_SIZE, 0), index.salts):
-            return "not from its beginning"
-        return None
+            return "not from its beginning", None
+        salts, frame, written = self._newest
+        if salts == index.salts and frame <= index.frames:
+            found = newest if frame == index.frames else self._read_frame(index, frame)
+            if found != written:
+                return None, frame
+        self._newest = _Frame(index.salts, index.frames, newest)
+        return None, None
+
+    def _read_frame(self, index: _Index, frame: int) -> bytes:
+        start = index.offset(frame)
+        return os.pread(self._wal, index.offset(frame + 1) - start, start)
 
     def _left_of_database(self, index: _Index, *, has_log: bool) -> str | None:
         """The same of the database."""
@@ -208,6 +230,14 @@ def committed_frames(path: Path) -> int | None:
         return None
     index = None if shm is None else _decoded(os.pread(shm, _INDEX_SIZE, 0))
     return None if index is None else index.frames
+
+
+class _Frame(NamedTuple):
+    """One that was committed: it stays as it is until the log begins anew, with other salts."""
+
+    salts: bytes
+    number: int
+    data: bytes
 
 
 class _Index(NamedTuple):
