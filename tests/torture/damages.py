@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from asyncjobs.stores.sqlite.writing.log_frames import FRAME_HEAD_SIZE, HEADER_SIZE
+
 from .recording import DATABASE
 
 LOG = f"{DATABASE}-wal"
@@ -93,6 +95,20 @@ def _write(name: str, data: bytes, at: float = 0.0) -> Callable[[Path, Random], 
     return plant
 
 
+def _write_frames(data: bytes, at: float) -> Callable[[Path, Random], None]:
+    """The same to the log, from the head of a frame on."""
+
+    def plant(folder: Path, random: Random) -> None:
+        size = (folder / LOG).stat().st_size
+        with open(folder / LOG, "r+b") as file:
+            page_size = int.from_bytes(file.read(HEADER_SIZE)[8:12], "big")
+            frame = FRAME_HEAD_SIZE + page_size
+            file.seek(HEADER_SIZE + int(at * size) // frame * frame)
+            file.write(data)
+
+    return plant
+
+
 def _replace(name: str, data: bytes) -> Callable[[Path, Random], None]:
     """As ``echo junk > file`` does."""
 
@@ -160,9 +176,11 @@ DAMAGES: Mapping[str, Damage] = {
         },
         is_quiet=True,
     ),
-    # What is moved already is only overwritten, and SQLite may meet the junk first.
+    # What is moved already is only overwritten, and SQLite may meet the junk first. Nobody knows of
+    # junk that begins within a page, as all frames behind it may be written over: only who had
+    # looked at that page when it was the last one.
     "log overwritten from the middle on": Damage(
-        _write(LOG, bytes(range(1, 251)) * 400, at=0.3),
+        _write_frames(bytes(range(1, 251)) * 400, at=0.3),
         {When.LIVING: frozenset({Outcome.ENDED, Outcome.WHOLE})},
         is_quiet=True,
     ),

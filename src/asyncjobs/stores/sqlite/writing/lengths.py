@@ -60,7 +60,7 @@ class Lengths:
         self._shm = descriptor_of(inode(os.stat(f"{path}-shm")))
         self._index: _Index | None = None
         self._had_all = (b"", 0, 0)
-        self._newest = _Frame(b"", 0, b"")
+        self._newest = (b"", 0, b"")
 
     def are_right(self) -> bool:
         """Whether nothing was cut short; if something was, the condition has the reason.
@@ -155,22 +155,21 @@ class Lengths:
         its last one at the last look, if it is another now."""
         if not index.frames:
             return None, None
-        newest = self._read_frame(index, index.frames)
-        if len(newest) < index.end - index.offset(index.frames):
+        size = FRAME_HEAD_SIZE + index.page_size
+        start = index.end - size
+        newest = os.pread(self._wal, size, start)
+        if len(newest) < size:
             return f"{os.fstat(self._wal).st_size} of at least {index.end} bytes", None
         if not _begins_log(os.pread(self._wal, HEADER_SIZE, 0), index.salts):
             return "not from its beginning", None
-        salts, frame, written = self._newest
-        if salts == index.salts and frame <= index.frames:
-            found = newest if frame == index.frames else self._read_frame(index, frame)
+        # What is committed stays as it is until the log begins anew, with other salts.
+        salts, before, written = self._newest
+        if salts == index.salts and before <= start:
+            found = newest if before == start else os.pread(self._wal, size, before)
             if found != written:
-                return None, frame
-        self._newest = _Frame(index.salts, index.frames, newest)
+                return None, 1 + (before - HEADER_SIZE) // size
+        self._newest = index.salts, start, newest
         return None, None
-
-    def _read_frame(self, index: _Index, frame: int) -> bytes:
-        start = index.offset(frame)
-        return os.pread(self._wal, index.offset(frame + 1) - start, start)
 
     def _left_of_database(self, index: _Index, *, has_log: bool) -> str | None:
         """The same of the database."""
@@ -230,14 +229,6 @@ def committed_frames(path: Path) -> int | None:
         return None
     index = None if shm is None else _decoded(os.pread(shm, _INDEX_SIZE, 0))
     return None if index is None else index.frames
-
-
-class _Frame(NamedTuple):
-    """One that was committed: it stays as it is until the log begins anew, with other salts."""
-
-    salts: bytes
-    number: int
-    data: bytes
 
 
 class _Index(NamedTuple):
