@@ -1,8 +1,8 @@
 """What a job takes beyond a bare Quart handler that answers the same requests, counted exactly:
 Python calls, callbacks of the loop, statements of SQLite, commits and flushes.
 
-`python -m bench.calls` prints the table of tests/test_budget.py as it should be now, and who makes
-the calls; `--functions` lists more of them.
+`python -m bench.calls` prints the tables of tests/test_budget.py as they should be now, and who
+makes the calls; `--functions` lists more of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -193,8 +193,23 @@ async def _submit_and_poll(client: Client, path: str) -> str:
 
 def versions() -> tuple[str, str]:
     """Those of Python and Quart, which a budget is for."""
-    python, quart = platform.python_version_tuple(), version("quart").split(".")
+    python, quart = (release.split(".") for release in releases()[:2])
     return ".".join(python[:2]), ".".join(quart[:2])
+
+
+def releases() -> tuple[str, ...]:
+    """Those of Python, Quart, Werkzeug and Flask, with which the counts are the same everywhere."""
+    return platform.python_version(), *map(version, ("quart", "werkzeug", "flask"))
+
+
+def line(part: str, counts: Counts) -> str:
+    """Of a budget."""
+    return f'        "{part}": Counts{tuple(counts)},'
+
+
+def quoted(names: Iterable[str]) -> str:
+    """A tuple of names as the formatter writes it."""
+    return f"({', '.join(json.dumps(name) for name in names)})"
 
 
 @click.command()
@@ -202,10 +217,12 @@ def versions() -> tuple[str, str]:
 def main(functions: int) -> None:
     """Count what each part takes beyond a bare handler."""
     parts = {name: measure(name) for name in PARTS}
-    click.echo('    ("{}", "{}"): {{'.format(*versions()))
+    click.echo("BUDGETS:")
+    click.echo(f"    {quoted(versions())}: {{")
     for name, over in parts.items():
-        click.echo(f'        "{name}": Counts{tuple(over.counts)},')
+        click.echo(line(name, over.counts))
     click.echo("    },")
+    click.echo(f"RELEASES:\n    {quoted(versions())}: {quoted(releases())},")
     for name, over in parts.items():
         calls = over.floor.calls.total()
         click.echo(f"\n{name}: {over.counts.calls} calls beyond the floor's {calls}")

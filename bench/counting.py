@@ -25,6 +25,8 @@ from unittest.mock import patch
 
 from quart import Quart
 
+from asyncjobs.running import exits
+
 T = TypeVar("T")
 
 #: Seconds that the loop waits for another thread before it is said to wait for nothing.
@@ -34,8 +36,6 @@ _CALLBACK = "asyncio.events:Handle._run"
 #: How often timers are compared depends on those that were there before; when it is that a task is
 #: forgotten, on the last one who knows it.
 _BY_CHANCE = ("asyncio.events:TimerHandle.__lt__", "_weakrefset:WeakSet.__init__.<locals>._remove")
-#: These look around by the clock, whatever is asked for.
-_WATCHING = "asyncjobs-exit-watch"
 
 _HEADERS = [
     (b"host", b"localhost"),
@@ -119,8 +119,9 @@ class Counting:
     def still(self) -> Iterator[None]:
         """Have the time stand still meanwhile: for a few rounds before what is counted, so that
         what is due by then has been done, and for that."""
+        # Those look around by the clock, whatever is asked for.
         threads = threading.enumerate()
-        self._watching = {thread.ident or 0 for thread in threads if thread.name == _WATCHING}
+        self._watching = {thread.ident or 0 for thread in threads if thread.name == exits.WATCH}
         gc.disable()
         self._pace.begin()
         try:

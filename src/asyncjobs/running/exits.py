@@ -31,6 +31,8 @@ LOOK_INTERVAL = 0.25
 WATCH_TIME = 60.0
 #: How many of the innermost frames of a thread are told.
 FRAMES = 3
+#: The name of the thread that looks.
+WATCH = "asyncjobs-exit-watch"
 
 
 class Call(NamedTuple):
@@ -67,7 +69,7 @@ def watch_exit() -> None:
     _newest.set()
     _newest = threading.Event()
     with suppress(SetupError):  # where no thread is to be had, nothing is told
-        start_daemon("asyncjobs-exit-watch", _watch, _newest)
+        start_daemon(WATCH, _watch, _newest)
 
 
 def waited_for(main: Sequence[Call], others: Sequence[Running]) -> list[Running]:
