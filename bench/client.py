@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from dataclasses import dataclass
+from enum import Enum
 from typing import Self
 
 BODY = json.dumps({"rows": list(range(20)), "name": "report"}).encode()
 WAIT = "Prefer: wait=20\r\n"
+#: Seconds from the submission to the first poll that does not wait, and from each to the next one:
+#: twice as long each time, up to the last.
+FIRST_PAUSE, LAST_PAUSE = 0.005, 0.04
+#: Seconds for a job, in which all those before it in the queue must have ended too.
+PATIENCE = 30.0
 
 
 class Connection:
@@ -39,13 +47,67 @@ class Connection:
         return int(answer[9:12]), await self._reader.readexactly(length)
 
 
-async def follow(connection: Connection, path: str, status: int, body: bytes) -> int:
-    """Go from the answer to a submission at `path` to the result; the number of polls it took."""
-    polls = 0
-    if status == 202:
-        poll = f"{path}/{json.loads(body)['TaskId']}"
-    while status == 202:
-        status, body = await connection.request("GET", poll, headers=WAIT)
-        polls += 1
-    assert (status, body) == (200, b'{"Result":true}\n'), body
-    return polls
+class Way(Enum):
+    """How a client comes to the result of its job."""
+
+    POLLS = "polls at intervals"
+    POLL_WAITS = "`Prefer: wait` on the poll"
+    SUBMISSION_WAITS = "`Prefer: wait` on the submission"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that has its result; times are those of `time.perf_counter`.
+
+    Attributes:
+        accepted: when its 202 came, or None if the first answer was the result already.
+        ended: when its result came.
+        requests: how many it took.
+    """
+
+    accepted: float | None
+    ended: float
+    requests: int
+
+
+async def run_job(connection: Connection, path: str, way: Way = Way.POLL_WAITS) -> Done:
+    """Submit a job at `path`, and ask until there is its result.
+
+    Raises:
+        TimeoutError: there is none, as the server has lost the job.
+        RuntimeError: the answer is another one.
+    """
+    async with asyncio.timeout(PATIENCE):
+        headers = WAIT if way is Way.SUBMISSION_WAITS else ""
+        status, body = await connection.request("POST", path, BODY, headers)
+        accepted, requests, pause = None, 1, FIRST_PAUSE
+        if status == 202:
+            accepted = time.perf_counter()
+            poll = f"{path}/{json.loads(body)['TaskId']}"
+        headers = "" if way is Way.POLLS else WAIT
+        while status == 202:
+            if way is Way.POLLS:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_PAUSE)
+            status, body = await connection.request("GET", poll, headers=headers)
+            requests += 1
+    if status != 200 or json.loads(body) != {"Result": True}:
+        raise RuntimeError(f"no result, but {status} {body[:500]!r}")
+    return Done(accepted, time.perf_counter(), requests)
+
+
+async def run_jobs(
+    port: int, jobs: int, connections: int, *, path: str = "/job", way: Way = Way.POLL_WAITS
+) -> int:
+    """Have as many jobs done as so many connections can, one after the other on each of them; how
+    many requests it has taken."""
+    left = iter(range(jobs))
+
+    async def client() -> int:
+        requests = 0
+        async with Connection(port) as connection:
+            for _ in left:
+                requests += (await run_job(connection, path, way)).requests
+        return requests
+
+    return sum(await asyncio.gather(*(client() for _ in range(connections))))

@@ -22,8 +22,8 @@ import click
 
 from asyncjobs.stores import SqliteStore
 
-from .client import BODY, Connection, follow
-from .http import percentile
+from .client import Connection, run_job
+from .percentiles import percentile, tail, told
 from .server import Server
 
 #: Seconds that a server may take to start, and to cut its file back.
@@ -89,13 +89,16 @@ def main(
                     forgetting = asyncio.run(latencies(server, seconds, connections))
                     click.echo(f"  while it forgets {describe(forgetting)}")
                     click.echo(f"  expired results  {before} at first, {left(server)} now")
-                    ratios[name].append(percentile(forgetting, 99) / percentile(usual, 99))
+                    percent = tail(min(len(forgetting), len(usual)))
+                    ratio = percentile(forgetting, percent) / percentile(usual, percent)
+                    ratios[name].append(ratio)
+                    click.echo(f"  p{percent}, to the usual {ratio:.2f}")
                     if not brief:
                         wait_until_small(server, expired.stat().st_size, begun)
     for name, each in ratios.items():
         if each:
             median = statistics.median(each)
-            click.echo(f"{name}: p99 is {median:.2f} times the usual, median of {len(each)}")
+            click.echo(f"{name}: that is {median:.2f} times the usual, median of {len(each)}")
 
 
 def serve(store: Path, workers: int, checkout: Path | None) -> Server:
@@ -168,18 +171,14 @@ async def latencies(server: Server, seconds: float, connections: int) -> list[fl
     async def client() -> None:
         async with Connection(server.port) as connection:
             while (start := clock()) < end:
-                status, body = await connection.request("POST", "/job", BODY)
-                assert status == 202, body
-                await follow(connection, "/job", status, body)
-                times.append(clock() - start)
+                times.append((await run_job(connection, "/job")).ended - start)
 
     await asyncio.gather(*(client() for _ in range(connections)))
     return times
 
 
 def describe(times: list[float]) -> str:
-    p50, p99 = (percentile(times, percent) * 1000 for percent in (50, 99))
-    return f"{len(times):6} jobs, p50 {p50:5.1f} ms, p99 {p99:5.1f} ms"
+    return f"{len(times):6} jobs, {told(times)}"
 
 
 if __name__ == "__main__":

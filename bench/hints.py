@@ -17,6 +17,8 @@ import click
 from asyncjobs import Jobs
 from asyncjobs.stores.sqlite.neighbours.datagrams import Mailbox
 
+from .percentiles import told
+
 
 @click.command()
 @click.option("--ends", default=300, show_default=True, help="Jobs whose ends are waited for.")
@@ -35,9 +37,7 @@ def main(
         return
     with tempfile.TemporaryDirectory() as folder:
         latencies = asyncio.run(measure_latency(f"{folder}/latency.db"))
-        for percent in (50, 99):
-            latency = latencies[len(latencies) * percent // 100]
-            click.echo(f"end of a job -> waiter elsewhere: p{percent} {latency * 1000:6.2f} ms")
+        click.echo(f"end of a job -> waiter elsewhere: {told(latencies)}")
         for errand in ("rest", "work"):
             cpu = asyncio.run(measure_cpu(f"{folder}/{errand}.db", errand, waiters, seconds))
             click.echo(f"{waiters} waiters, the sibling at {errand}: {cpu:6.1%} of a processor")
@@ -50,7 +50,7 @@ async def measure_latency(store: str) -> list[float]:
         async for job_id in job_ids:
             job = await jobs.wait(job_id)
             latencies.append(time.time() - (job.finished or 0))
-    return sorted(latencies)
+    return latencies
 
 
 async def measure_cpu(store: str, errand: str, waiters: int, seconds: int) -> float:

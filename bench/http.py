@@ -3,7 +3,7 @@ against those of another checkout.
 
 All are driven in turn by the same client for several rounds; the machine may be shared, so the
 median of the ratios within a round is what to trust. At half the highest rate of the slowest, it is
-then measured how long a submission takes, and how long it is until the result.
+then measured how long it is until the 202, and until the result.
 `python -m bench.http --help` has the options.
 """
 
@@ -21,8 +21,9 @@ from pathlib import Path
 
 import click
 
-from .client import BODY, WAIT, Connection, follow
+from .client import Way, run_jobs
 from .paced import Latencies, Paced
+from .percentiles import percentile, tail, told
 from .server import Server
 
 WIDTH = 24
@@ -39,11 +40,11 @@ class Round:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is measured: the contract at `path` of a server, with `headers` in each submission."""
+    """What is measured: the contract at `path` of a server, and a way to the result."""
 
     server: Server
     path: str = "/job"
-    headers: str = ""
+    way: Way = Way.POLL_WAITS
 
 
 @click.command()
@@ -53,7 +54,9 @@ class Variant:
 @click.option(
     "--paced", default=3, show_default=True, help="Rounds at half the highest rate; 0 for none."
 )
-@click.option("--seconds", default=5.0, show_default=True, help="How long each of those takes.")
+@click.option(
+    "--submissions", default=1000, show_default=True, help="In each of those: 1,000 tell a p99."
+)
 @click.option(
     "--worker-class", default="asyncio", show_default=True, help="hypercorn's; or uvloop."
 )
@@ -72,7 +75,7 @@ def main(
     jobs: int,
     connections: int,
     paced: int,
-    seconds: float,
+    submissions: int,
     worker_class: str,
     python: Path | None,
     against: Path | None,
@@ -99,13 +102,16 @@ def main(
             }
         else:
             variants = {"theirs": Variant(serve("theirs", "ours", against))}
-        variants |= {"ours": Variant(ours), "ours, one request": Variant(ours, headers=WAIT)}
+        variants |= {
+            "ours": Variant(ours),
+            "ours, one request": Variant(ours, way=Way.SUBMISSION_WAITS),
+        }
         rates = measure_rates(variants, rounds, jobs, connections)
         report_rates(rates)
         if paced:
             slowest = min(median(r.rate for r in each) for each in rates.values())
             click.echo(f"\nat half the rate of the slowest, {slowest / 2:.0f} jobs/s:")
-            report_latencies(measure_latencies(variants, paced, slowest / 2, seconds))
+            report_latencies(measure_latencies(variants, paced, slowest / 2, submissions))
 
 
 def measure_rates(
@@ -114,7 +120,7 @@ def measure_rates(
     measured: dict[str, list[Round]] = {name: [] for name in variants}
     for number in range(-1, rounds):
         for name, each in variants.items():
-            driving = drive(each.server, jobs, connections, path=each.path, headers=each.headers)
+            driving = drive(each.server, jobs, connections, path=each.path, way=each.way)
             measure = asyncio.run(driving)
             if number >= 0:  # the first round warms up
                 measured[name].append(measure)
@@ -123,34 +129,28 @@ def measure_rates(
 
 
 async def drive(
-    server: Server, jobs: int, connections: int, *, path: str = "/job", headers: str = ""
+    server: Server,
+    jobs: int,
+    connections: int,
+    *,
+    path: str = "/job",
+    way: Way = Way.POLL_WAITS,
 ) -> Round:
-    """Submit `jobs` jobs over so many connections, and poll each until it has its result."""
-    left = iter(range(jobs))
-    requests = 0
-
-    async def client() -> None:
-        nonlocal requests
-        async with Connection(server.port) as connection:
-            for _ in left:
-                status, body = await connection.request("POST", path, BODY, headers)
-                polls = await follow(connection, path, status, body)
-                requests += 1 + polls
-
+    """Submit `jobs` jobs over so many connections, and follow each until it has its result."""
     cpu, start = server.cpu(), time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(connections)))
+    requests = await run_jobs(server.port, jobs, connections, path=path, way=way)
     seconds = time.perf_counter() - start
     return Round(jobs / seconds, (server.cpu() - cpu) / jobs, requests / jobs)
 
 
 def measure_latencies(
-    variants: dict[str, Variant], rounds: int, rate: float, seconds: float
+    variants: dict[str, Variant], rounds: int, rate: float, submissions: int
 ) -> dict[str, list[Latencies]]:
     measured: dict[str, list[Latencies]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, each in variants.items():
-            paced = Paced(each.server.port, each.path, rate=rate, headers=each.headers)
-            measured[name].append(asyncio.run(paced.run(seconds)))
+            paced = Paced(each.server.port, each.path, rate=rate, way=each.way)
+            measured[name].append(asyncio.run(paced.run(submissions)))
     return measured
 
 
@@ -171,29 +171,29 @@ def report_rates(measured: dict[str, list[Round]]) -> None:
 
 
 def report_latencies(measured: dict[str, list[Latencies]]) -> None:
-    """Percentiles of all rounds together; and the median of the ratios of p99 within a round to the
-    first variant."""
-    base = next(iter(measured))
-    submissions = {name: [r.submissions for r in rounds] for name, rounds in measured.items()}
-    results = {name: [r.results for r in rounds] for name, rounds in measured.items()}
-    for what, rounds in (("answer", submissions), ("result", results)):
-        first = [percentile(times, 99) for times in rounds[base]]
-        for name, each in rounds.items():
-            p50, p99 = (percentile([*chain(*each)], percent) * 1000 for percent in (50, 99))
-            pairs = zip(each, first, strict=True)
-            ratio = spread([percentile(times, 99) / other for times, other in pairs])
-            click.echo(
-                f"{name:{WIDTH}} until the {what}  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms"
-                f"  p99 : {base}  {ratio}"
-            )
+    """Percentiles of all rounds together; and the median of the ratios within a round to the first
+    variant. Where the first answer is the result there is no 202."""
+    accepted = {name: [r.accepted for r in rounds] for name, rounds in measured.items()}
+    report_tails("202", {name: rounds for name, rounds in accepted.items() if any(rounds)})
+    report_tails("result", {name: [r.results for r in each] for name, each in measured.items()})
+
+
+def report_tails(until: str, measured: dict[str, list[list[float]]]) -> None:
+    base, first = next(iter(measured.items()))
+    percent = tail(min(len(times) for rounds in measured.values() for times in rounds))
+    for name, rounds in measured.items():
+        ratios = [
+            percentile(times, percent) / percentile(other, percent)
+            for times, other in zip(rounds, first, strict=True)
+        ]
+        click.echo(
+            f"{name:{WIDTH}} until the {until:6}  {told([*chain(*rounds)])}"
+            f"  p{percent} : {base}  {spread(ratios)}"
+        )
 
 
 def median(values: Iterable[float]) -> float:
     return statistics.median(values)
-
-
-def percentile(times: list[float], percent: int) -> float:
-    return statistics.quantiles(times, n=100)[percent - 1]
 
 
 def spread(ratios: Sequence[float]) -> str:

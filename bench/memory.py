@@ -1,6 +1,7 @@
-"""What many jobs at once, and very many one after the other, cost in memory.
+"""What many jobs at once, very many one after the other, and very many requests that are no jobs
+cost in memory.
 
-`python -m bench.memory sleepers` and `python -m bench.memory soak`; both have `--help`.
+`python -m bench.memory sleepers`, `... soak` and `... plain`; each has `--help`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from pathlib import Path
 
 import click
 
-from .client import Connection
-from .http import BODY, WAIT
+from .client import BODY, WAIT, Connection, run_jobs
 from .server import Server
 
 CONNECTIONS = 32
@@ -64,6 +64,28 @@ def soak(jobs: int) -> None:
             )
         click.echo(
             f"growth of memory over the last three quarters: {memory / first_quarter - 1:+.1%}"
+        )
+
+
+@main.command()
+@click.option("--requests", default=100_000, show_default=True)
+@click.option("--warming", default=10_000, show_default=True, help="Requests before the first.")
+def plain(requests: int, warming: int) -> None:
+    """Send so many requests to plain routes, in an app with asyncjobs and in one without it."""
+    for name, app, path in (("with asyncjobs", "ours", "/plain"), ("without", "floor", "/job")):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Server(f"bench.apps:{app}", Path(folder)) as server,
+        ):
+            looks = []
+            for number in (warming, requests // 2, requests // 2):  # a job of theirs takes two
+                asyncio.run(run_jobs(server.port, number // 2, CONNECTIONS, path=path))
+                looks.append(server.memory())
+        first, half, last = looks
+        click.echo(
+            f"{name:14} {first / 1e6:.1f} MB resident, after {requests} plain requests more"
+            f" {last / 1e6:.1f} MB: {(last - first) / requests:.1f} bytes a request,"
+            f" of the second half of them {(last - half) / requests * 2:.1f}"
         )
 
 

@@ -4,11 +4,14 @@ waited since it should have begun."""
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Self
 
-from .client import BODY, Connection, follow
+from .client import Connection, Way, run_job
+
+#: Connections at a time, as descriptors are few. Who is due and finds none waits, and that counts.
+MOST = 500
 
 
 @dataclass
@@ -16,17 +19,13 @@ class Latencies:
     """Seconds, each from when its job should have been submitted.
 
     Attributes:
-        submissions: until the submission was answered.
+        accepted: until the 202, for each job that was answered by one: there is none where the
+            first answer is the result.
         results: until the result was there.
     """
 
-    submissions: list[float] = field(default_factory=list)
+    accepted: list[float] = field(default_factory=list)
     results: list[float] = field(default_factory=list)
-
-    def __iadd__(self, other: Self) -> Self:
-        self.submissions += other.submissions
-        self.results += other.results
-        return self
 
 
 class Paced:
@@ -34,37 +33,45 @@ class Paced:
 
     Args:
         rate: jobs a second.
-        headers: of each submission.
+        way: how each comes to its result.
     """
 
-    def __init__(self, port: int, path: str, *, rate: float, headers: str = "") -> None:
+    def __init__(self, port: int, path: str, *, rate: float, way: Way = Way.POLL_WAITS) -> None:
         self._port = port
         self._path = path
         self._pause = 1 / rate
-        self._headers = headers
+        self._way = way
         self._free: list[Connection] = []
+        self._room = asyncio.Semaphore(MOST)
         self._latencies = Latencies()
 
-    async def run(self, seconds: float) -> Latencies:
-        """Begin so many seconds' worth of jobs, and wait for all of them."""
-        clock = asyncio.get_running_loop().time
-        # The connections are closed last.
-        async with AsyncExitStack() as self._opened, asyncio.TaskGroup() as jobs:
-            begun = clock()
-            for number in range(int(seconds / self._pause)):
-                due = begun + number * self._pause
-                await asyncio.sleep(due - clock())
-                jobs.create_task(self._job(due))
+    async def run(self, jobs: int) -> Latencies:
+        """Begin so many jobs, and wait for all of them.
+
+        Raises:
+            RuntimeError, OSError, EOFError: what is wrong with the first that failed.
+        """
+        clock = time.perf_counter
+        try:
+            # The connections are closed last.
+            async with AsyncExitStack() as self._opened, asyncio.TaskGroup() as tasks:
+                begun = clock()
+                for number in range(jobs):
+                    due = begun + number * self._pause
+                    await asyncio.sleep(due - clock())
+                    tasks.create_task(self._job(due))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return self._latencies
 
     async def _job(self, due: float) -> None:
-        clock = asyncio.get_running_loop().time
-        connection = await self._connection()
-        status, body = await connection.request("POST", self._path, BODY, self._headers)
-        self._latencies.submissions.append(clock() - due)
-        await follow(connection, self._path, status, body)
-        self._latencies.results.append(clock() - due)
-        self._free.append(connection)
+        async with self._room:
+            connection = await self._connection()
+            done = await run_job(connection, self._path, self._way)
+            self._free.append(connection)
+        if done.accepted is not None:
+            self._latencies.accepted.append(done.accepted - due)
+        self._latencies.results.append(done.ended - due)
 
     async def _connection(self) -> Connection:
         """One that is free, the last one used first, or one more."""

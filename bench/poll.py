@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from .client import Connection
-from .http import BODY, WAIT
+from .client import BODY, WAIT, Connection
 from .server import Server
 
 CONNECTIONS = 16

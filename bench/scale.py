@@ -2,8 +2,8 @@
 a size at which something takes more than in proportion?
 
 `python -m bench.scale` is the short form of all of it, `python -m bench.scale PART --full` the full
-one of a part: for `through` and `steady` that is half an hour. Each part runs in a process of its
-own. Where the machine is shared, time of the processor is what to trust.
+one of a part: `steady` takes half an hour, and each other one some minutes. Each part runs in a
+process of its own. Where the machine is shared, time of the processor is what to trust.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import click
 from quart import Quart
@@ -28,11 +30,11 @@ from quart import Quart
 from asyncjobs import Jobs, QuartJobs
 
 from . import queue
-from .client import BODY, Connection, follow
 from .http import drive
 from .memory import submit
+from .paced import Paced
+from .percentiles import percentile, tail, told
 from .server import Server
-from .waiters import percentiles
 
 #: What is submitted or looked at together.
 BATCH = 1000
@@ -40,6 +42,10 @@ BATCH = 1000
 CLIENTS = 64
 #: Jobs that are started out of each queue.
 STARTS = 500
+#: Of the highest rate.
+STEADY = 0.8
+#: How often a look is taken at what is steady; a fifth of them is compared with another.
+SPANS = 15
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 app = Quart("scale", instance_path=str(Path.cwd() / "instance"))
@@ -64,7 +70,7 @@ async def sleep():
 
 
 @app.post("/job")
-@web_jobs.background(ttl=60)
+@web_jobs.background(ttl=float(os.environ.get("KEPT", "60")))
 async def job():
     return {"Result": True}
 
@@ -118,9 +124,8 @@ def size_of(store: Path) -> int:
     )
 
 
-async def sleepers(full: bool) -> None:
+async def sleepers(count: int) -> None:
     """Jobs asleep in one process: embedded, then over HTTP."""
-    count = 100_000 if full else 20_000
     with tempfile.TemporaryDirectory() as folder:
         async with embedded(Path(folder, "jobs.db"), count + BATCH) as jobs:
             await asyncio.gather(*(jobs.submit("sleep") for _ in range(BATCH)))
@@ -140,7 +145,7 @@ async def sleepers(full: bool) -> None:
         click.echo(
             f"stopped in {time.perf_counter() - start:.1f} s, {time.process_time() - cpu:.1f} s CPU"
         )
-    await sleepers_over_http(count if full else 5000)
+    await sleepers_over_http(count)
 
 
 async def sleepers_over_http(count: int) -> None:
@@ -153,7 +158,7 @@ async def sleepers_over_http(count: int) -> None:
             wall, cpu = time.perf_counter() - start, server.cpu() - cpu
             click.echo(
                 f"{done:8} over HTTP: {wall / count * 5e6:6.0f} us,"
-                f" {cpu / count * 5e6:5.0f} us CPU; {percentiles(times)};"
+                f" {cpu / count * 5e6:5.0f} us CPU; {told(times)};"
                 f" {(server.memory() - before) / done / 1000:.1f} kB each"
             )
 
@@ -174,9 +179,9 @@ async def embedded(store: Path, concurrency: int) -> AsyncIterator[Jobs]:
         yield jobs
 
 
-async def queued(full: bool) -> None:
+async def queued(count: int) -> None:
     """Jobs behind one slot, of one route and of 50: what a start takes, by how many wait."""
-    for routes, depth in itertools.product((1, 50), (1000, 100_000 if full else 20_000)):
+    for routes, depth in itertools.product((1, 50), (1000, count)):
         names = [f"route {number}" for number in range(routes)]
         with tempfile.TemporaryDirectory() as folder:
             store = queue.Watched(Path(folder, "jobs.db"))
@@ -190,20 +195,30 @@ async def queued(full: bool) -> None:
         )
 
 
-async def through(full: bool) -> None:
-    """Empty jobs through one file that keeps them all: rate, latency, file and memory."""
-    count = 1_000_000 if full else 50_000
+async def through(count: int) -> None:
+    """Empty jobs through one file that keeps them all, by tenths: rate, CPU, what goes into the
+    log, latency, and how large file and process have become."""
+    tenth = count // 10
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "jobs.db")
         async with embedded(store, 20_000) as jobs:
-            for done in range(count // 10, count + 1, count // 10):
+            for done in range(tenth, count + 1, tenth):
+                written = written_here()
                 with timed() as span:
-                    times = await submit_and_wait(jobs, count // 10)
+                    times = await submit_and_wait(jobs, tenth)
                 click.echo(
-                    f"{done:8} done: {len(times) / span.wall:5.0f} jobs/s, {span.each(len(times))};"
-                    f" {percentiles(times)}; {size_of(store) / done:4.0f} bytes on disk each,"
+                    f"{done:9,}: {tenth / span.wall:5.0f} jobs/s, {span.cpu / tenth * 1e6:4.0f} us"
+                    f" CPU and {(written_here() - written) / tenth:5.0f} bytes of log each;"
+                    f" {told(times)}; so far {size_of(store) / done:4.0f} bytes on disk each,"
                     f" {memory() / 1e6:.0f} MB resident"
                 )
+
+
+def written_here() -> int:
+    """Bytes that this thread has written into files: on the loop of an embedded store the log, as
+    checkpoints have a thread of their own."""
+    lines = Path("/proc/thread-self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("wchar"))
 
 
 async def submit_and_wait(jobs: Jobs, count: int) -> list[float]:
@@ -220,60 +235,101 @@ async def submit_and_wait(jobs: Jobs, count: int) -> list[float]:
     return times
 
 
-async def waiters(full: bool) -> None:
+async def waiters(count: int) -> None:
     """Those who wait for jobs of another process: see `bench.waiters`."""
-    short = ["--waiters", "1000", "--seconds", "4", "--ends", "50", "--floods", "0"]
-    command = [sys.executable, "-m", "bench.waiters", *([] if full else short)]
+    command = [sys.executable, "-m", "bench.waiters", "--waiters", str(count), "--floods", "0"]
     await asyncio.to_thread(subprocess.run, command, check=True)
 
 
-async def steady(full: bool) -> None:
+async def steady(minutes: int) -> None:
     """Minutes over HTTP at 80 % of the highest rate: does anything drift?"""
-    minutes = 30 if full else 2
-    with tempfile.TemporaryDirectory() as folder, Server("bench.scale:app", Path(folder)) as server:
+    seconds = minutes * 60 / SPANS
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # After the first span there are as many results as there will be.
+        Server("bench.scale:app", Path(folder), KEPT=str(seconds)) as server,
+    ):
         await drive(server, 2000, CLIENTS)
         highest = max([(await drive(server, 3000, CLIENTS)).rate for _ in range(3)])
-        rate = 0.8 * highest
-        click.echo(f"highest rate {highest:.0f} jobs/s; from now on {rate:.0f} for {minutes} min")
+        rate = STEADY * highest
+        click.echo(f"highest rate {highest:.0f} jobs/s; from now on {rate:.0f}")
         store = Path(folder, "instance", "jobs.db")
-        for minute in range(1, minutes + 1):
-            cpu, start = server.cpu(), time.perf_counter()
-            times = await at_rate(server.port, rate, 60)
-            wall, cpu = time.perf_counter() - start, server.cpu() - cpu
-            click.echo(
-                f"minute {minute:2}: {len(times) / wall:5.0f} jobs/s,"
-                f" {cpu / len(times) * 1e6:5.0f} us CPU each; {percentiles(times)};"
-                f" {server.memory() / 1e6:.0f} MB resident, {size_of(store) / 1e6:.1f} MB on disk;"
-                f" load {os.getloadavg()[0]:.0f}"
-            )
+        looks = []
+        for number in range(1, SPANS + 1):
+            look = await look_at(server, store, rate, seconds)
+            looks.append(look)
+            click.echo(f"{number * seconds:5.0f} s: {look}; load {os.getloadavg()[0]:.0f}")
+    report_drift(looks[: SPANS // 5], looks[-SPANS // 5 :])
 
 
-async def at_rate(port: int, rate: float, seconds: float) -> list[float]:
-    """Submit so many jobs a second, and poll each to its end; how long after the time at which it
-    was due to be submitted each had its result. Who comes late counts that as well."""
-    times: list[float] = []
-    start = time.perf_counter()
-    due_times = (start + number / rate for number in range(int(rate * seconds)))
+@dataclass(frozen=True)
+class Look:
+    """Some seconds at a rate.
 
-    async def client(clock: Callable[[], float] = time.perf_counter) -> None:
-        async with Connection(port) as connection:
-            for due in due_times:
-                if (early := due - clock()) > 0:
-                    await asyncio.sleep(early)
-                answer = await connection.request("POST", "/job", BODY)
-                await follow(connection, "/job", *answer)
-                times.append(clock() - due)
+    Attributes:
+        times: seconds from when each job was due to its result.
+        wall: seconds until all had theirs.
+        cpu: seconds of the processor that the server has used.
+        memory: bytes that are resident in the end.
+        disk: bytes of the store's files in the end.
+    """
 
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return times
+    times: list[float]
+    wall: float
+    cpu: float
+    memory: int
+    disk: int
+
+    def __str__(self) -> str:
+        jobs = len(self.times)
+        return (
+            f"{jobs / self.wall:5.0f} jobs/s, {self.cpu / jobs * 1e6:5.0f} us CPU each;"
+            f" {told(self.times)}; {self.memory / 1e6:.1f} MB resident,"
+            f" {self.disk / 1e6:.2f} MB on disk"
+        )
+
+
+async def look_at(server: Server, store: Path, rate: float, seconds: float) -> Look:
+    """Submit so many jobs a second; who comes late counts that as well."""
+    cpu, start = server.cpu(), time.perf_counter()
+    latencies = await Paced(server.port, "/job", rate=rate).run(int(rate * seconds))
+    wall, cpu = time.perf_counter() - start, server.cpu() - cpu
+    return Look(latencies.results, wall, cpu, server.memory(), size_of(store))
+
+
+def report_drift(first: list[Look], last: list[Look]) -> None:
+    """The last fifth beside the first: latencies of all jobs, and of all else the median look."""
+    ends = first, last
+    times = [[*itertools.chain(*(look.times for look in end))] for end in ends]
+    percent = tail(min(map(len, times)))
+    drifts = {
+        "p50, ms": [percentile(end, 50) * 1e3 for end in times],
+        f"p{percent}, ms": [percentile(end, percent) * 1e3 for end in times],
+        "CPU a job, us": [median(look.cpu / len(look.times) * 1e6 for look in end) for end in ends],
+        "memory, MB": [median(look.memory / 1e6 for look in end) for end in ends],
+        "file, MB": [median(look.disk / 1e6 for look in end) for end in ends],
+    }
+    click.echo("from the first fifth to the last:")
+    for what, (before, after) in drifts.items():
+        click.echo(f"  {what:14} {before:8.2f} -> {after:8.2f}  ({after / before - 1:+.1%})")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is measured, and how much of it: shortly, and in full."""
+
+    measure: Callable[[int], Coroutine[Any, Any, None]]
+    short: int
+    full: int
+    unit: str
 
 
 PARTS = {
-    "sleepers": sleepers,
-    "queued": queued,
-    "through": through,
-    "waiters": waiters,
-    "steady": steady,
+    "sleepers": Part(sleepers, 10_000, 100_000, "jobs"),
+    "queued": Part(queued, 20_000, 100_000, "jobs"),
+    "through": Part(through, 50_000, 1_000_000, "jobs"),
+    "waiters": Part(waiters, 1000, 5000, "waiters"),
+    "steady": Part(steady, 1, 30, "minutes"),
 }
 
 
@@ -283,14 +339,17 @@ PARTS = {
 def main(parts: tuple[str, ...], full: bool) -> None:
     """Measure all parts, or those that are named: sleepers, queued, through, waiters, steady."""
     if len(parts) != 1:
-        for part in parts or PARTS:
+        for name in parts or PARTS:
             options = ["--full"] if full else []
-            subprocess.run([sys.executable, "-m", "bench.scale", part, *options], check=True)
+            subprocess.run([sys.executable, "-m", "bench.scale", name, *options], check=True)
         return
     say_nothing()
-    (part,) = parts
-    click.echo(f"{part}, {'full' if full else 'short'}, load {os.getloadavg()[0]:.0f}:")
-    asyncio.run(PARTS[part](full))
+    (name,) = parts
+    part = PARTS[name]
+    size = part.full if full else part.short
+    whole = "" if full else f" (--full: {part.full:,})"
+    click.echo(f"{name}: {size:,} {part.unit}{whole}, load {os.getloadavg()[0]:.0f}")
+    asyncio.run(part.measure(size))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ import click
 from asyncjobs import Jobs
 from asyncjobs.stores.sqlite.neighbours.datagrams import Mailbox
 
+from .percentiles import told
+
 #: Ids in one datagram of the flood, which are all that fit.
 FLOOD_IDS = 50
 
@@ -102,7 +104,7 @@ async def measure_waiters(
         while job_id := await anext(lines):
             job = await jobs.wait(job_id)
             latencies.append(time.time() - (job.finished or 0))
-        click.echo(f"    from the end of one more job to its waiter: {percentiles(latencies)}")
+        click.echo(f"    from the end of one more job to its waiter: {told(latencies)}")
         for task in waiting:
             task.cancel()
 
@@ -117,7 +119,7 @@ async def measure_flood(store: str, count: int) -> None:
 
     async with jobs:
         await measure_jobs(jobs, 10)
-        click.echo(f"submit and wait: {percentiles(await measure_jobs(jobs, count))}")
+        click.echo(f"submit and wait: {told(await measure_jobs(jobs, count))}")
         flood = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bench.waiters", "--flood", f"{store}-procs"),
             stdout=asyncio.subprocess.PIPE,
@@ -129,7 +131,7 @@ async def measure_flood(store: str, count: int) -> None:
         finally:
             flood.kill()
             await flood.wait()
-        click.echo(f"    the same while another process asks without end: {percentiles(times)}")
+        click.echo(f"    the same while another process asks without end: {told(times)}")
 
 
 async def measure_jobs(jobs: Jobs, count: int) -> list[float]:
@@ -141,13 +143,6 @@ async def measure_jobs(jobs: Jobs, count: int) -> list[float]:
         await jobs.wait((await jobs.submit("nothing")).id)
         times.append(time.perf_counter() - start)
     return times
-
-
-def percentiles(times: list[float]) -> str:
-    times = sorted(times)
-    return "  ".join(
-        f"p{percent} {times[len(times) * percent // 100] * 1000:.1f} ms" for percent in (50, 99)
-    )
 
 
 @asynccontextmanager

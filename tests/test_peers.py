@@ -16,9 +16,9 @@ from bench.peers import environments, processor, redis_server
 from bench.peers.embedded_rounds import EmbeddedPairs, parse
 from bench.peers.http_rounds import Load, Pairs
 from bench.peers.pairing import paired
-from bench.peers.peers import AOF, LOG, OURS, PEERS, RDB, SQLITE
+from bench.peers.peers import AOF, AT_ONCE, LOG, OURS, PEERS, RDB, SQLITE
 from bench.peers.processes import ROOT
-from bench.peers.table import Round, Row, embedded_table, http_table, percentile, version_table
+from bench.peers.table import Round, Row, embedded_table, http_table, version_table
 
 THEIRS = Round(200, 0.004, 3.0, (0.002, 0.004), (0.010, 0.030))
 OUR_ROUND = Round(400, 0.002, 2.0, (0.001, 0.004), (0.005, 0.010))
@@ -31,19 +31,44 @@ def test_a_row_over_http_says_what_its_peer_is_of_ours() -> None:
     fast = replace(OUR_ROUND, rate=1000)
     row = Row("SAQ", "nothing", (THEIRS, slow, THEIRS), (OUR_ROUND, fast, OUR_ROUND))
     assert http_table([row]).splitlines() == [
-        "| over HTTP | jobs/s | CPU a job | requests a job | first answer: p50, p99 "
-        "| result: p50, p99 | durable when the 202 is sent |",
+        "| over HTTP | jobs/s | CPU a job | requests a job | 202 | result "
+        "| durable when the 202 is sent |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        "| SAQ | 200 (0.50) | 4.00 ms (2.00) | 3.0 | 2.0, 4.0 ms (2.00, 1.00) "
-        "| 10.0, 30.0 ms (2.00, 3.00) | nothing |",
+        "| SAQ | 200 (0.50) | 4.00 ms (2.00) | 3.0 | p50 2.0 ms (2.00) | p50 10.0 ms (2.00) "
+        "| nothing |",
     ]
+
+
+def test_a_tail_is_that_which_so_many_jobs_can_tell() -> None:
+    """Of a thousand in all rounds together it is p99, of fewer it is less, and says so."""
+    times = [0.001] * 485 + [0.003] * 15
+    theirs = replace(THEIRS, accepted=(*times,), results=(*times,))
+    ours = replace(OUR_ROUND, accepted=(0.001,) * 500, results=(0.001,) * 500)
+    several = Row("SAQ", "nothing", (theirs, theirs), (ours, ours))
+    assert "| p50 1.0, p99 3.0 ms (1.00, 3.00) |" in http_table([several])
+    one = Row("SAQ", "nothing", (theirs,), (ours,))
+    assert "| p50 1.0, p95 1.0 ms (1.00, 1.00) |" in http_table([one])
+
+
+def test_a_result_in_one_request_is_not_compared_with_the_202_of_others() -> None:
+    """A row whose first answers are the results has no 202, and says what is durable then."""
+    at_once = replace(OUR_ROUND, requests=1.0, accepted=())
+    row = Row("ours", AT_ONCE.durable, (at_once,), (OUR_ROUND,))
+    assert (
+        http_table([row])
+        .splitlines()[2]
+        .endswith(
+            "| 1.0 | none | p50 5.0 ms (1.00) "
+            "| there is no 202: with the result, the job and its result, on disk |"
+        )
+    )
 
 
 def test_a_row_of_one_program_has_no_requests() -> None:
     """It has the same figures without those of HTTP."""
     row = Row("arq", "the job", (THEIRS,), (OUR_ROUND,))
     assert embedded_table([row]).splitlines()[2] == (
-        "| arq | 200 (0.50) | 4.00 ms (2.00) | 10.0, 30.0 ms (2.00, 3.00) | the job |"
+        "| arq | 200 (0.50) | 4.00 ms (2.00) | p50 10.0 ms (2.00) | the job |"
     )
 
 
@@ -51,12 +76,6 @@ def test_the_versions_stand_beside_the_settings() -> None:
     """Of Python and of each distribution that matters."""
     table = version_table([("SAQ", {"python": "3.13.0", "saq": "0.26.4"}, "as it comes")])
     assert table.splitlines()[2] == "| SAQ | python 3.13.0, saq 0.26.4 | as it comes |"
-
-
-@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (100, 100)])
-def test_a_percentile_is_one_of_the_times(percent: int, expected: int) -> None:
-    """The smallest that so many percent do not exceed."""
-    assert percentile(range(100, 0, -1), percent) == expected
 
 
 def test_what_a_library_prints_is_no_figure() -> None:
@@ -135,9 +154,12 @@ def test_a_pair_of_which_one_fails_does_not_count() -> None:
 def test_ours_is_measured_over_http(tmp_path: Path) -> None:
     """Each way to the result beside the poll that waits."""
     said: list[str] = []
-    with Pairs(tmp_path, Load(8, 2, 20, 0.2), 1, said.append) as pairs:
+    with Pairs(tmp_path, Load(8, 2, 20, 4), 1, said.append) as pairs:
         rows = [*pairs.ours(), pairs.baseline()]
     assert rows[0].title == "asyncjobs, polls at intervals"
+    assert all(len(each.accepted) == 4 for each in (*rows[0].rounds, *rows[-1].rounds))
+    assert rows[1].title == "asyncjobs, `Prefer: wait` on the submission"
+    assert all((each.accepted, each.requests) == ((), 1) for each in rows[1].rounds)
     assert all(each.requests >= 2 and len(each.results) == 4 for each in rows[0].rounds)
     assert rows[-1].rounds == rows[-1].ours
     assert all(each.rate > 0 and each.cpu > 0 for row in rows for each in row.rounds)

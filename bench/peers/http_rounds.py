@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from bench.client import Way
+
 from . import redis_server
-from .driving import Way, measure, warm_up
+from .driving import measure, warm_up
 from .pairing import paired
-from .peers import LOG, OURS, Keeper, Peer
+from .peers import AT_ONCE, LOG, OURS, Keeper, Peer
 from .processes import Processes, free_port
 from .table import Round, Row
 
@@ -24,7 +26,7 @@ class Load:
     jobs: int
     connections: int
     rate: float
-    seconds: float
+    paced: int
 
     @property
     def warming(self) -> Load:
@@ -47,7 +49,7 @@ class Served:
             jobs=load.jobs,
             connections=load.connections,
             rate=load.rate,
-            seconds=load.seconds,
+            paced=load.paced,
         )
 
 
@@ -98,7 +100,7 @@ class Pairs:
         """The other ways to our own results, and then ours of all pairs."""
         rows = [self._row(OURS, LOG, self._ours, Way.POLLS)]
         if warm_up(self._ours.port, Way.SUBMISSION_WAITS):
-            rows.append(self._row(OURS, LOG, self._ours, Way.SUBMISSION_WAITS))
+            rows.append(self._row(OURS, AT_ONCE, self._ours, Way.SUBMISSION_WAITS))
         else:
             self._say(f"{OURS.title}, {Way.SUBMISSION_WAITS.value}: it does not wait")
         return rows

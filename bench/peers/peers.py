@@ -40,6 +40,7 @@ AOF = Keeper(
 )
 SQLITE = Keeper("SQLite, `fsync`", "the job, on disk")
 LOG = Keeper("SQLite", "the job, on disk (`fdatasync` of the log)")
+AT_ONCE = Keeper("SQLite", "there is no 202: with the result, the job and its result, on disk")
 DICT = Keeper("a dictionary", "nothing, ever")
 
 

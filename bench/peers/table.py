@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.percentiles import percentile, tail
+
 
 @dataclass(frozen=True)
 class Round:
@@ -15,14 +17,15 @@ class Round:
         rate: jobs a second, as many as there can be.
         cpu: seconds of processor time a job, of all processes but the client's.
         requests: of HTTP a job; 0 if there was none.
-        submits: seconds from the submission to its first answer, for each job at a low rate.
-        results: seconds from the submission to the result, likewise.
+        accepted: seconds from when the submission was due to the 202, for each job at a low rate
+            that was answered by one: none where the first answer is the result.
+        results: seconds from then to the result, likewise; in one program, from the submission.
     """
 
     rate: float
     cpu: float
     requests: float
-    submits: tuple[float, ...]
+    accepted: tuple[float, ...]
     results: tuple[float, ...]
 
 
@@ -42,8 +45,8 @@ def http_table(rows: Iterable[Row]) -> str:
         "jobs/s",
         "CPU a job",
         "requests a job",
-        "first answer: p50, p99",
-        "result: p50, p99",
+        "202",
+        "result",
         "durable when the 202 is sent",
     )
     return _table(head, (_http_cells(row) for row in rows))
@@ -54,7 +57,7 @@ def embedded_table(rows: Iterable[Row]) -> str:
         "in one program",
         "jobs/s",
         "CPU a job",
-        "result: p50, p99",
+        "result",
         "durable when it is submitted",
     )
     return _table(head, (_embedded_cells(row) for row in rows))
@@ -66,11 +69,6 @@ def version_table(rows: Iterable[tuple[str, dict[str, str], str]]) -> str:
     return _table(("", "versions", "settings"), lines)
 
 
-def percentile(times: Sequence[float], percent: int) -> float:
-    """The smallest of these times that so many percent of them do not exceed."""
-    return sorted(times)[max(0, -(-len(times) * percent // 100) - 1)]
-
-
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
     """The median of the ratios of the pairs."""
     return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
@@ -78,8 +76,8 @@ def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
 
 def _http_cells(row: Row) -> tuple[str, ...]:
     requests = statistics.median(each.requests for each in row.rounds)
-    submits = _percentiles(row, lambda each: each.submits)
-    return row.title, *_throughput(row), f"{requests:.1f}", submits, _results(row), row.durable
+    accepted = _percentiles(row, lambda each: each.accepted)
+    return row.title, *_throughput(row), f"{requests:.1f}", accepted, _results(row), row.durable
 
 
 def _embedded_cells(row: Row) -> tuple[str, ...]:
@@ -101,14 +99,17 @@ def _results(row: Row) -> str:
 
 
 def _percentiles(row: Row, times: Callable[[Round], Sequence[float]]) -> str:
-    """Of the jobs of all rounds together, and what they are of ours."""
+    """Of the jobs of all rounds together, as far as they can be told, and what they are of ours."""
     theirs, ours = (
         [seconds for each in rounds for seconds in times(each)] for rounds in (row.rounds, row.ours)
     )
-    found = [(percentile(theirs, percent), percentile(ours, percent)) for percent in (50, 99)]
+    if not theirs:
+        return "none"
+    percents = sorted({50, tail(min(len(theirs), len(ours)))})
+    found = [(each, percentile(theirs, each), percentile(ours, each)) for each in percents]
     return (
-        f"{', '.join(f'{a * 1e3:.1f}' for a, _ in found)} ms "
-        f"({', '.join(f'{a / b:.2f}' for a, b in found)})"
+        f"{', '.join(f'p{each} {a * 1e3:.1f}' for each, a, _ in found)} ms "
+        f"({', '.join(f'{a / b:.2f}' for _, a, b in found)})"
     )
 
 
