@@ -38,7 +38,7 @@ class Run:
 #: The modules, in this order; each with all its runs.
 PARTS: dict[str, list[Run]] = {
     "calls": [Run()],
-    "http": [Run(short="--rounds 5 --jobs 1000 --paced 1")],
+    "http": [Run(short="--rounds 5 --jobs 1000 --paced 2")],
     "poll": [Run(short="--rounds 5 --polls 1000")],
     "hints": [Run(short="--ends 100 --waiters 200 --seconds 3")],
     "waiters": [Run(short="--waiters 1000 --seconds 4 --ends 100 --floods 100")],

@@ -44,6 +44,8 @@ CLIENTS = 64
 STARTS = 500
 #: Of the highest rate.
 STEADY = 0.8
+#: Of the rate that is asked for: who does fewer does not keep up.
+KEPT_UP = 0.95
 #: How often a look is taken at what is steady; a fifth of them is compared with another.
 SPANS = 15
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -260,6 +262,11 @@ async def steady(minutes: int) -> None:
             looks.append(look)
             click.echo(f"{number * seconds:5.0f} s: {look}; load {os.getloadavg()[0]:.0f}")
     report_drift(looks[: SPANS // 5], looks[-SPANS // 5 :])
+    if late := sum(look.rate < KEPT_UP * rate for look in looks):
+        click.echo(
+            f"in {late} of {SPANS} looks the server, or this client, did not keep up: the machine"
+            " was too busy to tell latencies"
+        )
 
 
 @dataclass(frozen=True)
@@ -280,10 +287,19 @@ class Look:
     memory: int
     disk: int
 
+    @property
+    def rate(self) -> float:
+        """Jobs a second."""
+        return len(self.times) / self.wall
+
+    @property
+    def cpu_each(self) -> float:
+        """Microseconds of the processor for each job."""
+        return self.cpu / len(self.times) * 1e6
+
     def __str__(self) -> str:
-        jobs = len(self.times)
         return (
-            f"{jobs / self.wall:5.0f} jobs/s, {self.cpu / jobs * 1e6:5.0f} us CPU each;"
+            f"{self.rate:5.0f} jobs/s, {self.cpu_each:5.0f} us CPU each;"
             f" {told(self.times)}; {self.memory / 1e6:.1f} MB resident,"
             f" {self.disk / 1e6:.2f} MB on disk"
         )
@@ -305,7 +321,7 @@ def report_drift(first: list[Look], last: list[Look]) -> None:
     drifts = {
         "p50, ms": [percentile(end, 50) * 1e3 for end in times],
         f"p{percent}, ms": [percentile(end, percent) * 1e3 for end in times],
-        "CPU a job, us": [median(look.cpu / len(look.times) * 1e6 for look in end) for end in ends],
+        "CPU a job, us": [median(look.cpu_each for look in end) for end in ends],
         "memory, MB": [median(look.memory / 1e6 for look in end) for end in ends],
         "file, MB": [median(look.disk / 1e6 for look in end) for end in ends],
     }
@@ -347,7 +363,7 @@ def main(parts: tuple[str, ...], full: bool) -> None:
     (name,) = parts
     part = PARTS[name]
     size = part.full if full else part.short
-    whole = "" if full else f" (--full: {part.full:,})"
+    whole = "" if full else f" (the whole, {part.full:,}: python -m bench.scale {name} --full)"
     click.echo(f"{name}: {size:,} {part.unit}{whole}, load {os.getloadavg()[0]:.0f}")
     asyncio.run(part.measure(size))
 

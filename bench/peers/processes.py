@@ -15,8 +15,10 @@ from typing import Self
 from . import processor
 
 ROOT = Path(__file__).parents[2]
-#: Seconds for a server to be there, and to be gone.
+#: Seconds for a server to be there.
 PATIENCE = 60.0
+#: Seconds for it to be gone: it has nothing that is to be kept, and is killed then.
+LEAVE = 3.0
 
 
 class Processes:
@@ -34,7 +36,7 @@ class Processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
+                process.wait(LEAVE)
             with suppress(ProcessLookupError):  # of the children that are left too
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -22,12 +22,16 @@ async def run() -> object:
 
     async def look() -> object:
         await submitted.refresh()
+        if submitted.status is Status.ABORTED:
+            raise RuntimeError(submitted.error)
         return submitted.result if submitted.status is Status.COMPLETE else None
 
     return await poll(look)
 
 
 async def main() -> None:
+    # There is one in a minute, and it would abort a job that the worker has just taken.
+    await queue.sweep()
     worker = asyncio.create_task(Worker(queue, [job], concurrency=20).start())
     await measure(run)
     worker.cancel()
