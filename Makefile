@@ -1,7 +1,8 @@
 # The four commands that a newcomer needs. Each sets itself up, in .venv.
 #
 # PYTHON names the interpreter to use; VENV the folder, so that several can stand side by side. PART
-# names what `make bench` measures, such as http; all, if it is not there.
+# names what `make bench` measures, such as http, or "http --full" for the whole of it; shortly all, in
+# less than ten minutes, if it is not there.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from bench.peers import __main__ as command
-from bench.peers import environments, processor, redis_server
+from bench.peers import environments, processes, processor, redis_server
 from bench.peers.embedded_rounds import EmbeddedPairs, parse
 from bench.peers.http_rounds import Load, Pairs
 from bench.peers.pairing import paired
 from bench.peers.peers import AOF, AT_ONCE, LOG, OURS, PEERS, RDB, SQLITE
-from bench.peers.processes import ROOT
+from bench.peers.processes import ROOT, Processes
 from bench.peers.table import Round, Row, embedded_table, http_table, version_table
 
 THEIRS = Round(200, 0.004, 3.0, (0.002, 0.004), (0.010, 0.030))
@@ -129,6 +129,22 @@ def test_the_time_of_threads_that_have_ended_counts() -> None:
     before = time.process_time()
     assert before <= processor.of_process(os.getpid()) <= time.process_time()
     assert processor.of_sessions({os.getsid(0)}) >= before
+
+
+def test_what_does_not_leave_when_it_is_asked_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no round waits long for the end of what was measured before."""
+    monkeypatch.setattr(processes, "LEAVE", 0.1)
+    stays = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "pathlib.Path('ready').touch(); time.sleep(600)"
+    )
+    with Processes(tmp_path) as started:
+        pid = started.start([sys.executable, "-c", stays])
+        started.until((tmp_path / "ready").stat)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_a_pair_of_which_one_fails_does_not_count() -> None:
