@@ -18,6 +18,7 @@ async def test_the_life_of_a_server_breaks_no_promise(workers: int, tmp_path: Pa
     report = await torture(Plan(cycles=4, workers=[workers]), tmp_path, Random())
     assert not report.broken, "\n".join(map(str, report.broken))
     assert report.acknowledged
+    assert report.at_once
     assert report.deaths.keys() == {"kill worker", "kill all"}
 
 

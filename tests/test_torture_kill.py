@@ -18,6 +18,8 @@ async def test_kill_9_breaks_no_promise(tmp_path: Path) -> None:
     assert report.kills >= 50
     assert report.acknowledged > report.kills
     assert report.reruns
+    assert report.at_once
+    assert report.unknown
     assert report.states["interrupted"]
 
 

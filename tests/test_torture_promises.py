@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from asyncjobs.torture.ledger import (
     STOPPING,
     Ack,
     Answer,
+    Cancel,
     Effect,
     Joined,
     Ledger,
@@ -91,10 +92,13 @@ INTERRUPTED_JOB = Stored(
 
 
 def found(
-    records: Records, stored: Stored | None, integrity: str = "ok"
+    records: Records,
+    stored: Stored | None,
+    integrity: str = "ok",
+    submissions: Mapping[str, str] | None = None,
 ) -> set[Callable[..., object]]:
     """The promises that are found broken."""
-    facts = Facts(records, {} if stored is None else {ID: stored}, integrity)
+    facts = Facts(records, {} if stored is None else {ID: stored}, integrity, submissions)
     broken = {broken.promise for broken in broken_promises(facts)}
     return {promise for promise in PROMISES if sentence(promise) in broken}
 
@@ -137,6 +141,29 @@ def test_an_acknowledged_job_that_does_not_end_is_found() -> None:
     """An acknowledged job must be final in the end."""
     stored = Stored(a_job(State.QUEUED, version=6, attempt=2, crashes=1), None)
     assert found(RERUN, stored) == {promises.no_ack_is_lost}
+
+
+def test_a_job_that_nobody_was_told_of_and_does_not_end_is_found() -> None:
+    """Whose client was cut off is owed nothing, but its job comes to its end."""
+    stored = Stored(a_job(State.QUEUED, version=6, attempt=2, crashes=1), None)
+    assert found(replace(RERUN, acks=[]), stored) == {promises.unknown_jobs_end}
+    assert not found(replace(RERUN, acks=[], answers=[]), RERUN_JOB)
+
+
+@pytest.mark.parametrize("submissions", [{ID: "1", "07" * 16: "1"}, {ID: "2"}])
+def test_a_submission_with_another_job_is_found(submissions: Mapping[str, str]) -> None:
+    """One that has made two jobs, or whose client is told of one that it has not made."""
+    records = replace(RERUN, acks=[Ack(ID, "PUT", "/again", 1.1, "1")])
+    assert not found(records, RERUN_JOB, submissions={ID: "1", "07" * 16: "2"})
+    assert found(records, RERUN_JOB, submissions=submissions) == {promises.one_job_a_submission}
+
+
+def test_a_job_that_begins_again_after_its_result_was_told_is_found() -> None:
+    """What is told early, be it the very result of what begins, is told before it is there."""
+    early = RERUN.answers[0]._replace(at=3.0, at_once=True)
+    records = replace(RERUN, answers=[early])
+    assert found(records, RERUN_JOB) == {promises.results_are_for_good}
+    assert not found(replace(RERUN, answers=[early._replace(at=3.2)]), RERUN_JOB)
 
 
 def test_a_server_that_does_not_know_a_job_is_found() -> None:
@@ -293,8 +320,21 @@ def test_who_was_told_to_stop_and_is_killed_may_not_have_noticed(crashes: int) -
 def test_a_job_that_is_cancelled_may_have_crashed_before(crashes: int) -> None:
     """Who is cancelled may have been asked to stop while it ran, or as it waited after a crash."""
     job = a_job(State.CANCELLED, version=4, attempt=1, crashes=crashes)
-    records = replace(RERUN, history=RERUN.history[:2], effects=RERUN.effects[:1], answers=[])
+    records = replace(
+        RERUN,
+        history=RERUN.history[:2],
+        effects=RERUN.effects[:1],
+        answers=[],
+        cancels=[Cancel(ID, 2.4)],
+    )
     assert not found(records, Stored(job, Response(410)))
+
+
+def test_a_job_that_nobody_has_cancelled_is_found() -> None:
+    """Who hangs up has not asked for that."""
+    job = a_job(State.CANCELLED, version=4, attempt=1, crashes=1)
+    records = replace(RERUN, history=RERUN.history[:2], effects=RERUN.effects[:1], answers=[])
+    assert found(records, Stored(job, Response(410))) == {promises.cancelled_for_a_client}
 
 
 def test_a_crash_that_counts_after_the_process_was_told_to_stop_is_found() -> None:
@@ -387,6 +427,6 @@ def test_ledgers_survive_their_writers(tmp_path: Path) -> None:
     with next((tmp_path / "signalled").iterdir()).open("a") as torn:
         torn.write('[7, "st')
     assert read_records(tmp_path) == Records(
-        **{kind: [] for kind in ("acks", "answers", "effects", "history", "joined")},
+        **{kind: [] for kind in ("acks", "answers", "cancels", "effects", "history", "joined")},
         signals=events,
     )

@@ -17,6 +17,7 @@ from asyncjobs.running.current import current_job
 from asyncjobs.store import Store
 from asyncjobs.stores import SqliteStore
 from asyncjobs.web import QuartJobs
+from asyncjobs.web.answering import connection, outlasting
 
 from .deaths import DEATHS, KIND, PATH
 from .failpoints import IN_HANDLER, Failpoint, FailpointStore
@@ -45,6 +46,8 @@ FUSE = 0.3
 
 # So few that jobs queue, and are taken from the queue by other processes.
 CONCURRENCY, THREADS = 5, 2
+#: Seconds until a client is noticed that has gone: less than most jobs take.
+UNNOTICED = 0.05
 
 
 def from_environment() -> Quart:
@@ -65,6 +68,7 @@ def make_app(folder: Path, failpoint: Failpoint, bug: str | None = None) -> Quar
     if bug is not None:
         store = {**SERVER_BUGS, **POISON_BUGS}[bug](store, folder)
     store = FailpointStore(HistoryStore(store, folder), failpoint)
+    connection.PATIENCE = outlasting.SEND_TIME = UNNOTICED
     app = Quart("torture")
     jobs = QuartJobs(app, store=store, concurrency=CONCURRENCY, threads=THREADS)
     work = Work(folder, failpoint)

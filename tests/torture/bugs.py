@@ -1,18 +1,22 @@
 """Planted bugs: a harness is worth something only if it finds them.
 
-===================== ==================================================== =================
-bug                   what it does                                         found by
-===================== ==================================================== =================
-synchronous-off       nothing is ever flushed                              power
-ack-before-flush      a job is acknowledged before it is on the disk       power
-ack-before-commit     a job is acknowledged before it is committed         power, kill
-ack-once-begun        a change is acknowledged as soon as it has begun     stateful
-effect-before-attempt a handler begins before its attempt is committed     kill
-no-version-check      a finish overwrites whatever is there                stateful, kill
-stopped-is-dead       who merely stands still loses its jobs               all but power
-loses-responses       a job that was started again ends without its body   stateful
-finds-foreign-jobs    a list of one owner's jobs has everybody's           stateful
-===================== ==================================================== =================
+====================== ==================================================== =================
+bug                    what it does                                         found by
+====================== ==================================================== =================
+synchronous-off        nothing is ever flushed                              power
+ack-before-flush       a job is acknowledged before it is on the disk       power
+ack-before-commit      a job is acknowledged before it is committed         power, kill
+ack-once-begun         a change is acknowledged as soon as it has begun     stateful
+effect-before-attempt  a handler begins before its attempt is committed     kill
+no-version-check       a finish overwrites whatever is there                stateful, kill
+stopped-is-dead        who merely stands still loses its jobs               all but power
+told-before-stored     who waits for a result has it before it is committed kill
+told-anothers-result   who waits for a result is told that of another job   kill, http
+job-made-again-by-wait who waits for a result has made two jobs             kill, http
+hang-up-cancels        who hangs up as he waits has the job cancelled       kill, http
+loses-responses        a job that was started again ends without its body   stateful
+finds-foreign-jobs     a list of one owner's jobs has everybody's           stateful
+====================== ==================================================== =================
 
 Those that need servers to show are in `server_bugs`.
 """

@@ -38,12 +38,20 @@ class Facts:
 
     Attributes:
         integrity: what ``PRAGMA integrity_check`` says.
+        submissions: by the ids of the jobs that were made of them: what tells each from all others.
     """
 
-    def __init__(self, records: Records, stored: Mapping[str, Stored], integrity: str) -> None:
+    def __init__(
+        self,
+        records: Records,
+        stored: Mapping[str, Stored],
+        integrity: str,
+        submissions: Mapping[str, str] | None = None,
+    ) -> None:
         self.records = records
         self.stored = stored
         self.integrity = integrity
+        self.submissions = submissions or {}
         self.effects: dict[str, list[Effect]] = defaultdict(list)
         for effect in records.effects:
             self.effects[effect.id].append(effect)

@@ -42,6 +42,7 @@ async def settled(folder: Path, clients: Clients, crowd: asyncio.Task[None]) -> 
             job.id: Stored(job, await store.response(job.id) if job.state.is_final else None)
             for job in await store.find(Query(limit=sys.maxsize))
         }
+        submissions = {job_id: (await store.request(job_id)).query.decode() for job_id in stored}
         with closing(sqlite3.connect(folder / STORE)) as connection:
             integrity = "; ".join(row[0] for row in connection.execute("PRAGMA integrity_check"))
-    return Facts(read_records(folder), stored, integrity)
+    return Facts(read_records(folder), stored, integrity, submissions)

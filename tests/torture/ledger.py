@@ -19,26 +19,40 @@ from asyncjobs.stores.sqlite.processes.locks import sync_data
 
 
 class Ack(NamedTuple):
-    """A client was told that there is a job: from now on it must never be lost."""
+    """A client was told that there is a job: from now on it must never be lost.
+
+    Attributes:
+        submission: that which was answered so, as `Facts.submissions` has them.
+    """
 
     id: str
     method: str
     path: str
     at: float
+    submission: str = ""
 
 
 class Answer(NamedTuple):
-    """What a client got from a poll that was no "not yet".
+    """What a client got that was no "not yet".
 
     Attributes:
         state: the job's, or empty if the answer says that there is no such job.
         digest: of the body.
+        at_once: whether it was told by the request that made the job, and not by a poll.
     """
 
     id: str
     state: str
     status: int
     digest: str
+    at: float
+    at_once: bool = False
+
+
+class Cancel(NamedTuple):
+    """A client is about to ask for a job to be cancelled."""
+
+    id: str
     at: float
 
 
@@ -101,8 +115,8 @@ STOPPING = "stopping"
 #: The process has ended by itself, it turned out.
 GONE = "gone"
 
-Event = Ack | Answer | Effect | Written | Joined | Signalled
-E = TypeVar("E", Ack, Answer, Effect, Written, Joined, Signalled)
+Event = Ack | Answer | Cancel | Effect | Written | Joined | Signalled
+E = TypeVar("E", Ack, Answer, Cancel, Effect, Written, Joined, Signalled)
 
 
 class Ledger(Generic[E]):
@@ -139,6 +153,7 @@ class Records:
 
     acks: Sequence[Ack] = ()
     answers: Sequence[Answer] = ()
+    cancels: Sequence[Cancel] = ()
     effects: Sequence[Effect] = ()
     history: Sequence[Written] = ()
     joined: Sequence[Joined] = ()
@@ -150,6 +165,7 @@ def read_records(folder: Path) -> Records:
     return Records(
         acks=read_ledger(folder, Ack),
         answers=read_ledger(folder, Answer),
+        cancels=read_ledger(folder, Cancel),
         effects=read_ledger(folder, Effect),
         history=read_ledger(folder, Written),
         joined=read_ledger(folder, Joined),

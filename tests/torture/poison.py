@@ -111,6 +111,8 @@ async def lived(life: Life, folder: Path, random: random.Random, bug: str | None
         crowd=random.choice((len(submissions), life.poison + 5)),
         submissions=submissions,
         cancel_rate=0.0,
+        # Whoever is cut off as it waits for such a job does not know it, and submits another one.
+        wait_rate=0.0,
         patience=PATIENCE,
     )
     try:

@@ -65,6 +65,27 @@ def no_ack_is_lost(facts: Facts) -> Iterator[Breach]:
             yield ack.id, f"it is still {stored.job.state}, due {stored.job.due}, {stored.job}"
 
 
+def unknown_jobs_end(facts: Facts) -> Iterator[Breach]:
+    """A job whose client was cut off before it was told of it is final in the end, too."""
+    acknowledged = {ack.id for ack in facts.records.acks}
+    for job_id, (job, _) in facts.stored.items():
+        if job_id not in acknowledged and not job.state.is_final:
+            yield job_id, f"it is still {job.state}, due {job.due}, {job}"
+
+
+def one_job_a_submission(facts: Facts) -> Iterator[Breach]:
+    """A submission makes one job at most, and its client is told of that one."""
+    for submission, times in Counter(facts.submissions.values()).items():
+        if times > 1:
+            jobs = [
+                job_id for job_id, made_of in facts.submissions.items() if made_of == submission
+            ]
+            yield jobs[0], f"submission {submission} has made {jobs}"
+    for ack in facts.records.acks:
+        if (made_of := facts.submissions.get(ack.id, ack.submission)) != ack.submission:
+            yield ack.id, f"{ack}, but submission {made_of} has made it"
+
+
 def known_to_all(facts: Facts) -> Iterator[Breach]:
     """Every server knows an acknowledged job at any time, and answers as the contract says."""
     for answer in facts.records.answers:
@@ -122,6 +143,22 @@ def one_answer(facts: Facts) -> Iterator[Breach]:
         kept = (job.state.value, response.status, digest(response.body))
         if kept != (answer.state, answer.status, answer.digest):
             yield answer.id, f"a client got {answer}, the store has {kept}"
+
+
+def results_are_for_good(facts: Facts) -> Iterator[Breach]:
+    """A job whose result somebody was told is never begun again."""
+    for answer in facts.records.answers:
+        for begun in facts.begins(answer.id) if answer.state else ():
+            if begun.at > answer.at:
+                yield answer.id, f"{begun}, after a client got {answer}"
+
+
+def cancelled_for_a_client(facts: Facts) -> Iterator[Breach]:
+    """A job is cancelled only if a client has asked for that: to hang up asks for nothing."""
+    asked = {cancel.id for cancel in facts.records.cancels}
+    for job_id, (job, _) in facts.stored.items():
+        if job.state is State.CANCELLED and job_id not in asked:
+            yield job_id, f"nobody has cancelled it: {job}"
 
 
 def one_writer_a_version(facts: Facts) -> Iterator[Breach]:
@@ -262,6 +299,8 @@ def file_is_sound(facts: Facts) -> Iterator[Breach]:
 
 PROMISES: tuple[Promise, ...] = (
     no_ack_is_lost,
+    unknown_jobs_end,
+    one_job_a_submission,
     known_to_all,
     at_most_once,
     one_begin_an_attempt,
@@ -269,6 +308,8 @@ PROMISES: tuple[Promise, ...] = (
     no_overlap,
     one_result,
     one_answer,
+    results_are_for_good,
+    cancelled_for_a_client,
     one_writer_a_version,
     no_write_is_undone,
     only_the_dead_lose_jobs,

@@ -17,6 +17,8 @@ class Report:
     Attributes:
         seconds: that the torture took, without what came after it.
         deaths: by what the processes died of.
+        at_once: results that were told by the requests that made their jobs, and count as answers.
+        unknown: jobs that nobody was told of, as their clients were cut off, or had hung up.
         states: of all jobs in the end, those that nobody was told of included.
         lost: jobs that may be repeated, and ended as interrupted, but for those that take their
             processes down.
@@ -31,6 +33,8 @@ class Report:
     deaths: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
     answers: int = 0
+    at_once: int = 0
+    unknown: int = 0
     states: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     effects: int = 0
@@ -49,6 +53,8 @@ class Report:
             deaths=self.deaths + other.deaths,
             acknowledged=self.acknowledged + other.acknowledged,
             answers=self.answers + other.answers,
+            at_once=self.at_once + other.at_once,
+            unknown=self.unknown + other.unknown,
             states=self.states + other.states,
             lost=self.lost + other.lost,
             effects=self.effects + other.effects,
@@ -63,7 +69,8 @@ class Report:
         rate = self.kills / self.seconds * 60 if self.seconds else 0.0
         yield f"kills: {self.kills} in {self.seconds:.0f} s, {rate:.0f} a minute"
         yield f"killed at: {_by(self.deaths)}"
-        yield f"jobs acknowledged: {self.acknowledged}; results given to clients: {self.answers}"
+        yield f"jobs acknowledged: {self.acknowledged}; made, and told to nobody: {self.unknown}"
+        yield f"results given to clients: {self.answers}, in one request: {self.at_once}"
         yield f"jobs in the end: {_by(self.states)}; innocents lost: {self.lost}"
         yield f"handlers begun: {self.effects}, of which reruns: {self.reruns}"
         yield f"pick-up of a dead process's jobs by a living one: {_times(self.pick_ups)}"
@@ -96,6 +103,8 @@ def report_of(facts: Facts, seconds: float, *, without: str = "") -> Report:
         deaths=Counter(death.kind for death in deaths if death and death.kind != without),
         acknowledged=len(records.acks),
         answers=len(records.answers),
+        at_once=sum(answer.at_once for answer in records.answers),
+        unknown=len(facts.stored.keys() - {ack.id for ack in records.acks}),
         states=Counter(stored.job.state.value for stored in facts.stored.values()),
         lost=len(lost(facts)),
         effects=len(begun),

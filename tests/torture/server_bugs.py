@@ -15,6 +15,12 @@ from asyncjobs.job import Job, Request, Response, State
 from asyncjobs.store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
 
 from .bugs import NoVersionCheckOnFinish
+from .one_request_bugs import (
+    ToldBeforeStored,
+    cancel_at_hang_up,
+    make_another_job,
+    tell_anothers,
+)
 
 #: How long the hasty stores leave a write lying, in seconds.
 DELAY = 0.02
@@ -117,10 +123,24 @@ class HeartbeatLiveness(StoreWrapper):
             await asyncio.sleep(HEARTBEAT_AGE / 10)
 
 
+def in_process(plant: Callable[[], None]) -> Callable[[Store, Path], Store]:
+    """A bug that is not in the store."""
+
+    def planted(store: Store, folder: Path) -> Store:
+        plant()
+        return store
+
+    return planted
+
+
 #: By its name: a planted bug, put around a store whose files are in a folder.
 SERVER_BUGS: Mapping[str, Callable[[Store, Path], Store]] = {
     "ack-before-commit": HastyAdd,
     "no-version-check": lambda store, folder: NoVersionCheckOnFinish(store),
     "effect-before-attempt": HastyClaim,
     "stopped-is-dead": HeartbeatLiveness,
+    "told-before-stored": ToldBeforeStored,
+    "told-anothers-result": in_process(tell_anothers),
+    "job-made-again-by-wait": in_process(make_another_job),
+    "hang-up-cancels": in_process(cancel_at_hang_up),
 }
