@@ -109,6 +109,20 @@ async def test_a_query_that_is_no_text_is_the_apps_affair(app: Quart) -> None:
     assert not unheard
 
 
+async def test_a_target_that_is_no_path_is_quarts_affair(app: Quart) -> None:
+    """What is raised of a request that Quart cannot read, and stands in the server's log, is not
+    of ours."""
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+
+    async def send(message: Any) -> None: ...
+
+    async with app.test_app(), asyncio.timeout(DEADLINE):
+        with pytest.raises(IndexError) as raised:
+            await app({**scope(), "path": ""}, messages.get, send)  # type: ignore[typeddict-item]
+    assert Path(raised.traceback[-1].path).parent.name == "quart"
+
+
 async def test_a_time_out_of_anyio_around_the_app(app: Quart) -> None:
     """A middleware that limits the time of a request is told what has become of it, as with Quart
     alone: its own cancellation comes back to it, and no other one."""

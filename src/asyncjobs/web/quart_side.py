@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any
-from urllib.parse import urlparse
 
 import quart
 import quart.ctx
@@ -89,13 +88,12 @@ def request_of(connection: Any, send: Any) -> Request:
     app, scope = connection.app, connection.scope
     request: Request
     values = b"".join([value for _, value in scope["headers"]])
+    path, root_path = scope["path"], scope.get("root_path", "")
     is_quarts = type(connection)._create_request_from_scope is _CREATE_REQUEST
-    if not is_quarts or b"\n" in values or b"\r" in values:  # which no server lets pass
+    # No server lets a line's end pass, and a target that is no path is Quart's own affair.
+    if not is_quarts or b"\n" in values or b"\r" in values or path[:1] != "/":
         request = connection._create_request_from_scope(send)
         return request
-    path, root_path = scope["path"], scope.get("root_path", "")
-    if path[0] != "/":
-        path = urlparse(path).path
     if root_path:
         path = asgi._normalise_path(path, root_path)
     request = app.request_class(
