@@ -3,17 +3,20 @@ find it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from asyncjobs.job import State
 from asyncjobs.torture.http import Plan, torture
-from asyncjobs.torture.http_asks import Answer, Known
+from asyncjobs.torture.http_asks import Answer, Ask, Exchange, Expect, Known, Sending
 from asyncjobs.torture.http_attacks import KINDS
 from asyncjobs.torture.http_bugs import HTTP_BUGS
 from asyncjobs.torture.http_promises import (
     End,
+    Left,
     accepted_jobs_end,
     bodies_are_whole,
     foreign_is_unknown,
@@ -24,16 +27,20 @@ from asyncjobs.torture.http_promises import (
     nobody_else_cancels,
     nobody_elses,
     nothing_is_held,
+    one_job_a_request,
     other_sites_change_nothing,
     results_are_private,
     retries_are_soon,
     server_lives,
+    told_at_once_is_told_again,
     tracebacks,
     well_formed_is_answered,
 )
 from asyncjobs.torture.http_results import result_of
 from asyncjobs.torture.promises import sentence
 
+#: What is sent follows from it: enough of each kind for all the bugs.
+SEED = 4
 #: One of these is found broken of each bug.
 FOUND = {
     "status-for-anyone": {foreign_is_unknown},
@@ -68,23 +75,31 @@ FOUND = {
     "location-unresolved": {well_formed_is_answered, accepted_jobs_end},
     "state-of-the-handlers": {well_formed_is_answered, accepted_jobs_end},
     "retry-in-an-hour": {retries_are_soon},
+    "told-anothers-result": {nobody_elses, well_formed_is_answered, told_at_once_is_told_again},
+    "told-to-be-kept": {well_formed_is_answered},
+    "told-without-place": {well_formed_is_answered},
+    "job-made-again-by-wait": {one_job_a_request},
+    "hang-up-cancels": {nobody_else_cancels},
+    "submitter-is-not-heard": {nothing_is_held},
+    "junk-preference-refused": {well_formed_is_answered},
 }
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_an_attack_breaks_no_promise(workers: int, tmp_path: Path) -> None:
     """Hundreds of requests that are malformed, torn, somebody else's, or as they should be."""
-    report = await torture(Plan(requests=400, workers=[workers]), tmp_path, Random(12))
+    report = await torture(Plan(requests=400, workers=[workers]), tmp_path, Random(SEED))
     assert not report.broken, "\n".join(map(str, report.broken))
     assert report.requests >= 400
     assert report.kinds.keys() >= KINDS.keys()
     assert report.states["succeeded"]
+    assert report.at_once
 
 
 @pytest.mark.parametrize("bug", sorted(HTTP_BUGS))
 async def test_the_harness_finds_a_planted_bug(bug: str, tmp_path: Path) -> None:
     """With a bug of the kind that it is there to find, it finds a promise broken that says so."""
-    report = await torture(Plan(requests=500, workers=[0], bug=bug), tmp_path, Random(12))
+    report = await torture(Plan(requests=600, workers=[0], bug=bug), tmp_path, Random(SEED))
     assert {broken.promise for broken in report.broken} & set(map(sentence, FOUND[bug]))
 
 
@@ -106,15 +121,20 @@ def result(job: Known = JOB) -> Answer:
 
 
 def end(
-    answer: Answer | None = None, *, job: Known = JOB, cancelled: frozenset[str] = frozenset()
+    answer: Answer | None = None,
+    *,
+    job: Known = JOB,
+    cancelled: frozenset[str] = frozenset(),
+    stored: Sequence[Left] = (),
+    sent: Mapping[bytes, int] | None = None,
 ) -> End:
     """That of a run with one job, of which its owner was told `answer` last."""
     return End(
         results=[(job, answer)],
         cancelled=cancelled,
         unended=[],
-        stored=[],
-        sent=frozenset(),
+        stored=stored,
+        sent=sent or {},
         held=[],
         log="",
         deaths=[],
@@ -152,6 +172,69 @@ def test_a_job_that_its_owner_has_not_cancelled_is_a_breach() -> None:
     """A job that was cancelled although its owner has not asked for that; no other one."""
     assert list(nobody_else_cancels(end(answered("cancelled"))))
     assert not list(nobody_else_cancels(end(answered("cancelled"), cancelled=frozenset({JOB.id}))))
+
+
+def test_a_job_that_nobody_knew_and_is_cancelled_is_a_breach() -> None:
+    """Who hangs up before he is told of his job has not cancelled it."""
+    left = Left("1" * 32, State.CANCELLED, b"")
+    assert list(nobody_else_cancels(end(stored=[left])))
+    assert not list(nobody_else_cancels(end(stored=[left], cancelled=frozenset({left.id}))))
+    assert not list(nobody_else_cancels(end(stored=[left._replace(state=State.SUCCEEDED)])))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        result()._replace(status=200),
+        result()._replace(body=b"another body"),
+        result()._replace(headers=(*result().headers, ("etag", '"2"'))),
+    ],
+    ids=str,
+)
+def test_a_result_that_is_told_in_two_ways_is_a_breach(told: Answer) -> None:
+    """By the request that made the job, and by the polls that came after."""
+    assert list(told_at_once_is_told_again(end(result(), job=JOB._replace(told=told))))
+    for once in (None, result()):
+        assert not list(told_at_once_is_told_again(end(result(), job=JOB._replace(told=once))))
+
+
+def test_a_request_that_made_two_jobs_is_a_breach() -> None:
+    """Two jobs with a body that was sent once."""
+    jobs = [Left(digit * 32, State.SUCCEEDED, b"body") for digit in "12"]
+    assert list(one_job_a_request(end(stored=jobs, sent={b"body": 1})))
+    assert not list(one_job_a_request(end(stored=jobs, sent={b"body": 2})))
+    assert not list(one_job_a_request(end(stored=[job._replace(body=b"") for job in jobs])))
+
+
+SUBMISSION = Ask(
+    method="POST",
+    path="/upload",
+    owner="ann",
+    headers=(("Prefer", "wait=5"),),
+    body=b"body",
+    expect=Expect.ACCEPTED,
+)
+TOLD = (("content-location", f"/upload/{JOB.id}"), ("preference-applied", "wait=5"))
+AT_ONCE = result()._replace(headers=(*result().headers, *TOLD, ("cache-control", "no-store")))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        AT_ONCE._replace(status=200),
+        AT_ONCE._replace(body=result(JOB._replace(owner="ben")).body),
+        AT_ONCE._replace(headers=(*result().headers, *TOLD, ("cache-control", "max-age=60"))),
+        AT_ONCE._replace(headers=(*result().headers, TOLD[1], ("cache-control", "no-store"))),
+        AT_ONCE._replace(headers=(*result().headers, TOLD[0], ("cache-control", "no-store"))),
+    ],
+    ids=["status", "body", "to be kept", "no place", "no preference"],
+)
+def test_a_result_that_is_told_at_once_and_wrongly_is_a_breach(answer: Answer) -> None:
+    """One with another status or body, that caches may keep, or that does not say where it is told
+    again, or that it was waited for."""
+    sending = Sending(kind="", asks=(SUBMISSION,))
+    assert not list(well_formed_is_answered(Exchange(sending, SUBMISSION, AT_ONCE)))
+    assert list(well_formed_is_answered(Exchange(sending, SUBMISSION, answer)))
 
 
 def test_a_traceback_is_told_with_its_causes() -> None:

@@ -27,6 +27,7 @@ from .http_attacks import Attacks
 from .http_bugs import HTTP_BUGS
 from .http_finale import Server, end_of
 from .http_promises import OF_ANSWERS, OF_THE_END, broken_by, broken_in_the_end
+from .http_results import told_of
 from .http_server import ForkedServer
 from .hypercorn_command import HypercornCommand
 from .promises import Broken, sentence
@@ -60,12 +61,14 @@ class Report:
         seconds: that it took to be answered.
         kinds: how many requests of each kind.
         answers: by status; `None` where there was none.
+        at_once: results that were told in the requests that made their jobs.
         states: of the jobs that were accepted, in the end.
     """
 
     seconds: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
     answers: Counter[int | None] = field(default_factory=Counter)
+    at_once: int = 0
     states: Counter[str | None] = field(default_factory=Counter)
     broken: list[Broken] = field(default_factory=list)
 
@@ -83,6 +86,7 @@ class Report:
             ("jobs in the end", self.states),
         ):
             yield f"{name}: {', '.join(f'{key} {count}' for key, count in counts.most_common())}"
+        yield f"results told in one request: {self.at_once}"
         broken = Counter(broken.promise for broken in self.broken)
         yield "how often each promise was broken:"
         for promise in (*OF_ANSWERS, *OF_THE_END):
@@ -95,14 +99,14 @@ class Seen:
     Attributes:
         jobs: those that a client was told of.
         cancelled: those that their owners have asked to be cancelled.
-        sent: the bodies that were sent in full.
+        sent: the bodies that were sent in full, and how often.
     """
 
     def __init__(self, report: Report) -> None:
         self.report = report
         self.jobs: list[Known] = []
         self.cancelled: set[str] = set()
-        self.sent: set[bytes] = set()
+        self.sent: Counter[bytes] = Counter()
 
     def add(self, sending: Sending, answers: list[Answer | None]) -> list[Known]:
         """Judge the answers; the jobs that they tell of."""
@@ -116,6 +120,7 @@ class Seen:
                 self.cancelled.add(job_id)
             if (job := _told_of(exchange)) is not None:
                 found.append(job)
+                self.report.at_once += job.told is not None
         self.jobs += found
         return found
 
@@ -189,13 +194,7 @@ async def _send(port: int, sending: Sending) -> list[Answer | None]:
 def _told_of(exchange: Exchange) -> Known | None:
     """The job that an answer says was accepted."""
     _, ask, answer, _ = exchange
-    if ask is None or answer is None or answer.status != 202 or ask.job is not None:
-        return None
-    document, path = answer.json(), answer.header("location")
-    if path is None or not isinstance(document, dict) or "TaskId" not in document:
-        return None
-    body = ask.body if ask.expect is Expect.ACCEPTED else None
-    return Known(document["TaskId"], ask.owner, ask.method, path.rpartition("/")[0], body)
+    return None if ask is None or answer is None else told_of(ask, answer)
 
 
 def _may_cancel(exchange: Exchange) -> str | None:

@@ -53,7 +53,7 @@ ROUTES = (
     ("POST", "/files"),
     *GUARDED_ROUTES,
 )
-ENDLESS = "/endless"
+ENDLESS, FAILS = "/endless", "/fails"
 
 #: In latin-1, as what is no text is to be sent, too.
 Pairs = tuple[tuple[str, str], ...]
@@ -84,6 +84,7 @@ class Known(NamedTuple):
     Attributes:
         body: that its request had; None if nobody can tell what the handler makes of the request,
             as that was not what it should have been.
+        told: its result, if that was told in the request that made it.
     """
 
     id: str
@@ -91,10 +92,11 @@ class Known(NamedTuple):
     method: str
     path: str
     body: bytes | None
+    told: Answer | None = None
 
     @property
     def fails(self) -> bool:
-        return self.path == "/fails"
+        return self.path == FAILS
 
 
 class Expect(enum.Enum):
@@ -103,7 +105,7 @@ class Expect(enum.Enum):
     ANYTHING = enum.auto()
     #: The plain route's.
     FINE = enum.auto()
-    #: A 202 that names a job.
+    #: A 202 that names a job, or its result if that is waited for.
     ACCEPTED = enum.auto()
     #: The owner's own job.
     OWN = enum.auto()
@@ -141,6 +143,11 @@ class Ask:
     def __str__(self) -> str:
         body = f" {self.body!r}" if self.body else ""
         return f"{self.method} {self.path} {dict(self.all_headers('x'))}{body}"
+
+    @property
+    def prefers(self) -> bool:
+        """Whether it has a preference, be it one that nobody understands."""
+        return any(name.lower() == "prefer" for name, _ in self.headers)
 
     def all_headers(self, host: str) -> Pairs:
         """Those that it is sent with."""

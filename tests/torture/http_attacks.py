@@ -35,6 +35,10 @@ Item = Any
 #: So many jobs are asked for: the last ones.
 REMEMBERED = 300
 ENDINGS = tuple(Ending)
+#: How many of those who submit a job wait for its result.
+WAITING = 0.4
+#: So many endless jobs are made at most by clients that hang up, and are told of none.
+MOST_ENDLESS = 10
 #: Of who does not wait for an answer.
 GOING = (Ending.CLOSE, Ending.RESET)
 #: Ways to ask for a job of somebody else's: a method, and which of its URLs.
@@ -64,12 +68,14 @@ class Attacks:
     Attributes:
         jobs: those that may be asked for: whoever is told of one adds it.
         endless: those that run until they are cancelled.
+        left: how many of those there are that nobody was told of.
     """
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.jobs: list[Known] = []
         self.endless: list[Known] = []
+        self.left = 0
         self._first = len(ROUTES)
         self._kinds = Deck(
             random, [kind for kind, (_, times) in KINDS.items() for _ in range(times)]
@@ -117,15 +123,17 @@ class Attacks:
 
 
 def submission(attacks: Attacks) -> Ask:
-    """That of a job which comes to its end."""
+    """That of a job which comes to its end; some wait for that."""
     method, path = attacks.draw(ROUTES)
     body = b"" if method == "GET" else attacks.a_body()
     owner = attacks.draw(OWNERS)
+    waits = attacks.random.random() < WAITING
     return Ask(
         method=method,
         path=path,
         owner=owner,
         key=key_of(path),
+        headers=(("Prefer", attacks.draw(junk.WAITS)),) if waits else (),
         body=body,
         expect=Expect.ACCEPTED,
     )
@@ -200,7 +208,8 @@ def keyless_submission(attacks: Attacks, method: str, path: str) -> Ask:
     """To a guarded route, with the key to another one or with none."""
     if path != "/reports":  # whose other endpoint answers to OPTIONS
         method = attacks.random.choice([method, "OPTIONS"])
-    headers: Pairs = (("Prefer", "respond-async"),) if attacks.random.random() < 0.5 else ()
+    preference = attacks.random.choice([None, "respond-async", "wait=5"])
+    headers: Pairs = () if preference is None else (("Prefer", preference),)
     key = wrong_key(attacks, path)
     return Ask(method=method, path=path, key=key, headers=headers, expect=Expect.SHUT)
 
@@ -268,6 +277,13 @@ def fine(attacks: Attacks) -> Sending:
 def submit(attacks: Attacks) -> Sending:
     """As it should be."""
     ask = submission(attacks)
+    return Sending(kind="", asks=(ask,), bodies=(ask.body,), version=attacks.random.choice([1, 2]))
+
+
+def submit_with_junk(attacks: Attacks) -> Sending:
+    """As it should be, but for what is preferred."""
+    headers = well_formed(attacks.draw(junk.SUBMISSION_PREFERENCES))
+    ask = replace(submission(attacks), headers=headers)
     return Sending(kind="", asks=(ask,), bodies=(ask.body,), version=attacks.random.choice([1, 2]))
 
 
@@ -434,6 +450,23 @@ def torn_wait(attacks: Attacks) -> Sending:
     )
 
 
+def torn_submission(attacks: Attacks) -> Sending:
+    """A client is gone while it waits for the result of what it has submitted: the job goes on."""
+    ask = submission(attacks)
+    if attacks.left < MOST_ENDLESS:
+        attacks.left += 1
+        ask = Ask(method="GET", path=ENDLESS, owner=attacks.draw(OWNERS))
+    preference = ("Prefer", f"wait={attacks.random.choice([100, 10**6, 10**30])}")
+    return Sending(
+        kind="",
+        asks=(replace(ask, headers=(preference,), expect=Expect.ANYTHING),),
+        bodies=(ask.body,),
+        ending=attacks.draw(GOING),
+        pause=attacks.random.uniform(0.0, 0.2),
+        version=attacks.random.choice([1, 2]),
+    )
+
+
 def torn_answer(attacks: Attacks) -> Sending:
     """A client is gone when it has asked, before it is answered or while it is."""
     ask = question_or_submission(attacks, 0.4)
@@ -548,6 +581,7 @@ def _garbled(random: Random, wire: bytes) -> bytes:
 #: Each kind of attack, and how often it is chosen among the others.
 KINDS: Mapping[str, tuple[Callable[[Attacks], Sending], int]] = {
     "submissions": (submit, 8),
+    "junk preferences": (submit_with_junk, 4),
     "polls": (poll, 8),
     "foreign jobs": (foreign, 10),
     "guarded jobs": (at_the_door, 8),
@@ -558,6 +592,7 @@ KINDS: Mapping[str, tuple[Callable[[Attacks], Sending], int]] = {
     "bad bodies": (bad_body, 5),
     "torn bodies": (torn_body, 4),
     "torn waits": (torn_wait, 4),
+    "torn submissions": (torn_submission, 4),
     "torn answers": (torn_answer, 4),
     "several at once": (together, 4),
     "half-closed": (half_closed, 2),

@@ -25,6 +25,12 @@ from asyncjobs.jobs import Jobs
 from asyncjobs.store import ANYONE, Owner
 
 from .http_asks import ENDLESS, mark_of
+from .one_request_bugs import (
+    cancel_at_hang_up,
+    changes_told,
+    make_another_job,
+    tell_anothers,
+)
 
 Guard = Callable[[], Awaitable[Any]]
 
@@ -63,6 +69,11 @@ def _is_result() -> bool:
 
 def _is_cancel() -> bool:
     return request.method == "DELETE"
+
+
+def in_process(plant: Callable[[], None]) -> Callable[[Quart], None]:
+    """A bug that is in all apps of the process."""
+    return lambda app: plant()
 
 
 def answers_otherwise(change: Callable[[Response], None]) -> Callable[[Quart], None]:
@@ -370,6 +381,31 @@ async def _is_not_heard(scope: Any, arrived: bool) -> None:
         await asyncio.Event().wait()
 
 
+async def _submitter_is_not_heard(scope: Any, arrived: bool) -> None:
+    """Who has submitted a job, and waits, waits on."""
+    if scope["path"] == ENDLESS:
+        await asyncio.Event().wait()
+
+
+def _prefers_nonsense(response: Response) -> bool:
+    """Whether a job was made of a request that has a preference, and wants no wait."""
+    is_submission = response.status_code == 202 and _ID.search(request.path) is None
+    preference = request.headers.get("Prefer", "wait=0")
+    return is_submission and re.search(r"wait=\d", preference, re.IGNORECASE) is None
+
+
+async def _refuse(response: Response) -> None:
+    response.status_code = 400
+
+
+def _let_be_kept(response: Response) -> None:
+    response.headers["Cache-Control"] = "max-age=60"
+
+
+def _lead_nowhere(response: Response) -> None:
+    del response.headers["Content-Location"]
+
+
 #: By its name: what plants the bug in an app.
 HTTP_BUGS: Mapping[str, Callable[[Quart], None]] = {
     "status-for-anyone": lets_in(_is_status),
@@ -403,4 +439,11 @@ HTTP_BUGS: Mapping[str, Callable[[Quart], None]] = {
     "location-unresolved": tells_otherwise(_leads_on, _leave_relative),
     "state-of-the-handlers": tells_otherwise(_has_own_state, _let_state_through),
     "retry-in-an-hour": tells_otherwise(_is_to_be_retried, _retry_later),
+    "told-anothers-result": in_process(tell_anothers),
+    "told-to-be-kept": in_process(changes_told(_let_be_kept)),
+    "told-without-place": in_process(changes_told(_lead_nowhere)),
+    "job-made-again-by-wait": in_process(make_another_job),
+    "hang-up-cancels": in_process(cancel_at_hang_up),
+    "submitter-is-not-heard": on_disconnect(_submitter_is_not_heard),
+    "junk-preference-refused": tells_otherwise(_prefers_nonsense, _refuse),
 }

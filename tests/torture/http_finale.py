@@ -16,7 +16,7 @@ from asyncjobs.stores import SqliteStore
 
 from .app import STORE
 from .http_asks import ENDLESS, HELD, Answer, Ask, Expect, Known, Sending, result_ask
-from .http_promises import End
+from .http_promises import End, Left
 from .http_server import ForkedServer
 from .http_wire import send
 from .hypercorn_command import HypercornCommand
@@ -31,13 +31,15 @@ RELEASE_TIME = 10.0
 #: So many jobs are asked for at a time.
 AT_A_TIME = 20
 
+_UNFINISHED = Query(states=frozenset({State.QUEUED, State.RUNNING}), limit=sys.maxsize)
+
 
 async def end_of(
     server: Server,
     folder: Path,
     jobs: Sequence[Known],
     cancelled: Collection[str],
-    sent: Collection[bytes],
+    sent: Mapping[bytes, int],
     death: asyncio.Task[None],
 ) -> End:
     """What is known in the end, after which the server is stopped.
@@ -45,13 +47,13 @@ async def end_of(
     Args:
         jobs: those that a client was told of.
         cancelled: those that their owners wanted to be cancelled.
-        sent: the bodies that were sent in full.
+        sent: the bodies that were sent in full, and how often.
         death: ends when the server does.
     """
-    endless = [job for job in jobs if job.path == ENDLESS]
-    deaths, held, results = [], [], []
+    deaths, held, results, endless = [], [], [], []
     if not death.done():
         held = await _held(server)
+        endless = await _endless(folder)
         await asyncio.gather(
             *(
                 _ask(server.port, replace(result_ask(job), method="DELETE", path=f"/jobs/{job.id}"))
@@ -73,7 +75,7 @@ async def end_of(
         cancelled=frozenset({*cancelled, *(job.id for job in endless)}),
         unended=unended,
         stored=stored,
-        sent=frozenset(sent),
+        sent=sent,
         held=held,
         log=(folder / LOG).read_text(errors="replace"),
         deaths=deaths,
@@ -118,14 +120,24 @@ async def _ask(port: int, ask: Ask) -> Answer | None:
     return answer
 
 
-async def _stored(folder: Path, patience: float) -> tuple[list[str], list[tuple[str, bytes]]]:
-    """The jobs that do not end within so many seconds, and the bodies of all."""
-    unfinished = Query(states=frozenset({State.QUEUED, State.RUNNING}), limit=sys.maxsize)
+async def _endless(folder: Path) -> list[Known]:
+    """The jobs that run until they are cancelled, and have not been, whoever was told of them."""
+    async with SqliteStore(folder / STORE) as store:
+        unfinished = await store.find(_UNFINISHED)
+    return [
+        Known(job.id, job.owner, "GET", ENDLESS, b"") for job in unfinished if job.path == ENDLESS
+    ]
+
+
+async def _stored(folder: Path, patience: float) -> tuple[list[str], list[Left]]:
+    """The jobs that do not end within so many seconds, and all that there are."""
     async with SqliteStore(folder / STORE) as store:
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while await store.find(unfinished):
+                while await store.find(_UNFINISHED):
                     await asyncio.sleep(0.05)
-        unended = [job.id for job in await store.find(unfinished)]
+        unended = [job.id for job in await store.find(_UNFINISHED)]
         everything = await store.find(Query(limit=sys.maxsize))
-        return unended, [(job.id, (await store.request(job.id)).body) for job in everything]
+        return unended, [
+            Left(job.id, job.state, (await store.request(job.id)).body) for job in everything
+        ]

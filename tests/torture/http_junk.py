@@ -36,6 +36,27 @@ PREFERENCES = (
     *(",,,", ";;;", "wait=0x10", "wait=inf", "wait=nan", "wait=1_0", "wait = 1", "wait=\xff", ""),
     *('wait="', 'wait="1', 'wait="\\', "wait=1\t", ";wait=1", "wait=1,;=", "w" * 3000, "," * 3000),
 )
+#: Of who would rather have the result in the one request: what is a wait for sure.
+WAITS = (
+    "wait=5",
+    "wait=20",
+    "respond-async, wait=5",
+    "wait=5; foo=bar",
+    "WAIT=5",
+    "wait=" + "9" * 50,
+)
+#: Headers of a submission that say it in several lines, or say something else.
+SUBMISSION_PREFERENCES = (
+    *((("Prefer", preference),) for preference in PREFERENCES),
+    *(
+        (("Prefer", wait), ("Prefer", preference))
+        for wait, preference in product(
+            ("wait=5", "wait=0", "respond-async"),
+            ("wait=5", "wait=0", "wait=-1", '"', "respond-async"),
+        )
+    ),
+    (("Prefer", "wait=5"), ("prefer", "wait=20"), ("PREFER", "wait=0")),
+)
 #: Such values for each of these, besides those that any header gets.
 VALUES = {
     "Origin": ORIGINS,

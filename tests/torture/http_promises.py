@@ -6,14 +6,19 @@ Each is a generator of breaches; its docstring is the sentence that was promised
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from asyncjobs.errors import AsyncJobsError, SetupError
+from asyncjobs.job import State
 from asyncjobs.problem import CONTENT_TYPE
 
 from .http_asks import (
+    FAILS,
     FINE,
+    MARK,
     OWNERS,
     SHUT,
     Answer,
@@ -43,6 +48,18 @@ _WEBSOCKET = re.compile(rb"upgrade:\s*websocket", re.IGNORECASE)
 _UNHEARD = ("was never retrieved", "was never awaited", "was destroyed but it is pending")
 
 
+class Left(NamedTuple):
+    """A job, as the store has it in the end.
+
+    Attributes:
+        body: of its request.
+    """
+
+    id: str
+    state: State
+    body: bytes
+
+
 @dataclass(frozen=True, kw_only=True)
 class End:
     """What is known when all has been sent.
@@ -51,8 +68,8 @@ class End:
         results: of each job that a client was told of, the last answer to its owner.
         cancelled: the jobs that their owners wanted to be cancelled, or may have.
         unended: jobs of the store that do not come to their end.
-        stored: the body of each job of the store.
-        sent: the bodies that were sent in full.
+        stored: each job of the store.
+        sent: the bodies that were sent in full, and how many requests had each.
         held: what a process still waits for although all clients have gone.
         log: of the server.
         deaths: of its processes, in words.
@@ -61,8 +78,8 @@ class End:
     results: Sequence[tuple[Known, Answer | None]]
     cancelled: frozenset[str]
     unended: Sequence[str]
-    stored: Sequence[tuple[str, bytes]]
-    sent: frozenset[bytes]
+    stored: Sequence[Left]
+    sent: Mapping[bytes, int]
     held: Sequence[str]
     log: str
     deaths: Sequence[str]
@@ -90,8 +107,9 @@ def no_server_errors(exchange: Exchange) -> Iterator[Breach]:
     for answer in _answers(exchange):
         if answer.status < 500 or is_documented(answer):
             continue
-        job = exchange.ask.job if exchange.ask is not None else None
-        has_failed = answer.header("job-state") == "failed" and job is not None and job.fails
+        ask = exchange.ask
+        may_fail = ask is not None and (ask.job.fails if ask.job else ask.path == FAILS)
+        has_failed = answer.header("job-state") == "failed" and may_fail
         if not has_failed and not _is_the_servers(exchange, answer):
             yield _id(exchange), f"{answer.status}"
 
@@ -200,13 +218,32 @@ def nobody_else_cancels(end: End) -> Iterator[Breach]:
         is_cancelled = answer is not None and answer.header("job-state") == "cancelled"
         if is_cancelled and job.id not in end.cancelled:
             yield job.id, f"{job.owner} has not cancelled it: {answer}"
+    known = {job.id for job, _ in end.results}
+    for left in end.stored:
+        if left.state is State.CANCELLED and left.id not in end.cancelled | known:
+            yield left.id, "nobody was told of it, so that nobody has cancelled it"
+
+
+def told_at_once_is_told_again(end: End) -> Iterator[Breach]:
+    """A result that is told in the request which made the job is the one that polls tell."""
+    for job, answer in end.results:
+        if job.told is not None and answer is not None and _result(job.told) != _result(answer):
+            yield job.id, f"it was {job.told}, and is {answer}"
+
+
+def one_job_a_request(end: End) -> Iterator[Breach]:
+    """No request makes two jobs."""
+    times = Counter(left.body for left in end.stored)
+    for left in end.stored:
+        if left.body and times[left.body] > max(1, end.sent.get(left.body, 0)):
+            yield left.id, f"{times[left.body]} jobs have the body {left.body!r}"
 
 
 def bodies_are_whole(end: End) -> Iterator[Breach]:
     """No job is made of a body that did not arrive in full."""
-    for job_id, body in end.stored:
-        if body and body not in end.sent:
-            yield job_id, f"its body is {body!r}"
+    for left in end.stored:
+        if left.body and left.body not in end.sent:
+            yield left.id, f"its body is {left.body!r}"
 
 
 def nothing_is_held(end: End) -> Iterator[Breach]:
@@ -245,6 +282,8 @@ OF_ANSWERS = (
 OF_THE_END = (
     accepted_jobs_end,
     nobody_else_cancels,
+    told_at_once_is_told_again,
+    one_job_a_request,
     bodies_are_whole,
     nothing_is_held,
     log_is_quiet,
@@ -342,6 +381,12 @@ _WRONG: dict[Expect, Callable[[Ask, Answer], Iterator[str]]] = {
     Expect.OWN: _wrong_in_own,
     Expect.CROSS_SITE: _wrong_across_sites,
 }
+
+
+def _result(answer: Answer) -> tuple[object, ...]:
+    """What is the same whoever asks for a result, and where."""
+    told = {name: answer.all(name) for name in ("job-state", "etag", "content-type", "link", MARK)}
+    return answer.status, answer.body, told
 
 
 def _answers(exchange: Exchange) -> Iterator[Answer]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from werkzeug.utils import redirect
 
-from asyncjobs.job import State
+from asyncjobs.job import FINAL, State
 from asyncjobs.problem import CONTENT_TYPE
 
-from .http_asks import ENDLESS, MARK, Answer, Ask, Known, mark_of
+from .http_asks import ENDLESS, MARK, Answer, Ask, Expect, Known, mark_of
 
 NOT_YET = ("queued", "running")
 
@@ -54,8 +55,42 @@ def result_of(job: Known) -> Result | None:
     return None
 
 
+def told_of(ask: Ask, answer: Answer) -> Known | None:
+    """The job that the answer to a request which is about no job tells of, if it does."""
+    if ask.job is not None or answer.header("job-state") is None:
+        return None
+    document = answer.json()
+    is_accepted = answer.status == 202 and isinstance(document, dict) and "TaskId" in document
+    where = answer.header("location" if is_accepted else "content-location") or ""
+    path, _, job_id = where.rpartition("/")
+    if not path:
+        return None
+    body = ask.body if ask.expect is Expect.ACCEPTED else None
+    return Known(job_id, ask.owner, ask.method, path, body, None if is_accepted else answer)
+
+
 def wrong_in_submission(ask: Ask, answer: Answer) -> Iterator[str]:
     """What is wrong with the answer to a request that is to be a job."""
+    applied = answer.header("preference-applied")
+    if applied is not None and not (ask.prefers and re.fullmatch(r"wait=\d+", applied)):
+        yield "it does not tell which preference was obeyed"
+    if answer.header("job-state") in FINAL:
+        yield from _wrong_in_result_at_once(ask, answer)
+    else:
+        yield from _wrong_in_accepted(ask, answer)
+
+
+def _wrong_in_result_at_once(ask: Ask, answer: Answer) -> Iterator[str]:
+    job = told_of(ask, answer)
+    if answer.header("preference-applied") is None:
+        yield "nobody has waited for a result"
+    if job is None or job.path != ask.path:
+        yield f"its result is not at {ask.path}/"
+    else:
+        yield from wrong_in_own(ask, job, answer)
+
+
+def _wrong_in_accepted(ask: Ask, answer: Answer) -> Iterator[str]:
     document = answer.json()
     job_id = document.get("TaskId") if isinstance(document, dict) else None
     if answer.status != 202 or job_id is None:
@@ -115,13 +150,16 @@ def _wrong_in_result(ask: Ask, job: Known, answer: Answer) -> Iterator[str]:
     result = result_of(job)
     if result is None:
         return
+    said = result.said
+    if ask.job is None:  # who asks there again wants another job
+        said = {**said, "cache-control": "no-store"}
     if answer.status != result.status:
         yield f"its status is not {result.status}"
     if ask.method != "HEAD" and answer.body != result.body:
         yield f"its body is not {result.body!r}"
     if answer.header("content-length") not in (None, str(len(result.body))):
         yield f"it does not have {len(result.body)} bytes"
-    for name in {"location", "retry-after", *result.said}:
-        wanted = [result.said[name]] if name in result.said else []
+    for name in {"location", "retry-after", *said}:
+        wanted = [said[name]] if name in said else []
         if answer.all(name) != wanted:
             yield f"its {name} is not {wanted}"
