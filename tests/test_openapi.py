@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pydantic
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from quart import Blueprint, Quart
+from quart import Blueprint, Quart, request
 from quart.views import MethodView
 from quart_schema import (
     OpenAPIProvider,
@@ -36,6 +37,8 @@ from quart_schema import (
 from werkzeug.routing import Rule
 
 from asyncjobs import QuartJobs
+from asyncjobs.job import State
+from asyncjobs.store import Query as StoreQuery
 
 Document = dict[str, Any]
 Operation = dict[str, Any]
@@ -280,6 +283,33 @@ def test_who_has_no_quart_schema_does_not_load_it() -> None:
 
 
 # What.
+
+
+@pytest.mark.parametrize(
+    ("max_wait", "said", "example"),
+    [
+        (30.0, "for N seconds and 30 at most", "wait=30"),
+        (2.5, "for N seconds and 2.5 at most", "wait=3"),
+        (0, "for N seconds and 0 at most", "wait=0"),
+        (1e7, "for N seconds and 10000000 at most", "wait=30"),
+        (math.inf, "for N seconds at most", "wait=30"),
+    ],
+)
+def test_how_long_is_waited(
+    app: Quart, jobs: QuartJobs, report: View, max_wait: float, said: str, example: str
+) -> None:
+    """What is said of `Prefer` is what `max_wait` is set to, also after the extensions were made;
+    and what there is for who waits in vain, where a job is made."""
+    app.config["QUART_JOBS_MAX_WAIT"] = max_wait
+    app.post("/report")(jobs.background(report))
+
+    paths = document_of(app)["paths"]
+    for operation in (paths["/report"]["post"], paths["/report/{asyncjobs_id}"]["get"]):
+        (prefer,) = [each for each in operation["parameters"] if each["name"] == "Prefer"]
+        assert said in prefer["description"]
+        assert prefer["example"] == example
+    accepted = paths["/report"]["post"]["responses"]["202"]["description"]
+    assert "has not ended in time" in accepted
 
 
 def test_a_bare_view(app: Quart, jobs: QuartJobs, report: View) -> None:
@@ -757,8 +787,65 @@ async def test_answers_are_as_described(app: Quart, convert_casing: bool) -> Non
     assert f"GET {poll} 201" in seen
 
 
+@pytest.mark.parametrize("asked", ["at once", "by a poll"])
+async def test_what_a_job_may_come_to_is_as_described(
+    app: Quart, jobs: QuartJobs, asked: str
+) -> None:
+    """However a job ends, who waits for it has what the document says there, with every header of
+    ours that it says and no other: in the answer to the submission, and in that to a poll."""
+    began = asyncio.Event()
+
+    async def view() -> str:
+        if request.path == "/broken":
+            raise ValueError
+        if request.path != "/fine":
+            began.set()
+            await asyncio.Event().wait()
+        return "as the handler says"
+
+    for what in ("fine", "broken", "late", "cancelled", "not yet"):
+        timeout = 0.01 if what == "late" else None
+        app.post(f"/{what}", endpoint=what)(jobs.background(timeout=timeout)(view))
+    document = document_of(app)
+    seen = []
+    async with app.test_app() as serving:
+        client = serving.test_client()
+        for what in ("fine", "broken", "late", "cancelled", "not yet"):
+            began.clear()
+            wait = {"Prefer": "wait=0" if what == "not yet" else f"wait={DEADLINE}"}
+            if asked == "at once":
+                asking = asyncio.create_task(client.post(f"/{what}", headers=wait))
+            else:
+                location = (await client.post(f"/{what}")).headers["Location"]
+                asking = asyncio.create_task(client.get(location, headers=wait))
+            if what == "cancelled":
+                await began.wait()
+                await cancel_all(app, jobs)
+            answer = await asking
+            submit, poll = (document["paths"][f"/{what}{of}"] for of in ("", "/{asyncjobs_id}"))
+            await check(answer, submit["post"] if asked == "at once" else poll["get"], document)
+            assert "Preference-Applied" in answer.headers
+            assert ("Content-Location" in answer.headers) == (
+                asked == "at once" and answer.status_code != 202
+            )
+            seen.append(answer.status_code)
+        await cancel_all(app, jobs)  # or the drain waits for the last one
+
+    assert seen == [200, 500, 504, 410, 202]
+
+
+async def cancel_all(app: Quart, jobs: QuartJobs) -> None:
+    async with app.app_context():
+        for job in await jobs.jobs.find(StoreQuery(states=frozenset({State.RUNNING}))):
+            await jobs.jobs.cancel(job.id)
+
+
 async def check(answer: Any, operation: Operation, document: Document) -> None:
-    described = operation["responses"][str(answer.status_code)]
+    responses = operation["responses"]
+    described = responses.get(str(answer.status_code)) or responses["default"]
+    headers = document["components"]["headers"]
+    ours = {name.removeprefix("AsyncJobs-") for name in headers}
+    assert ours & {*answer.headers.keys()} <= {*described["headers"]}, answer.status_code
     for name, header in described["headers"].items():
         value: Any = answer.headers.get(name)
         if value is None:
@@ -767,13 +854,15 @@ async def check(answer: Any, operation: Operation, document: Document) -> None:
                 answer.status_code,
             )
             continue
-        component = document["components"]["headers"][header["$ref"].rpartition("/")[2]]
+        component = headers[header["$ref"].rpartition("/")[2]]
         if component["schema"]["type"] == "integer":
             value = int(value)
         Draft202012Validator(component["schema"]).validate(value)
-    if answer.status_code == 404:
+    if answer.status_code == 404 or not described.get("content"):
         return
-    [(kind, content)] = described["content"].items()
-    assert answer.mimetype == kind
-    schema = {**content["schema"], "components": document["components"]}
+    content = described["content"]
+    if answer.mimetype not in content:
+        assert "*/*" in content, answer.mimetype
+        return
+    schema = {**content[answer.mimetype]["schema"], "components": document["components"]}
     Draft202012Validator(schema).validate(await answer.get_json())

@@ -84,7 +84,7 @@ class AppJobs:
         use_our_threads(app)
         without_teardown_of_requests(app)
         self._routes.install()
-        describe_jobs(app, self._complete_routes)
+        describe_jobs(app, self._complete_routes, lambda: float(self._setting("max_wait")))
         self._lifespan.install()
         # A test client without a lifespan starts nothing.
         self._give_back = around(app, "handle_request", self._handle_first_request)
@@ -105,13 +105,16 @@ class AppJobs:
         Raises:
             ConfigurationError: the setting is wrong.
         """
-        said = settings_said(self._app.config, self._declared.options)["store"]
-        store = make_settings({"store": said}).store
+        store: str | Store | None = self._setting("store")
         return self._default_store if store is None else store
 
     @property
     def _default_store(self) -> Path:
         return Path(self._app.instance_path) / "jobs.db"
+
+    def _setting(self, name: str) -> Any:
+        said = settings_said(self._app.config, self._declared.options)[name]
+        return getattr(make_settings({name: said}), name)
 
     def add_function(self, register: Callable[[Jobs], object]) -> None:
         """Register a function that has come when the jobs may be open already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,22 +31,35 @@ Part = dict[str, Any]
 Responses = dict[str, Part]
 
 JOB_ID: Part = {"type": "string", "pattern": f"^{JobIdConverter.regex}$"}
-PREFER: Part = {
-    "name": "Prefer",
-    "in": "header",
-    "description": "`wait=30` holds the answer until the job has ended, for 30 seconds at most",
-    "schema": {"type": "string"},
-    "example": "wait=30",
-}
+#: The wait that is shown, if it is not more than the most: not all that is between waits for long.
+_EXAMPLE = 30
 
 _STATUS = "AsyncJobsStatus"
 _PROBLEM = "AsyncJobsProblem"
 
 
+def prefer(max_wait: float) -> Part:
+    """The parameter of what can wait for a job.
+
+    Args:
+        max_wait: the most seconds that it does.
+    """
+    most = "" if math.isinf(max_wait) else f" and {max_wait:.10g}"
+    return {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`wait=N` holds the answer until the job has ended, for N seconds"
+        f"{most} at most",
+        "schema": {"type": "string"},
+        "example": f"wait={math.ceil(min(max_wait, _EXAMPLE))}",
+    }
+
+
 def accepted(links: Part) -> Part:
     """The answer to a submission."""
     return {
-        "description": "A job was made of the request",
+        "description": "A job was made of the request. Who prefers to wait is answered this, too, "
+        "if the job has not ended in time, or the server stops meanwhile: poll at `Location`",
         "headers": _headers("Location", "Retry-After", "Preference-Applied", *_ABOUT),
         "content": _json(_task("TaskId")),
         "links": links,
@@ -61,22 +75,18 @@ def pending() -> Part:
     }
 
 
-def result() -> Part:
-    """What each answer of a handler has, whatever it is."""
-    return {"description": "", "headers": _headers("Preference-Applied", *_POLLED)}
+def result(*, at_once: bool) -> Part:
+    """What each answer of a handler has, whatever it is.
+
+    Args:
+        at_once: it is the answer to a submission that has waited.
+    """
+    return {"description": "", "headers": _headers(*_of_result(at_once))}
 
 
-def result_at_once() -> Part:
-    """The same in the answer to a submission that has waited."""
-    return {
-        "description": "",
-        "headers": _headers("Content-Location", "Preference-Applied", *_POLLED),
-    }
-
-
-def any_result() -> Part:
+def any_result(*, at_once: bool) -> Part:
     """The answer of a handler that nothing is said of."""
-    return {**result(), "description": "What the job's handler has answered"}
+    return {**result(at_once=at_once), "description": "What the job's handler has answered"}
 
 
 def status_document() -> Part:
@@ -100,14 +110,15 @@ def not_found() -> Responses:
     return {"404": {"description": description, "headers": _headers("Cache-Control")}}
 
 
-def failures() -> Responses:
+def failures(*, at_once: bool) -> Responses:
     """The answers for a job that ended without an answer of its handler's own."""
     failed = (JobInterrupted, ResponseTooLarge, JobUnreadable, HandlerGone)
     responses = {
-        **_problems(JobWasCancelled, *failed, JobTimedOut, headers=_POLLED),
+        **_problems(JobWasCancelled, *failed, JobTimedOut, headers=_of_result(at_once)),
         **_problems(StoreUnavailable, ShuttingDown),
     }
     responses["500"]["description"] += "; or, if the handler has failed, as any failure of the app"
+    responses["500"]["content"]["*/*"] = {}
     return responses
 
 
@@ -149,6 +160,10 @@ def merged(responses: Iterable[Part]) -> Part:
 def components() -> Part:
     """What the responses in here refer to."""
     return {"headers": _COMPONENT_HEADERS, "schemas": {_STATUS: _STATUS_SCHEMA, _PROBLEM: _RFC9457}}
+
+
+def _of_result(at_once: bool) -> tuple[str, ...]:
+    return ("Preference-Applied", *(["Content-Location"] if at_once else []), *_POLLED)
 
 
 def _headers(*names: str) -> Part:
@@ -206,7 +221,7 @@ _COMPONENT_HEADERS: Part = {
     _component(name): {"description": description, "schema": schema}
     for name, description, schema in [
         ("Cache-Control", "`no-store`, unless the handler says otherwise", {"type": "string"}),
-        ("Content-Location", "Where the result is answered again", _URL),
+        ("Content-Location", "Where this result is answered again", _URL),
         ("ETag", "The version of the job, unless the handler gives one", {"type": "string"}),
         ("Job-State", "The state of the job", _STATE),
         ("Link", 'The status of the job: `</jobs/ID>; rel="status"`', {"type": "string"}),

@@ -22,7 +22,6 @@ from ..routing.marks import JOB_ENDPOINTS, background_at, polled_at
 from ..routing.routes import JobIdConverter
 from .answers import (
     JOB_ID,
-    PREFER,
     Part,
     Responses,
     accepted,
@@ -32,11 +31,11 @@ from .answers import (
     merged,
     not_found,
     pending,
+    prefer,
     refusals_to_cancel,
     refusals_to_submit,
     refusals_to_tell,
     result,
-    result_at_once,
     status_document,
 )
 
@@ -47,9 +46,13 @@ _NO_WORD = re.compile(r"\W+")
 _STATUS, _RESULT = JOB_ENDPOINTS.values()
 
 
-def add_jobs(app: Quart, provider: Any, document: Part) -> None:
-    """Describe in a document of quart-schema's what is about jobs."""
-    _Document(app, provider, document).add_jobs()
+def add_jobs(app: Quart, provider: Any, document: Part, max_wait: float) -> None:
+    """Describe in a document of quart-schema's what is about jobs.
+
+    Args:
+        max_wait: the most seconds that clients can wait for a job.
+    """
+    _Document(app, provider, document, max_wait).add_jobs()
 
 
 def with_converters(generate_rules: Callable[[], Iterable[Rule]]) -> Iterator[Rule]:
@@ -90,10 +93,11 @@ class _Operation:
 class _Document:
     """A document of quart-schema's, on its way to be one that tells of jobs."""
 
-    def __init__(self, app: Quart, provider: Any, document: Part) -> None:
+    def __init__(self, app: Quart, provider: Any, document: Part, max_wait: float) -> None:
         self._app = app
         self._provider = provider
         self._document = document
+        self._prefer = prefer(max_wait)
         self._paths: dict[str, Part] = document["paths"]
         operations = [*self._operations()]
         self._submissions = [each for each in operations if self._is_marked(each.endpoint)]
@@ -197,14 +201,14 @@ class _Document:
         )
         results = _results(submission)
         submission.here.update(
-            parameters=[*submission.here.get("parameters", []), PREFER],
+            parameters=[*submission.here.get("parameters", []), self._prefer],
             responses=_united(
                 {"202": accepted(self._links(submission))},
                 refusals_to_submit(with_body=with_body),
-                {status: result_at_once() for status in results},
+                {status: result(at_once=True) for status in results},
                 results,
-                failures(),
-                {} if results else {"default": any_result()},
+                failures(at_once=True),
+                {} if results else {"default": any_result(at_once=True)},
             ),
         )
 
@@ -235,14 +239,19 @@ class _Document:
             _describe_cancellation(poll)
             return
         results = [_results(each) for each in submissions]
-        described = [{status: result() for status in each} for each in results]
-        unknown = [{"default": any_result()} for each in results or [{}] if not each]
+        described = [{status: result(at_once=False) for status in each} for each in results]
+        unknown = [{"default": any_result(at_once=False)} for each in results or [{}] if not each]
         poll.here.update(
             summary="The result of a job",
             description="What its handler has answered, again and again; until it has, a 202.",
-            parameters=[*poll.here["parameters"], PREFER],
+            parameters=[*poll.here["parameters"], self._prefer],
             responses=_united(
-                {"202": pending()}, *described, *results, not_found(), failures(), *unknown
+                {"202": pending()},
+                *described,
+                *results,
+                not_found(),
+                failures(at_once=False),
+                *unknown,
             ),
         )
 
