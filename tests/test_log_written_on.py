@@ -159,7 +159,7 @@ async def test_what_sqlite_makes_of_a_damaged_log(
     async with SqliteStore(path) as store:
         await ended(store)
         monkeypatch.setattr(commits, "transact", full)
-        await is_refused(store.add(a_job(), REQUEST))
+        await is_refused(store.add(a_job(), REQUEST), r"overwritten: jobs\.db-wal$")
         monkeypatch.setattr(commits, "transact", transact)
         left = contents(path)
         await is_refused(store.health(), r"overwritten: jobs\.db-wal$")

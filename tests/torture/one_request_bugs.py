@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from pathlib import Path
 
 from quart import Response as QuartResponse
@@ -20,9 +19,8 @@ from quart.wrappers.response import DataBody
 from asyncjobs.errors import InvalidTransition
 from asyncjobs.job import Job, Request, Response
 from asyncjobs.jobs import Jobs
-from asyncjobs.store import ANYONE, Owner, Store, StoreWrapper
-from asyncjobs.web.answering.submitted import Submitted
-from asyncjobs.web.answering.waiting import Wait
+from asyncjobs.store import Store, StoreWrapper
+from asyncjobs.web.answering.submitted import Following, Submitted
 
 #: Seconds for which a result is told already, and not yet written.
 DELAY = 0.1
@@ -30,9 +28,6 @@ DELAY = 0.1
 LOOK = 0.002
 
 Result = tuple[Job, Response]
-
-# What has been told early in this request.
-_told: ContextVar[Result | None] = ContextVar("_told", default=None)
 
 
 class ToldBeforeStored(StoreWrapper):
@@ -58,27 +53,18 @@ def hurry(results: Mapping[str, Result]) -> None:
 
     Whoever waits to poll asks the store afterwards, as ever.
     """
-    until_final, poll = Wait.until_final, Jobs.poll
+    result = Following.result
 
-    async def hasty_until_final(self: Wait, job: Job) -> Job | None:
-        final = asyncio.ensure_future(until_final(self, job))
-        while not final.done() and job.id not in results:
+    async def hasty(self: Following) -> tuple[Job, Response | None]:
+        final = asyncio.ensure_future(result(self))
+        while not final.done() and self.job_id not in results:
             await asyncio.wait([final], timeout=LOOK)
         if final.done():
             return final.result()
         final.cancel()
-        _told.set(results[job.id])
-        return results[job.id][0]
+        return results[self.job_id]
 
-    async def hasty_poll(
-        self: Jobs, job_id: str, *, owner: Owner = ANYONE
-    ) -> tuple[Job, Response | None]:
-        told = _told.get()
-        if told is not None and told[0].id == job_id:
-            return told
-        return await poll(self, job_id, owner=owner)
-
-    Wait.until_final, Jobs.poll = hasty_until_final, hasty_poll  # type: ignore[method-assign]
+    Following.result = hasty  # type: ignore[method-assign]
 
 
 def changes_told(change: Callable[[QuartResponse], None]) -> Callable[[], None]:
@@ -133,7 +119,7 @@ def cancel_at_hang_up() -> None:
             return await answer(self, said)
         except asyncio.CancelledError:
             with suppress(InvalidTransition):
-                await self._jobs.cancel(self._job.id)
+                await self._following._jobs.cancel(self._following.job_id)
             raise
 
     Submitted.answer = careless  # type: ignore[method-assign]

@@ -167,9 +167,9 @@ class Database:
             return False  # it is not there, which others say
 
     def check_body(self) -> None:
-        """Make sure that a body that was just read is what was written: where the end of the
-        database is cut off, SQLite may have filled it up with zeros, and so may have who wrote on
-        behind a log that was cut short, also since this process has found that out.
+        """Make sure that a body that was just read is what was written: where the end of a
+        file is cut off, who writes on behind it leaves zeros. It is looked at anew each time: what
+        this process knows already tells nothing of what others have written since.
 
         Raises:
             StoreUnavailable

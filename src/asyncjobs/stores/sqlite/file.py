@@ -197,15 +197,15 @@ class OpenFile:
         log = database.open_for_flushing()
         opened.callback(os.close, log)
         mover = Mover(
-            connection,
-            reader,
+            connection=connection,
+            reader=reader,
             # SQLite takes no locks on the log, and so none can be lost with this one.
-            self._open_lock(opened, Path(self._wal_path)),
-            self._open_lock(opened, self._lock_path),
-            log,
-            database.lengths,
-            database.condition,
-            database.generation(connection),
+            turn=self._open_lock(opened, Path(self._wal_path)),
+            lock=self._open_lock(opened, self._lock_path),
+            wal=log,
+            lengths=database.lengths,
+            condition=database.condition,
+            generation=database.generation(connection),
         )
         return Checkpointer(self._path, mover, database.lengths, database.condition)
 

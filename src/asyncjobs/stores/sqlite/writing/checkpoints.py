@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import queue
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from ....daemons import start_daemon
 from ....errors import StoreError
 from .condition import Condition, is_damage
 from .lengths import Lengths
-from .moving import DatabaseNotSynced, Mover
+from .moving import Mover, NotSynced
 
 logger = logging.getLogger("asyncjobs.store")
 
@@ -20,8 +21,16 @@ CHECKPOINT_AT = 1000
 #: The same after what could be written later: the checkpoint is short, and so is the wait for it.
 TIDYING_CHECKPOINT_AT = 250
 
-# Where nobody knows how many there are: so many for each commit.
-_FRAMES_PER_COMMIT = 12
+
+def is_due(frames: int, left: int, *, tidying: bool) -> bool:
+    """Whether there is enough to be moved.
+
+    Args:
+        frames: of the log that are not in the database.
+        left: so many of them the last checkpoint could not move, as somebody reads them.
+        tidying: whether it was written what could be written later.
+    """
+    return frames - left > (TIDYING_CHECKPOINT_AT if tidying else CHECKPOINT_AT)
 
 
 class Checkpointer:
@@ -42,19 +51,19 @@ class Checkpointer:
         self._mover = mover
         self._lengths = lengths
         self._condition = condition
-        self._guessed = 0
-        # So many could not be moved by the last one, as somebody reads them.
         self._left = 0
         self._is_moving = False
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = start_daemon("asyncjobs-checkpoints", self._run, error=StoreError)
 
     def wrote(self, *, tidying: bool = False) -> None:
-        """Begin a checkpoint if there is enough to be moved by now; called on the loop."""
-        self._guessed += _FRAMES_PER_COMMIT
-        enough = TIDYING_CHECKPOINT_AT if tidying else CHECKPOINT_AT
-        if self._frames_to_move() - self._left > enough and not self._is_moving:
-            self.start()
+        """Begin a checkpoint if one is due by now; called on the loop."""
+        with suppress(OSError):  # then it will be
+            frames = self._lengths.frames_to_move()
+            # Another process may have moved them meanwhile.
+            self._left = min(self._left, frames)
+            if is_due(frames, self._left, tidying=tidying) and not self._is_moving:
+                self.start()
 
     def start(self) -> None:
         """Begin a checkpoint now, or one more after the one that is going on."""
@@ -80,7 +89,7 @@ class Checkpointer:
             try:
                 if not self._condition.is_damaged:
                     self._mover.move()
-            except DatabaseNotSynced as error:
+            except NotSynced as error:
                 self._condition.flush_failed(error)
                 return  # the log has it all, and must not be begun anew
             except (sqlite3.Error, OSError) as error:
@@ -88,10 +97,7 @@ class Checkpointer:
                 logger.warning("the checkpoint of %s has to wait: %s", self._path, error)
                 if isinstance(error, sqlite3.Error) and is_damage(error):
                     self._condition.damaged(error)
-            self._guessed = 0
-            self._left = self._frames_to_move()
+            with suppress(OSError):
+                # Whatever has come of it: it is tried again after as much more, and not at once.
+                self._left = self._lengths.frames_to_move()
             self._is_moving = False
-
-    def _frames_to_move(self) -> int:
-        frames = self._lengths.frames_to_move()
-        return self._guessed if frames is None else frames

@@ -122,7 +122,7 @@ class GroupCommit:
         What is written meanwhile waits for the next turn: to be committed during the flush would
         gain it nothing, as it would have to be flushed by the next one all the same.
         """
-        if self._condition.is_final:
+        if self._condition.is_final:  # whoever has the lock
             self._fail_all()
             return
         done = False
@@ -169,6 +169,9 @@ class GroupCommit:
             except sqlite3.Error as error:
                 if is_locked(error):
                     return False
+                if not self._inspector.is_log_right():
+                    refuse(batch, str(self._condition.reason))
+                    break
                 if not self._inspector.makes_room(error):
                     refuse(batch, reason_of(error))
                     break

@@ -128,7 +128,8 @@ class Condition:
         )
 
     def trouble(self, reason: str, details: str = "") -> None:
-        """There is trouble that may pass; told on the event loop, as all but damage is."""
+        """There is trouble that may pass; told on the event loop, as all is but what a checkpoint
+        finds."""
         is_new = self.reason is None
         if not self.is_final:
             self.reason = reason  # whatever comes of what is said
@@ -159,7 +160,8 @@ class Condition:
 
     def _end(self, reason: str, details: str, advice: str) -> None:
         if not self.is_final:
-            self.reason, self.is_final = reason, True
+            self.is_final = True  # first: what a thread says stays
+            self.reason = reason
             logger.critical(
                 "the store %s takes no more jobs: %s. Stop the server, %s, then start it again",
                 *(self._path, details, advice),
@@ -179,6 +181,11 @@ def wants_room(error: sqlite3.Error) -> bool:
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the database is not what it should be."""
     return _name(error).startswith(_DAMAGED)
+
+
+def is_unsynced(error: sqlite3.Error) -> bool:
+    """Whether the disk did not take what was written."""
+    return _name(error) == "SQLITE_IOERR_FSYNC"
 
 
 def reason_of(error: sqlite3.Error) -> str:

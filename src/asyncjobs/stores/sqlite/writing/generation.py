@@ -83,12 +83,13 @@ class Generation:
             raise
 
     def begin(self) -> int | None:
-        """Begin the next one: what is in the log from here on is missed if it is lost.
+        """Begin the next one, for whoever holds the lock of all writers: what is in the log from
+        here on is missed if it is lost.
 
         It is left out if there is no room, or a program that does not know our lock writes.
 
         Returns:
-            its number, to be noted once it is on the disk; None if it was left out.
+            its number, to be noted once the log is flushed; None if it was left out.
 
         Raises:
             sqlite3.Error
@@ -105,7 +106,8 @@ class Generation:
         return number
 
     def note(self, number: int) -> None:
-        """Note a number that is on the disk, unless a later one was noted meanwhile."""
+        """Note a number that is on the disk, unless a later one was noted meanwhile; for whoever
+        holds the lock."""
         if number > self._mark.read():
             self._mark.write(number)
 

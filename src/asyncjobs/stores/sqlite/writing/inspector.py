@@ -75,14 +75,22 @@ class Inspector:
             self.condition.trouble(NO_ROOM)
         return False
 
-    def makes_room(self, error: sqlite3.Error) -> bool:
-        """A transaction could not be made: whether there is more room now, for what cannot wait.
+    def is_log_right(self) -> bool:
+        """A transaction could not be made: whether it is not for what SQLite has read out of a log
+        that is not what it was, which it may also take for a database that is full.
 
-        For whoever holds the lock of all writers.
+        For whoever holds the lock of all writers. In trouble it is that which is taken for why: to
+        look takes a microsecond a frame.
         """
-        # What SQLite reads out of a damaged log it may also take for a database that is full.
-        if self.condition.reason is None and not self._is_log_right():
-            return False
+        if self.condition.reason is not None:
+            return True
+        try:
+            return self._lengths.are_right() and self._lengths.are_frames_right()
+        except OSError as cannot:
+            return self._cannot_look(cannot)
+
+    def makes_room(self, error: sqlite3.Error) -> bool:
+        """A transaction could not be made: whether there is more room now, for what cannot wait."""
         self.condition.write_failed(error)
         return wants_room(error) and self._reserve.let_go()
 
@@ -115,12 +123,6 @@ class Inspector:
             raise StoreUnavailable("the files of the job store were deleted or replaced")
         if not self._lengths.are_right():
             raise StoreUnavailable(str(self.condition.reason))
-
-    def _is_log_right(self) -> bool:
-        try:
-            return self._lengths.are_right() and self._lengths.are_frames_right()
-        except OSError as error:
-            return self._cannot_look(error)
 
     def _cannot_look(self, error: OSError) -> bool:
         self.condition.trouble(CANNOT_LOOK, str(error))

@@ -32,6 +32,9 @@ _VERSION = 3007000
 # So often it is read until nobody writes it. Whoever dies over that leaves it to SQLite to mend.
 _READS = 20
 
+# That of our databases.
+_PAGE_SIZE = 4096
+
 # Of the log, looked at together: a quarter of a megabyte.
 _FRAMES_AT_ONCE = 64
 
@@ -47,14 +50,11 @@ class Lengths:
     Args:
         wal: a descriptor of the log.
         condition: is told what was cut short.
-
-    Attributes:
-        database: the inode of the database.
     """
 
     def __init__(self, path: Path, wal: int, condition: Condition) -> None:
         self._path = str(path)
-        self.database = inode(os.stat(path))
+        self._database = inode(os.stat(path))
         self._wal = wal
         self._condition = condition
         self._shm = descriptor_of(inode(os.stat(f"{path}-shm")))
@@ -86,11 +86,24 @@ class Lengths:
         """
         return self._look()[0]
 
-    def frames_to_move(self) -> int | None:
-        """How many frames of the log were not in the database when it was last looked at; None if
-        nobody knows."""
-        index = self._index
-        return None if index is None else index.frames - index.moved
+    def frames_to_move(self) -> int:
+        """How many frames of the log are not in the database. Where nobody knows, how many there is
+        room for in the file of the log, which only grows until it is cut back.
+
+        Raises:
+            OSError: that cannot be told just now.
+        """
+        index = self._read_index()
+        if index is None:
+            return os.fstat(self._wal).st_size // _PAGE_SIZE
+        return index.frames - index.moved
+
+    def descriptor_of_database(self) -> int | None:
+        """One of SQLite's own, if it can be found."""
+        try:
+            return descriptor_of(self._database)
+        except OSError:
+            return None
 
     def are_frames_right(self) -> bool:
         """Whether what is to be moved out of the log is what was written into it, as far as the
@@ -181,7 +194,7 @@ class Lengths:
         if (
             # Without its first page SQLite would take it for a new one.
             size >= index.page_size and (not has_log or self._has_all_pages(size, index))
-        ) or inode(status) != self.database:
+        ) or inode(status) != self._database:
             return None
         return f"{size} bytes of {index.pages} pages, which are not in the log"
 

@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal
 
-from ..identity import descriptor_of
 from ..processes.locks import LOCK_TIMEOUT, FileLock, sync_data
-from .condition import LOCKED, Condition
+from .condition import LOCKED, Condition, is_unsynced
 from .generation import Generation
 from .lengths import Lengths
 
@@ -27,26 +26,29 @@ from .lengths import Lengths
 TRUNCATE_ABOVE = 16 * 1024 * 1024
 
 
-class DatabaseNotSynced(OSError):
-    """The disk did not take what was moved into the database; of the log, nothing is lost."""
+class NotSynced(OSError):
+    """The disk did not take what is moved: a second sync that succeeds would prove nothing. The log
+    has it all, as long as it is not begun anew."""
 
 
 class Mover:
-    """What a checkpoint does, in a thread of its own.
+    """What a checkpoint does, in a thread, and so with everything of its own: opened with the store,
+    as its path may lead elsewhere later.
 
     Args:
-        connection: an own one, that checkpoints.
-        reader: another one.
+        connection: that checkpoints.
+        reader: the connection for whose sake the log is not begun anew.
         turn: whoever has this lock checkpoints, of all processes.
-        lock: an own handle on the lock of all writers.
-        wal: an own descriptor of the write-ahead log.
+        lock: a handle on the lock of all writers.
+        wal: a descriptor of the write-ahead log.
         lengths: of the files: of a log that was cut short, SQLite would move rubbish.
         condition: of the store.
-        generation: of the log; of the first of the connections.
+        generation: of the log, by the connection that checkpoints.
     """
 
     def __init__(
         self,
+        *,
         connection: sqlite3.Connection,
         reader: sqlite3.Connection,
         turn: FileLock,
@@ -71,7 +73,7 @@ class Mover:
 
         Raises:
             sqlite3.Error, OSError: it has to wait for another time.
-            DatabaseNotSynced: it must not be tried again, as that would prove nothing.
+            NotSynced: it must not be tried again.
         """
         if not self._turn.try_acquire():
             return
@@ -129,19 +131,19 @@ class Mover:
         try:
             self._connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_FSYNC":
-                raise DatabaseNotSynced(str(error)) from error
+            if is_unsynced(error):
+                raise NotSynced(str(error)) from error
             raise
 
     def _sync_database(self) -> None:
-        fd = descriptor_of(self._lengths.database)
+        fd = self._lengths.descriptor_of_database()
         if fd is None:
             return  # then it is done with the last frame
         try:
             sync_data(fd)
         except OSError as error:
             if error.errno not in (errno.EBADF, errno.EINVAL):  # SQLite has just closed it
-                raise DatabaseNotSynced(*error.args) from error
+                raise NotSynced(*error.args) from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -157,8 +159,8 @@ class Mover:
 def _reading(connection: sqlite3.Connection) -> Iterator[None]:
     """Read what is committed by now, for as long as this takes.
 
-    Where all of that is in the database already, it is no reader of the log. Then nothing of what
-    comes can be moved while it reads, and so the log can be begun anew.
+    Where all of that is in the database already, it reads nothing of the log, which can be begun
+    anew then. That does no harm: nobody moves anything while there is such a reader.
     """
     connection.execute("BEGIN")
     try:
