@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,7 @@ async def test_what_hooks_say_of_the_202_is_said_of_the_result(
         response.headers.add("Link", "</style.css>; rel=preload")
         response.headers.add("X-Twice", "1")
         response.headers.add("X-Twice", "2")
+        response.headers.add("Preference-Applied", "return=minimal")
         response.set_cookie("seen", "yes")
         return response
 
@@ -306,6 +308,7 @@ async def test_what_hooks_say_of_the_202_is_said_of_the_result(
     assert answer.headers["Access-Control-Allow-Origin"] == "https://other.example"
     assert answer.headers.getlist("X-Own") == ["the hook's"]
     assert answer.headers.getlist("X-Twice") == ["1", "2"]
+    assert answer.headers.getlist("Preference-Applied") == ["wait=20", "return=minimal"]
     assert "Retry-After" not in answer.headers
     assert len(answer.headers.getlist("Link")) == 2
     cookies = [cookie.partition("=")[0] for cookie in answer.headers.getlist("Set-Cookie")]
@@ -313,6 +316,25 @@ async def test_what_hooks_say_of_the_202_is_said_of_the_result(
     assert answer.headers["Vary"] == "Cookie"
     assert answer.headers["Content-Length"] == "4"
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("name", sorted(submitted._OF_ACCEPTED))
+async def test_what_is_true_of_a_202_alone(parts: Parts, client: Client, name: str) -> None:
+    """That is not said of the result, whatever a hook says there; the docs have the whole list."""
+
+    @parts.app.after_request
+    async def say(response: Any) -> Any:
+        response.headers[name] = "5"
+        return response
+
+    parts.go.set()
+    answer = await answered(client.post("/slow", headers=WAIT))
+
+    assert (answer.status_code, await answer.get_data()) == (201, b"done")
+    assert "5" not in answer.headers.getlist(name)
+    page = (Path(__file__).parents[1] / "docs" / "http.md").read_text()
+    (listed,) = re.findall(r"what is true of a 202 alone:(.*?)\. ", page, re.DOTALL)
+    assert {each.lower() for each in re.findall(r"`([\w-]+)`", listed)} == submitted._OF_ACCEPTED
 
 
 @pytest.mark.parametrize("how", ["reads the body", "names an ETag", "drops Location", "anew"])
@@ -357,16 +379,22 @@ async def test_whatever_goes_wrong_the_job_is_made(
     assert f"the result of job {(await answer.get_json())['TaskId']} is not answered" in caplog.text
 
 
-@pytest.mark.parametrize("what", ["another response", "another status", "another body"])
+@pytest.mark.parametrize(
+    "what", ["another response", "another status", "another body", "its headers on another"]
+)
 async def test_what_hooks_put_in_the_place_of_the_202_is_sent(
     parts: Parts, client: Client, what: str
 ) -> None:
-    """At once, as nobody is left to be answered with the result."""
+    """At once, as nobody is left to be answered with the result; and it does not say that the
+    preference was applied, as it was not waited for."""
 
     @parts.app.after_request
     async def put(response: Any) -> Any:
+        response.headers.add("Preference-Applied", "return=minimal")
         if what == "another response":
             return Response("instead", 202)
+        if what == "its headers on another":
+            return Response("instead", 202, response.headers)
         if what == "another status":
             response.status_code = 303
         else:
@@ -377,6 +405,8 @@ async def test_what_hooks_put_in_the_place_of_the_202_is_sent(
 
     assert answer.status_code == (303 if what == "another status" else 202)
     assert (await answer.get_data() == b"instead") == (what != "another status")
+    applied = [] if what == "another response" else ["return=minimal"]
+    assert answer.headers.getlist("Preference-Applied") == applied
     assert not parts.go.is_set()
 
 

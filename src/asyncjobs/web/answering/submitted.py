@@ -28,7 +28,9 @@ logger = logging.getLogger("asyncjobs")
 _OF_ACCEPTED = frozenset(
     {
         "content-digest",
+        "content-encoding",
         "content-length",
+        "content-location",
         "content-md5",
         "content-type",
         "digest",
@@ -36,12 +38,15 @@ _OF_ACCEPTED = frozenset(
         "job-state",
         "last-modified",
         "location",
+        "refresh",
         "repr-digest",
         "retry-after",
+        "signature",
+        "signature-input",
     }
 )
 # What is said in these comes to what the handler has said, and in all others in its place.
-_LISTED = frozenset({"link", "server-timing", "set-cookie", "vary"})
+_LISTED = frozenset({"link", "preference-applied", "server-timing", "set-cookie", "vary"})
 
 
 class Following:
@@ -100,6 +105,10 @@ class Submitted:
         if not (
             said is self._accepted and said.status_code == 202 and _body_of(said) == self._body
         ):
+            # Nothing was waited for then, and nothing may say so (RFC 7240, section 3).
+            applied = said.headers.getlist("preference-applied")
+            others = [each for each in applied if each != self._applied]
+            said.headers.setlist("preference-applied", others)
             return said
         try:
             job, stored = await self._following.result()
