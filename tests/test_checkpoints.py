@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import sys
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,17 @@ from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.processes.locks import FileLock
 from asyncjobs.stores.sqlite.writing import moving
-from asyncjobs.stores.sqlite.writing.lengths import Lengths
+from asyncjobs.stores.sqlite.writing.checkpoints import (
+    CHECKPOINT_AT,
+    TIDYING_CHECKPOINT_AT,
+    is_due,
+)
 from asyncjobs.testing import REQUEST, a_job
 
 DEADLINE = 30.0
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="descriptors do not show here what they are of"
+)
 #: Some hundred pages of the log.
 LARGE = Request(method="POST", path="/", body=bytes(1_000_000))
 
@@ -90,18 +99,12 @@ class Moves:
     def _trace(self, sql: str) -> None:
         if not sql.startswith("PRAGMA wal_checkpoint(PASSIVE)"):
             return
-        left = frames_to_move(self._mover._lengths)
+        left = self._mover._lengths.frames_to_move()
         if self._lock.try_acquire():
             self._lock.release()
             self.beside.append(left)
         else:
             self.locked.append(left)
-
-
-def frames_to_move(lengths: Lengths) -> int:
-    """How many frames are in the log, and not in the database yet."""
-    index = lengths._read_index()
-    return 0 if index is None else index.frames - index.moved
 
 
 async def ended(store: SqliteStore) -> None:
@@ -151,7 +154,7 @@ async def test_writers_wait_for_the_last_frames_only(store: SqliteStore, disk: S
     await ended(store)
     assert moves.beside[0] > 900
     assert max(moves.locked) < 50
-    assert frames_to_move(store._file.database.lengths) == 1, "but the log was begun anew"
+    assert store._file.database.lengths.frames_to_move() == 1, "but the log was begun anew"
 
 
 async def test_no_commit_begins_the_log_anew_beside_a_checkpoint(
@@ -164,7 +167,7 @@ async def test_no_commit_begins_the_log_anew_beside_a_checkpoint(
     store._file.checkpointer.start()
     async with asyncio.timeout(DEADLINE):
         await disk.is_asked.wait()
-    assert frames_to_move(store._file.database.lengths) == 1, "but for its next number"
+    assert store._file.database.lengths.frames_to_move() == 1, "but for its next number"
     before = head_of_log(path)
     for _ in range(3):
         await store.add(a_job(), REQUEST)
@@ -211,6 +214,58 @@ async def test_checkpoints_do_not_queue_up(store: SqliteStore, disk: SlowDisk) -
     disk.go_on()
     await ended(store)
     assert len(moves.locked) == 2
+
+
+@pytest.mark.parametrize(
+    ("frames", "left", "tidying", "due"),
+    [
+        (CHECKPOINT_AT, 0, False, False),
+        (CHECKPOINT_AT + 1, 0, False, True),
+        (CHECKPOINT_AT + 1, 1, False, False),
+        (3 * CHECKPOINT_AT, 2 * CHECKPOINT_AT - 1, False, True),
+        (TIDYING_CHECKPOINT_AT, 0, True, False),
+        (TIDYING_CHECKPOINT_AT + 1, 0, True, True),
+    ],
+)
+def test_when_a_checkpoint_is_due(frames: int, left: int, tidying: bool, due: bool) -> None:
+    """A checkpoint is due when so much more is to be moved than the last one could not move, and
+    earlier after what could be written later."""
+    assert is_due(frames, left, tidying=tidying) is due
+
+
+async def test_writes_have_the_log_moved(store: SqliteStore) -> None:
+    """However much is written, and however many write, little more is in the log than what makes a
+    checkpoint due."""
+    async with SqliteStore(store.path) as other:
+        for _ in range(30):
+            await asyncio.gather(store.add(a_job(), LARGE), other.add(a_job(), LARGE))
+        await few_to_move(store)
+
+
+async def test_a_reader_holds_the_log_for_as_long_as_it_reads(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody reads what was there before, a checkpoint is not tried again at each write;
+    when that has ended, the log is moved."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM jobs").fetchall()
+        for _ in range(10):
+            await store.add(a_job(), LARGE)
+        moves = Moves(store)
+        for _ in range(50):
+            await store.add(a_job(), REQUEST)
+        assert len(moves.locked) <= 2
+        assert store._file.database.lengths.frames_to_move() > CHECKPOINT_AT
+    for _ in range(10):
+        await store.add(a_job(), LARGE)
+    await few_to_move(store)
+
+
+async def few_to_move(store: SqliteStore) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while store._file.database.lengths.frames_to_move() > CHECKPOINT_AT + 300:
+            await asyncio.sleep(0.002)
 
 
 async def test_a_database_that_the_disk_did_not_take(

@@ -34,6 +34,9 @@ from ..given import printable
 #: shows on the next page.
 SESSION_KEYS = frozenset({"_permanent", "_flashes"})
 
+#: The media type of what a view returns as a dict or a list, unless the app says otherwise.
+JSON = DefaultJSONProvider.mimetype
+
 #: Whether a connection handles its request in a group of tasks, which tells what is wrong even if
 #: it is cancelled, and what listens to the client is given the one that handles.
 CONNECTIONS_GROUP = (
@@ -211,6 +214,7 @@ def take_rule(context: Any, rule: Rule) -> bool:
     """
     adapter: MapAdapter | None = context.url_adapter
     is_quarts = _function(context.match_request) is _MATCH_REQUEST
+    # An app may also match in a map of its own, by the adapter that it makes.
     if not is_quarts or adapter is None or adapter.map is not context.app.url_map:
         return False
     request = context.request
@@ -245,9 +249,9 @@ def after_this_request_of(context: Any) -> list[Callable[..., Any]]:
 
 
 def plain_json_of(app: Quart, result: Any) -> str | None:
-    """The body that Quart makes of what a view has returned, if that is JSON and if nobody sees the
-    response that it would make: a `Response` like any other then, with the status and the media
-    type that are the defaults. None if there may be more to it.
+    """The body that Quart makes of what a view has returned, if that is JSON, and if all else about
+    the response is as by default: its class, its status and its media type. None if there may be
+    more to it.
 
     Raises:
         Exception: it is no JSON.
@@ -257,7 +261,7 @@ def plain_json_of(app: Quart, result: Any) -> str | None:
         (type(result) is dict or type(result) is list)
         and _function(app.make_response) is _MAKE_RESPONSE
         and _function(provider.response) is _JSON_RESPONSE
-        and provider.mimetype == DefaultJSONProvider.mimetype
+        and provider.mimetype == JSON
         and app.response_class is Response
     ):
         return None

@@ -18,7 +18,7 @@ from ..routing.routes import OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
-from .waiting import applied, is_for_view, wanted
+from .waiting import leave_poll, say_applied, seconds_wanted
 
 
 class Polls:
@@ -118,10 +118,10 @@ class Polls:
     async def _answer_poll(
         self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
     ) -> Response:
-        seconds = wanted(request, jobs.settings)
+        seconds = seconds_wanted(request, jobs.settings)
         if seconds and stored is None:
             wait = partial(jobs.wait, job.id, seconds)
-            if is_for_view(request, job, wait):
+            if not leave_poll(request, job, wait):
                 await wait()
                 job, stored = await jobs.poll(job.id)
         links = self.side.links(job, request)
@@ -130,7 +130,7 @@ class Polls:
         else:
             response = answers.result(self.side.app, job, stored, links)
         if seconds is not None:
-            response.headers["Preference-Applied"] = applied(seconds)
+            say_applied(response, seconds)
         return response
 
     async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:

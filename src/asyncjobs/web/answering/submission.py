@@ -23,7 +23,7 @@ from ..routing.matching import matched
 from . import answers
 from .app_side import AppSide, answering_errors
 from .submitted import Following, Submitted
-from .waiting import applied, leave_to_connection, wanted
+from .waiting import leave_submission, say_applied, seconds_wanted
 
 
 class Submission:
@@ -73,13 +73,14 @@ class Submission:
         job = await jobs.accept(endpoint, frozen, owner=await self.side.owner())
         links = self.side.links(job, request)
         accepted = answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
-        seconds = wanted(request, jobs.settings)
-        if seconds is not None:
-            accepted.headers["preference-applied"] = applied(seconds)
+        seconds = seconds_wanted(request, jobs.settings)
+        if seconds is None:
+            return accepted
+        say_applied(accepted, seconds)
         if not seconds:
             return accepted
         submitted = Submitted(app, links, Following(jobs, job, seconds), accepted)
-        if leave_to_connection(request, submitted):
+        if leave_submission(request, submitted):
             return accepted
         with closing(submitted):
             return await submitted.answer(accepted)

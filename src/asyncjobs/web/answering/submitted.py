@@ -8,6 +8,7 @@ that is sent.
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 
 from quart import Quart, Response
 from quart.typing import ResponseTypes
@@ -61,8 +62,8 @@ class Following:
         self._jobs = jobs
         self._job = job
         self._seconds = seconds
-        self._following = jobs.follow(job.id)
-        self._follower = self._following.__enter__()
+        self._held = ExitStack()
+        self._follower = self._held.enter_context(jobs.follow(job.id))
 
     async def result(self) -> tuple[Job, StoredResponse | None]:
         """The job and its response, if it ends in time."""
@@ -75,7 +76,7 @@ class Following:
 
     def close(self) -> None:
         """Follow it no longer."""
-        self._following.__exit__(None, None, None)
+        self._held.close()
 
 
 class Submitted:
@@ -83,8 +84,8 @@ class Submitted:
 
     Args:
         links: where the job is told of.
-        following: the job, from before anybody has heard of it.
-        accepted: the 202 that is answered if the job takes longer.
+        following: the job, followed since it was made.
+        accepted: the 202 that is answered if the job takes longer, which says how long that is.
     """
 
     def __init__(self, app: Quart, links: Links, following: Following, accepted: Response) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
 
-from quart import Request
+from quart import Request, Response
 from quart.asgi import ASGIHTTPConnection
 from quart.typing import ResponseTypes
 
@@ -62,21 +62,21 @@ class Visit:
             raise asyncio.CancelledError
 
 
-def wanted(request: Request, settings: Settings) -> float | None:
-    """For how many seconds at most a client prefers to be waited for with the answer, if it has
-    such a preference."""
+def seconds_wanted(request: Request, settings: Settings) -> float | None:
+    """How many seconds at most the answer may wait for the job; None if the client has no such
+    preference."""
     preference = wait_preference(request)
     return None if preference is None else min(preference, settings.max_wait)
 
 
-def applied(seconds: float) -> str:
-    """As ``Preference-Applied`` says it, in whole seconds."""
-    return f"wait={math.ceil(seconds)}"
+def say_applied(response: Response, seconds: float) -> None:
+    """Have an answer say that so long a wait was granted, in whole seconds."""
+    response.headers["preference-applied"] = f"wait={math.ceil(seconds)}"
 
 
-def leave_to_connection(request: Request, submitted: Submitted) -> bool:
-    """Have the connection of a request that has made a job wait for it; False if there is none that
-    can, so that the view has to."""
+def leave_submission(request: Request, submitted: Submitted) -> bool:
+    """Leave it to the connection of a request that has made a job to wait for it; False if there is
+    none that can, so that the view has to."""
     visit = _visit_of(request)
     if visit is None or visit.submitted is not None:
         return False
@@ -84,23 +84,23 @@ def leave_to_connection(request: Request, submitted: Submitted) -> bool:
     return True
 
 
-def is_for_view(request: Request, job: Job, wait: Callable[[], Awaitable[object]]) -> bool:
-    """Whether the view has to `wait` for the job itself. Else it is to answer without that: its
-    connection will wait, and ask again, or has done so.
+def leave_poll(request: Request, job: Job, wait: Callable[[], Awaitable[object]]) -> bool:
+    """Leave it to the connection of a poll to `wait` for the job, and to ask again: the view is to
+    answer without that. True also if it has waited; False if the view has to.
 
-    A view has to where no connection of ours has brought the request (as in
+    It has to where no connection of ours has brought the request (as in
     `test_request_context`), in tasks beside it, which may outlast it, once its response is being
     sent, and where to dispatch it again could do something twice. That is a request which has made
     the job itself, one whose method is not safe, or one with a body that may have been read.
     """
     visit = _visit_of(request)
     if visit is None or visit.submitted is not None or job.created >= visit.arrived:
-        return True
+        return False
     if visit.connection.has_body or request.method not in ("GET", "HEAD"):
-        return True
+        return False
     if not visit.waited:
         visit.waits.append(wait)
-    return False
+    return True
 
 
 class WaitingConnection(OutlastingConnection):

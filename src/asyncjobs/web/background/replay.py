@@ -36,6 +36,7 @@ from ..http.headers import (
 )
 from ..http.relative import resolved
 from ..quart_side import (
+    JSON,
     after_this_request_of,
     current_request,
     error_handler_of,
@@ -55,7 +56,7 @@ from .teardown import JOB
 
 logger = logging.getLogger("asyncjobs")
 
-_JSON = ((b"content-type", b"application/json"),)
+_JSON = ((b"content-type", JSON.encode()),)
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 

@@ -32,8 +32,8 @@ class NotSynced(OSError):
 
 
 class Mover:
-    """What a checkpoint does, in a thread, and so with everything of its own: opened with the store,
-    as its path may lead elsewhere later.
+    """What a checkpoint does, in a thread, and so with everything of its own, which was opened with
+    the store: its path may lead elsewhere later.
 
     Args:
         connection: that checkpoints.
