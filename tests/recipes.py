@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "recipes.md").read_text()
-_FENCED = r"```(?:python|toml|ini|nginx|js)\n(?:#|//) ([\w.]+)\n(.*?)```"
+_FENCED = r"```(?:python|toml|ini|nginx|js|sh)\n(?:#|//) ([\w.]+)\n(.*?)```"
 FILES = dict(re.findall(_FENCED, PAGE, re.DOTALL))
 COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.MULTILINE)
 
@@ -39,6 +41,7 @@ def type_recipe(name: str, folder: Path, url: str, options: Sequence[str] = ()) 
         The ids of the jobs, by those on the page.
     """
     ids: dict[str, str] = {}
+    here = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for command, expected in transcript(name):
         if command.startswith("hypercorn"):
             continue
@@ -47,6 +50,7 @@ def type_recipe(name: str, folder: Path, url: str, options: Sequence[str] = ()) 
             re.sub(r"^curl", " ".join(["curl -sS", *options]), command),
             shell=True,
             cwd=folder,
+            env=here,
             capture_output=True,
             text=True,
             timeout=60,

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,6 +51,21 @@ FAR_TOO_LARGE = (
     b"POST /films HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (2**40)
 )
 
+#: Has the app of a recipe tell how often each of its URLs was asked for.
+COUNTING = """
+from collections import Counter
+from quart import request
+asked = Counter()
+
+@app.before_request
+async def count():
+    asked[f"{request.method} {request.path}"] += request.path != "/requests"
+
+@app.get("/requests")
+async def requests():
+    return {what: count for what, count in asked.items() if count}
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -69,6 +85,10 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
     """No block is left out: what is added to the page has to be added here, or in
     `test_ecosystem`."""
     assert sorted(set(FILES) - set(test_ecosystem.FILES_RUN)) == [
+        "ask.js",
+        "ask.py",
+        "ask.sh",
+        "asked.py",
         "developed.py",
         "films.py",
         "hypercorn.toml",
@@ -80,7 +100,7 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
         "retried.py",
         "test_mails.py",
     ]
-    typed = [*test_ecosystem.FILES_TYPED, "films.py", "retried.py"]
+    typed = [*test_ecosystem.FILES_TYPED, "asked.py", "films.py", "retried.py"]
     elsewhere = {command for name in typed for command, _ in transcript(name)}
     assert [command for command in COMMANDS if command not in elsewhere] == [
         "systemctl enable --now reports.socket reports.service",
@@ -90,6 +110,31 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
         "hypercorn --config hypercorn.toml pooled:app",
     ]
     assert PAGE.count("```") == 2 * (len(FILES) + PAGE.count("```console"))
+
+
+@pytest.mark.parametrize("answered", ["the result", "the 202"])
+def test_clients_that_ask_once(folder: Path, answered: str) -> None:
+    """Each of them comes to the result in the one request, and where that is answered the 202, by
+    polls."""
+    if shutil.which("node") is None:
+        pytest.skip("node is missing")
+    (folder / "package.json").write_text('{"type": "module"}')
+    if answered == "the 202":
+        for name in ("ask.sh", "ask.py", "poll.js"):
+            client = folder / name
+            assert "wait=20" in client.read_text()
+            client.write_text(client.read_text().replace("wait=20", "wait=0"))
+    app = folder / "asked.py"
+    app.write_text(app.read_text() + COUNTING)
+    with Server("asked:app", folder) as server, server.client() as asking:
+        type_recipe("asked.py", folder, server.url)
+        requests = asking.get("/requests").json()
+    asked = {"POST /reports/1": 4}
+    if answered == "the result":
+        assert requests == asked
+    else:
+        assert requests.pop("POST /reports/1") == 4
+        assert len(requests) == 3  # of those that curl's one call has not polled
 
 
 @pytest.mark.parametrize("route", ["primes", "threaded"])
