@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -130,6 +131,30 @@ def test_a_long_poll_is_answered_when_the_server_stops(
         assert connection.recv(1000).startswith(b"HTTP/1.1 202")
     signals.send(f"{name}-go-on")
     assert server.wait() == 0
+
+
+@pytest.mark.parametrize(("drain_time", "attempt"), [(30, 1), (0.2, 2)], ids=["drained", "back"])
+def test_a_submission_that_waits_is_answered_when_the_server_stops(
+    serve: Serve, signals: Signals, name: str, drain_time: float, attempt: int
+) -> None:
+    """With the 202, at once: its job is drained, or given back, as any other, and the next server
+    answers the polls for it."""
+    server = serve("apps.deploys:app", config={"QUART_JOBS_DRAIN_TIME": drain_time})
+    with server.connect() as connection:
+        connection.sendall(
+            f"GET /work/{name} HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\n\r\n".encode()
+        )
+        signals.wait(f"{name}-started-1")
+        server.signal(signal.SIGTERM)
+        answer = connection.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 202")
+    if attempt == 1:
+        signals.send(f"{name}-go-on")
+    assert server.wait() == 0
+    signals.send(f"{name}-go-on")
+    (poll,) = re.findall(rb"\r\nlocation: (\S+)", answer)
+    with server, server.client() as client:
+        assert result(client, poll.decode()).json()["attempt"] == attempt
 
 
 @pytest.mark.parametrize(("workers", "busy"), [(1, 1), (2, 2)], ids=["one", "two-busy"])

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 
 from apps.signals import Signals
+from conftest import Serve
 from nginx import Nginx
-from server import Server, result, submit
+from server import Server, count_jobs, result, submit, until
 
 #: With the path as it came: hypercorn is told of `/sub` by ``--root-path``.
 LOCATIONS = """
         location /sub/ {{
             proxy_pass http://127.0.0.1:{port};
         }}
+"""
+
+#: One that gives up early, and knows of a second server; what is open here is closed by
+#: what comes after it.
+IMPATIENT = """
+        location / {{
+            proxy_pass http://two;
+            proxy_read_timeout {patience}s;
+            {more}
+        }}
+    }}
+    upstream two {{
+        server 127.0.0.1:{port};
+        server 127.0.0.1:{port};
 """
 
 
@@ -71,3 +88,57 @@ def test_a_body_reaches_the_job_through_the_proxy(nginx: Nginx, method: str) -> 
     with nginx.client() as client:
         poll = submit(client, method, "/sub/echo", content=body)
         assert result(client, poll).content == body
+
+
+@pytest.mark.parametrize(
+    ("method", "patience", "more", "status", "jobs"),
+    [
+        ("GET", 1, "", 504, 2),
+        ("GET", 1, "proxy_next_upstream off;", 504, 1),
+        ("POST", 1, "", 504, 1),
+        ("GET", 15, "", 202, 1),
+    ],
+    ids=["tried again", "not tried again", "POST", "max_wait"],
+)
+def test_a_proxy_that_gives_up_before_the_wait_is_over(
+    serve: Serve,
+    tmp_path: Path,
+    method: str,
+    patience: int,
+    more: str,
+    status: int,
+    jobs: int,
+) -> None:
+    """Its client is not told of the job, and a GET that it tries again makes one more; unless it is
+    told not to. With a `max_wait` that is shorter, there is one job, and the client knows it."""
+    server = serve("apps.deploys:app", config={"QUART_JOBS_MAX_WAIT": 3})
+    locations = IMPATIENT.format(port=server.port, patience=patience, more=more)
+    with Nginx(tmp_path / "nginx", locations) as nginx, nginx.client() as client:
+        answer = client.request(method, "/work/never", headers={"Prefer": "wait=20"})
+    assert answer.status_code == status
+    assert ("Location" in answer.headers) == (status == 202)
+    until(lambda: count_jobs(server.store) == jobs, "the jobs")
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_answered"), [("read_timeout", False), ("keep_alive_timeout", True)]
+)
+def test_time_outs_of_hypercorns_own(
+    serve: Serve, tmp_path: Path, setting: str, is_answered: bool
+) -> None:
+    """Its `read_timeout` closes the connection of a client that waits; the time that it keeps one
+    open between requests does not."""
+    config = tmp_path / "hypercorn.toml"
+    config.write_text(f"{setting} = 2")
+    server = serve(
+        "apps.deploys:app",
+        config={"QUART_JOBS_MAX_WAIT": 5},
+        options=["--config", str(config)],
+    )
+    with server.client(Prefer="wait=5") as client:
+        if is_answered:
+            assert client.get("/work/never").status_code == 202
+        else:
+            with pytest.raises(httpx.RemoteProtocolError):
+                client.get("/work/never")
+    until(lambda: count_jobs(server.store) == 1, "the job")
