@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from asyncjobs.web.answering import connection
-from conversations import SHORT, STREAMED, THREADED, VIEWS, WAITING, Outcome, Script, Way, come_of
+from conversations import Outcome, Script, Way, come_of
+from everything_app import LONGER_THAN_ANY, SHORT, STREAMED, THREADED, VIEWS, WAITING
 
 READING = ("reads", "reads_twice", "reads_parts", "form", "json")
 HOOKS = ("take notes", "suspend", "answer", "raise after", "raise in teardown")
@@ -269,6 +270,28 @@ def test_an_answer_that_takes_too_long_is_given_up_as_ever(
         assert not outcome.is_complete
 
 
+@ways
+@pytest.mark.parametrize("seconds", [0, -1])
+@pytest.mark.parametrize("view", ["text", "data", "too_late", "foreign", "stream", "broken"])
+def test_an_answer_that_has_no_time_is_not_sent_as_ever(
+    folder: Path, way: Way, view: str, seconds: int
+) -> None:
+    """A time-out of no seconds is over before the first message, however quickly that could be
+    sent: be it the app's or the response's own."""
+    limit: Any = () if view == "too_late" else (("RESPONSE_TIMEOUT", seconds),)
+    outcome = alike(Script(view, config=limit), way, folder)
+    assert not outcome.answer
+    assert outcome.ended == "returned"
+
+
+@ways
+@pytest.mark.parametrize("view", ["text", "data", "patient", "foreign", "stream"])
+def test_an_answer_that_has_time_is_sent_as_ever(folder: Path, way: Way, view: str) -> None:
+    """A time-out that is not over, and a response that has none in an app that has one."""
+    seconds = SHORT if view == "patient" else LONGER_THAN_ANY
+    assert alike(Script(view, config=(("RESPONSE_TIMEOUT", seconds),)), way, folder).is_complete
+
+
 # All of it, mixed.
 
 texts = st.binary(max_size=20)
@@ -315,7 +338,7 @@ def comes_to_an_end(script: Script) -> bool:
         return False
     if not script.whole and script.view in READING:
         return script.point in ("at once", "settled")
-    return script.view != "hasty"
+    return script.view not in ("hasty", "too_late")
 
 
 @ways
