@@ -202,6 +202,24 @@ async def test_one_process_checkpoints_at_a_time(
         assert moves.locked
 
 
+async def test_who_has_the_turn_and_stands_still_is_told_of(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where another process has begun a checkpoint, and much is to be moved by now, the program's
+    log has it; and when that process has gone, the log of the store is moved."""
+    monkeypatch.setattr(moving, "MUCH", CHECKPOINT_AT)
+    with closing(FileLock(Path(f"{store.path}-wal"))) as turn:
+        assert turn.try_acquire()
+        for _ in range(20):
+            await store.add(a_job(), LARGE)
+        async with asyncio.timeout(DEADLINE):
+            while "another process is at it" not in caplog.text:
+                await asyncio.sleep(0.002)
+    for _ in range(10):
+        await store.add(a_job(), LARGE)
+    await few_to_move(store)
+
+
 async def test_checkpoints_do_not_queue_up(store: SqliteStore, disk: SlowDisk) -> None:
     """However often one was due while one was going on, one more follows."""
     await store.add(a_job(), LARGE)

@@ -24,6 +24,7 @@ from asyncjobs.hints import Changed, Queued
 from asyncjobs.job import Request, State
 from asyncjobs.store import Liveness, Orphan, Query
 from asyncjobs.stores import SqliteStore
+from asyncjobs.stores.sqlite.processes.locks import FileLock
 from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.stores.sqlite.queries import select_heads, select_routes, select_workers
 from asyncjobs.stores.sqlite.rows import headers_from_block, headers_to_block
@@ -233,6 +234,33 @@ def test_a_forked_child_does_not_keep_its_parent_alive(tmp_path: Path) -> None:
     finally:
         os.close(write)
         os.waitpid(child, 0)
+
+
+def test_a_forked_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
+    """What a parent had locked is free when it dies, even if a forked child lives on; the child has
+    not locked it, and cannot."""
+    parent, peer = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    assert parent.try_acquire()
+    read, write = os.pipe()
+    tells, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        os.write(told, b"yes" if parent.try_acquire() else b"no")
+        os.read(read, 1)  # lives until the test closes the pipe
+        os._exit(0)
+    os.close(read)
+    assert os.read(tells, 3) == b"no"
+    os.close(tells)
+    os.close(told)
+    assert not peer.try_acquire()
+    parent.close()
+    try:
+        assert peer.try_acquire()
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)
+        peer.close()
 
 
 async def test_nobody_else_can_read_the_files(path: Path, store: SqliteStore) -> None:

@@ -214,8 +214,8 @@ def take_rule(context: Any, rule: Rule) -> bool:
     """
     adapter: MapAdapter | None = context.url_adapter
     is_quarts = _function(context.match_request) is _MATCH_REQUEST
-    # An app may also match in a map of its own, by the adapter that it makes.
-    if not is_quarts or adapter is None or adapter.map is not context.app.url_map:
+    # An app may also make adapters of its own, for maps of its own.
+    if type(adapter) is not MapAdapter or adapter.map is not context.app.url_map or not is_quarts:
         return False
     request = context.request
 

@@ -14,6 +14,7 @@ import weakref
 from pathlib import Path
 
 from ..private import open_own
+from .forks import left_in_forked_child
 
 try:
     import fcntl
@@ -51,7 +52,8 @@ def sync_folder(folder: Path) -> None:
 class FileLock:
     """An exclusive lock on a file of our own user: what others can put there proves nothing.
 
-    Two locks on the same file exclude each other also within one process.
+    Two locks on the same file exclude each other also within one process. A forked child has none
+    of its parent's: else it would keep it when the parent has died.
 
     Args:
         create: whether the file is made if it is missing.
@@ -68,6 +70,7 @@ class FileLock:
         else:
             os.close(fd)  # Windows renames no file that is open
             self._lock = _ThreadLock(path)
+        left_in_forked_child(self)
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it. Never waits."""
@@ -97,6 +100,10 @@ class FileLock:
         """Give the lock up, with the descriptor."""
         self._lock.close()
 
+    def leave(self) -> None:
+        """In a forked child: let the parent have it alone."""
+        self._lock.close()
+
 
 def is_unlocked(fd: int) -> bool:
     """Whether nobody has the lock on this file, which may be open for reading only.
@@ -109,9 +116,11 @@ def is_unlocked(fd: int) -> bool:
 
 class _Flock:
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._fd: int | None = fd
 
     def acquire(self) -> bool:
+        if self._fd is None:
+            return False
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # another has it; or the system has none left, which is as good as that
@@ -119,6 +128,7 @@ class _Flock:
         return True
 
     def is_free(self) -> bool:
+        assert self._fd is not None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -127,10 +137,13 @@ class _Flock:
         return True
 
     def release(self) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if self._fd is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
 
 class _ThreadLock:

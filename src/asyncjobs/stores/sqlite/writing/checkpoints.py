@@ -58,12 +58,14 @@ class Checkpointer:
 
     def wrote(self, *, tidying: bool = False) -> None:
         """Begin a checkpoint if one is due by now; called on the loop."""
-        with suppress(OSError):  # then it will be
+        try:
             frames = self._lengths.frames_to_move()
-            # Another process may have moved them meanwhile.
-            self._left = min(self._left, frames)
-            if is_due(frames, self._left, tidying=tidying) and not self._is_moving:
-                self.start()
+        except OSError:
+            return  # who writes finds that out
+        # Another process may have moved them meanwhile.
+        self._left = min(self._left, frames)
+        if is_due(frames, self._left, tidying=tidying) and not self._is_moving:
+            self.start()
 
     def start(self) -> None:
         """Begin a checkpoint now, or one more after the one that is going on."""

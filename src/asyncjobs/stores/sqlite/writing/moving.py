@@ -26,6 +26,10 @@ from .lengths import Lengths
 TRUNCATE_ABOVE = 16 * 1024 * 1024
 
 
+#: So many frames wait for a process that checkpoints: it may stand still.
+MUCH = 16_000
+
+
 class NotSynced(OSError):
     """The disk did not take what is moved: a second sync that succeeds would prove nothing. The log
     has it all, as long as it is not begun anew."""
@@ -76,6 +80,8 @@ class Mover:
             NotSynced: it must not be tried again.
         """
         if not self._turn.try_acquire():
+            if self._lengths.frames_to_move() > MUCH:
+                raise TimeoutError("another process is at it, and does not go on")
             return
         try:
             self._move_most()
