@@ -131,7 +131,9 @@ class Mover:
             self._generation.note(number)
 
     def _may_move(self) -> bool:
-        return self._lengths.are_right() and self._lengths.are_frames_right()
+        lengths = self._lengths
+        # Once more, as it is quick, and the frames took a while.
+        return lengths.are_right() and lengths.are_frames_right() and lengths.are_right()
 
     def _checkpoint(self, how: Literal["PASSIVE", "TRUNCATE"]) -> None:
         try:
