@@ -34,6 +34,8 @@ STREAMED = ("stream", "stream_that_waits", "stream_that_raises", "sync_stream", 
 THREADED = ("sync", "sync_stream", "file")
 #: Views that wait, for what never comes to a client that goes.
 WAITING = ("slow", "stubborn", "slow_in_group", "slow_in_timeout", "tidy", "stream_that_waits")
+#: Views of whose answer nothing is sent.
+UNSENT = ("cancels", "cancels_itself", "too_late")
 
 #: Whose setting it is: "nobody's" where nothing is for a request.
 setting: ContextVar[str] = ContextVar("setting", default="nobody's")
@@ -188,7 +190,7 @@ def _views(
     yield from _raising_views(reach)
     yield from _reading_views(note)
     yield from _slow_views(note, wait)
-    yield from _timed_views(note)
+    yield from _timed_views(note, reach)
     yield from _streams(note, wait)
     yield from _other_streams()
 
@@ -349,7 +351,9 @@ def _slow_views(note: Callable[[str], None], wait: Wait) -> Iterator[Callable[..
     yield from (slow, stubborn, tidy, slow_in_group, slow_in_timeout)
 
 
-def _timed_views(note: Callable[[str], None]) -> Iterator[Callable[..., Any]]:
+def _timed_views(
+    note: Callable[[str], None], reach: Callable[[str], None]
+) -> Iterator[Callable[..., Any]]:
     async def impatient() -> str:
         try:
             async with asyncio.timeout(0):
@@ -364,6 +368,7 @@ def _timed_views(note: Callable[[str], None]) -> Iterator[Callable[..., Any]]:
         return response
 
     async def too_late() -> Response:
+        reach("over")
         response = Response("too late")
         response.timeout = 0
         return response
