@@ -286,7 +286,8 @@ async def test_a_handler_that_does_not_stop(
 ) -> None:
     """A handler that runs on beyond the end of its job is told of, as is its own end; a thread is
     left behind instead, and ends for itself."""
-    monkeypatch.setattr(attempt, "STOP_GRACE", 0.05)
+    if not program.threaded:  # what is around a thread ends within it, however busy the machine is
+        monkeypatch.setattr(attempt, "STOP_GRACE", 0.05)
     async with program.open() as events:
         job_id = await program.submit("ignore")
         await events.next(Finished, job_id)
