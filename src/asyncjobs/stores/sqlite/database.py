@@ -94,7 +94,7 @@ class Database:
     def may_be_moved(self) -> bool:
         """Whether the log may be moved into the database, for whoever holds the lock."""
         try:
-            return self.is_well() and self.lengths.are_frames_right() and self.is_well()
+            return not self.condition.is_final and self.lengths.may_be_moved()
         except OSError:
             return False
 

@@ -102,7 +102,7 @@ class FileLock:
 
     def leave(self) -> None:
         """In a forked child: let the parent have it alone."""
-        self._lock.close()
+        self.close()
 
 
 def is_unlocked(fd: int) -> bool:

@@ -85,7 +85,7 @@ class Inspector:
         if self.condition.reason is not None:
             return True
         try:
-            return self._lengths.are_right() and self._lengths.are_frames_right()
+            return self._lengths.may_be_moved()
         except OSError as cannot:
             return self._cannot_look(cannot)
 

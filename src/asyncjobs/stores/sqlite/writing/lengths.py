@@ -124,6 +124,16 @@ class Lengths:
                 return False
         return True
 
+    def may_be_moved(self) -> bool:
+        """Whether nothing is wrong with the files or with what is to be moved out of the log; else
+        the condition has the reason. As `are_frames_right`.
+
+        Raises:
+            OSError: that cannot be told just now.
+        """
+        # Once more, as it is quick, and the frames took a while.
+        return self.are_right() and self.are_frames_right() and self.are_right()
+
     def _look(self) -> tuple[Mapping[str, str], int | None]:
         """What was cut short, as `cuts` says it, and the frame of the log that is another."""
         while (index := self._read_index()) is not None:

@@ -100,7 +100,7 @@ class Mover:
             if number is None:
                 return  # without a new number, what is not moved would not be missed
             self._note(number)
-            if self._may_move():
+            if self._lengths.may_be_moved():
                 self._checkpoint("PASSIVE")
                 # SQLite does it with the last frame only.
                 self._sync_database()
@@ -110,7 +110,7 @@ class Mover:
         # Before the lock: a checkpoint syncs the log first, and then has little left to wait for.
         sync_data(self._wal)
         with self._locked():
-            if not self._may_move():
+            if not self._lengths.may_be_moved():
                 return
             self._checkpoint("PASSIVE")
             if os.fstat(self._wal).st_size > TRUNCATE_ABOVE:
@@ -129,11 +129,6 @@ class Mover:
         sync_data(self._wal)
         with self._locked():
             self._generation.note(number)
-
-    def _may_move(self) -> bool:
-        lengths = self._lengths
-        # Once more, as it is quick, and the frames took a while.
-        return lengths.are_right() and lengths.are_frames_right() and lengths.are_right()
 
     def _checkpoint(self, how: Literal["PASSIVE", "TRUNCATE"]) -> None:
         try:
