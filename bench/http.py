@@ -10,14 +10,14 @@ then measured how long it is until the 202, and until the result.
 from __future__ import annotations
 
 import asyncio
-import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from statistics import median
 
 import click
 
@@ -190,10 +190,6 @@ def report_tails(until: str, measured: dict[str, list[list[float]]]) -> None:
             f"{name:{WIDTH}} until the {until:6}  {told([*chain(*rounds)])}"
             f"  p{percent} : {base}  {spread(ratios)}"
         )
-
-
-def median(values: Iterable[float]) -> float:
-    return statistics.median(values)
 
 
 def spread(ratios: Sequence[float]) -> str:
