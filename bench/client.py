@@ -35,16 +35,23 @@ class Connection:
     async def request(
         self, method: str, path: str, body: bytes = b"", headers: str = ""
     ) -> tuple[int, bytes]:
-        """The status and the body of the answer."""
+        """The status and the body of the answer.
+
+        Raises:
+            ConnectionError: the server has hung up.
+        """
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
         )
         self._writer.write(head.encode() + body)
-        answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-        start = answer.index(b"content-length: ") + len(b"content-length: ")
-        length = int(answer[start : answer.index(b"\r\n", start)])
-        return int(answer[9:12]), await self._reader.readexactly(length)
+        try:
+            answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+            start = answer.index(b"content-length: ") + len(b"content-length: ")
+            length = int(answer[start : answer.index(b"\r\n", start)])
+            return int(answer[9:12]), await self._reader.readexactly(length)
+        except asyncio.IncompleteReadError as error:  # an EOFError: click would say "Aborted!"
+            raise ConnectionError("the server has hung up in the place of an answer") from error
 
 
 class Way(Enum):

@@ -49,7 +49,7 @@ class Paced:
         """Begin so many jobs, and wait for all of them.
 
         Raises:
-            RuntimeError, OSError, EOFError: what is wrong with the first that failed.
+            RuntimeError, OSError: what is wrong with the first that failed.
         """
         clock = time.perf_counter
         try:

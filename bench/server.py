@@ -46,7 +46,8 @@ class Server:
             self.port = free.getsockname()[1]
         self.folder = folder
         config = folder / "hypercorn.toml"
-        config.write_text("keep_alive_max_requests = 1000000\n")  # after 1,000 it would hang up
+        # It would hang up after 1,000 requests, and after 5 s without one.
+        config.write_text("keep_alive_max_requests = 1000000\nkeep_alive_timeout = 3600\n")
         self._process = subprocess.Popen(
             [
                 *(python.absolute(), "-m", "hypercorn", app),  # a link, in a .venv
