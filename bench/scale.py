@@ -30,7 +30,6 @@ from quart import Quart
 from asyncjobs import Jobs, QuartJobs
 
 from . import queue
-from .http import drive
 from .memory import submit
 from .paced import Paced
 from .percentiles import percentile, tail, told
@@ -46,6 +45,8 @@ STARTS = 500
 STEADY = 0.8
 #: Of the rate that is asked for: who does fewer does not keep up.
 KEPT_UP = 0.95
+#: Jobs a second that nobody can do, and how many of them are asked for.
+FLOOD, FLOODED = 100_000.0, 10_000
 #: How often a look is taken at what is steady; a fifth of them is compared with another.
 SPANS = 15
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -251,11 +252,12 @@ async def steady(minutes: int) -> None:
         # After the first span there are as many results as there will be.
         Server("bench.scale:app", Path(folder), KEPT=str(seconds)) as server,
     ):
-        await drive(server, 2000, CLIENTS)
-        highest = max([(await drive(server, 3000, CLIENTS)).rate for _ in range(3)])
+        store = Path(folder, "instance", "jobs.db")
+        # By the clients of the looks: a few that wait for their jobs make larger commits.
+        floods = [await look_at(server, store, FLOOD, FLOODED / FLOOD) for _ in range(4)]
+        highest = max(flood.rate for flood in floods[1:])
         rate = STEADY * highest
         click.echo(f"highest rate {highest:.0f} jobs/s; from now on {rate:.0f}")
-        store = Path(folder, "instance", "jobs.db")
         looks = []
         for number in range(1, SPANS + 1):
             look = await look_at(server, store, rate, seconds)
