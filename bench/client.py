@@ -32,6 +32,11 @@ class Connection:
         self._writer.close()
         await self._writer.wait_closed()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has not hung up, as it does on one that idles."""
+        return not self._reader.at_eof()
+
     async def request(
         self, method: str, path: str, body: bytes = b"", headers: str = ""
     ) -> tuple[int, bytes]:

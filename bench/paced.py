@@ -75,6 +75,7 @@ class Paced:
 
     async def _connection(self) -> Connection:
         """One that is free, the last one used first, or one more."""
-        if self._free:
-            return self._free.pop()
+        while self._free:
+            if (connection := self._free.pop()).is_open:
+                return connection
         return await self._opened.enter_async_context(Connection(self._port))

@@ -46,8 +46,9 @@ class Server:
             self.port = free.getsockname()[1]
         self.folder = folder
         config = folder / "hypercorn.toml"
-        # It would hang up after 1,000 requests, and after 5 s without one.
-        config.write_text("keep_alive_max_requests = 1000000\nkeep_alive_timeout = 3600\n")
+        # It would hang up after 1,000 requests. For so many seconds it keeps all that there was of
+        # a connection, also if its client has closed it.
+        config.write_text("keep_alive_max_requests = 1000000\nkeep_alive_timeout = 10\n")
         self._process = subprocess.Popen(
             [
                 *(python.absolute(), "-m", "hypercorn", app),  # a link, in a .venv
