@@ -75,7 +75,17 @@ _JOBS_4 = _JOBS_3.replace(
     "    server TEXT\n", "    server TEXT,\n    context BLOB NOT NULL DEFAULT x''\n"
 )
 
-SCHEMAS = {1: _JOBS_1, 2: _JOBS_2, 3: _JOBS_3, 4: _JOBS_4}
+_JOBS_5 = (
+    _JOBS_4.replace(
+        "    expires REAL\n", "    expires REAL,\n    reason TEXT,\n    status INTEGER\n"
+    )
+    + """
+CREATE INDEX jobs_created ON jobs (created);
+CREATE INDEX jobs_owner_created ON jobs (owner, created) WHERE owner IS NOT NULL;
+"""
+)
+
+SCHEMAS = {1: _JOBS_1, 2: _JOBS_2, 3: _JOBS_3, 4: _JOBS_4, 5: _JOBS_5}
 
 #: The id of the one job that `make_store` adds: it is queued.
 JOB_ID = "0123456789abcdef" * 2

@@ -38,6 +38,7 @@ LAYERS = [
     ["log", "verdict"],
     ["events"],
     ["listing", "outcome", "problem", "documents", "transitions", "arguments", "hints", "styles"],
+    ["key"],
     ["job", "forms"],
     ["errors", "given", "owner", "tasks", "slices", "shapes", "origin"],
     ["annotations", "credentials"],
@@ -69,7 +70,7 @@ SQLITE_LAYERS = [
     ["writing", "neighbours"],
     ["start_errors", "owners"],
     ["processes", "custody"],
-    ["private", "identity", "paths", "rows", "shape"],
+    ["private", "identity", "paths", "rows", "shape", "keys"],
 ]
 SQLITE_RANK = {name: rank for rank, names in enumerate(reversed(SQLITE_LAYERS)) for name in names}
 

@@ -23,9 +23,15 @@
     ├── JobNotFound             404  no such job, or it is not yours
     ├── Conflict                409  the job changed since it was read
     ├── InvalidTransition       409  the job's state does not allow that
+    ├── InvalidRequest          400  a parameter or a header is wrong; nothing was done
     ├── CrossSiteRequest        403  a page of another site asked for a change
+    ├── ViewOnly                403  an operator who may look, and no more, asked for a change
     ├── BodyTooLarge            413  no job was made
     ├── BodyTimeout             408  it did not arrive in time; no job was made
+    ├── HeadersTooLarge         431  no job was made
+    ├── KeyReused               422  another request has this Idempotency-Key; no job was made
+    ├── QuotaExceeded           429  its owner has too many queued jobs; no job was made
+    ├── QueueFull               503  there are too many queued jobs; no job was made
     └── JobFailure                   why a job ended without its handler's own response
         ├── HandlerFailed       500  it raised an exception; the log has the traceback
         ├── HandlerGone         500  the program has it no longer
@@ -167,12 +173,28 @@ class InvalidTransition(AsyncJobsError):
     title = "The job's state does not allow that"
 
 
+class InvalidRequest(AsyncJobsError):
+    """A parameter or a header of the request is wrong; the message names it. Nothing was done."""
+
+    status = 400
+    name = "invalid-request"
+    title = "The request has a parameter or a header that is wrong"
+
+
 class CrossSiteRequest(AsyncJobsError):
     """A page of another site asked for a change."""
 
     status = 403
     name = "cross-site-request"
     title = "Requests from other sites change nothing"
+
+
+class ViewOnly(AsyncJobsError):
+    """An operator who may look at the job, and no more, asked for a change of it."""
+
+    status = 403
+    name = "view-only"
+    title = "You may look at this job, and not change it"
 
 
 class BodyTooLarge(AsyncJobsError):
@@ -189,6 +211,40 @@ class BodyTimeout(AsyncJobsError):
     status = 408
     name = "body-timeout"
     title = "The request body did not arrive in time"
+
+
+class HeadersTooLarge(AsyncJobsError):
+    """The request's headers are over the limit; no job was made."""
+
+    status = 431
+    name = "headers-too-large"
+    title = "The request headers are too large"
+
+
+class KeyReused(AsyncJobsError):
+    """Another request has this Idempotency-Key, and its job is still kept; no job was made."""
+
+    status = 422
+    name = "idempotency-key-reused"
+    title = "Another request had this Idempotency-Key"
+
+
+class QuotaExceeded(AsyncJobsError):
+    """The owner has as many queued jobs as an owner may have; no job was made."""
+
+    status = 429
+    name = "quota"
+    title = "You have too many queued jobs"
+    retry_after = 10
+
+
+class QueueFull(AsyncJobsError):
+    """There are as many queued jobs as there may be; no job was made."""
+
+    status = 503
+    name = "queue-full"
+    title = "The queue is full"
+    retry_after = 10
 
 
 class JobFailure(AsyncJobsError):

@@ -124,6 +124,7 @@ class Job(NamedTuple):
         reason: why it is where it is, in words: why it ended without success, or why it was queued
             again, also while it runs once more. None if it succeeded, or nothing has happened yet.
         status: the HTTP status of its result, once it is final.
+        cancel_at: it is cancelled then, unless it has ended before; None for never.
 
     For stores and engines:
         path: the path of the request, without root_path: the poll URL is below it.
@@ -164,6 +165,7 @@ class Job(NamedTuple):
     expires: float | None = None
     reason: str | None = None
     status: int | None = None
+    cancel_at: float | None = None
 
     @property
     def starts(self) -> int:

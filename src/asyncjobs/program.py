@@ -58,6 +58,9 @@ class ProgramStore(StoreWrapper):
     async def find(self, query: Query) -> list[Job]:
         return await self.inner.find(replace(query, program=self.program))
 
+    async def count(self, query: Query) -> int:
+        return await self.inner.count(replace(query, program=self.program))
+
     async def orphans(self) -> list[Orphan]:
         return [orphan for orphan in await self.inner.orphans() if self._has(orphan.job)]
 

@@ -37,6 +37,8 @@ _MIB = 1024 * 1024
 MAX_COUNT = 2**31 - 1
 #: The most bytes that SQLite keeps in one row.
 MAX_BYTES = 10**9
+#: What the setting `keep_requests` may say.
+KEPT_REQUESTS = "failed", "always", "never"
 #: The name of a header (RFC 9110, section 5.1).
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -120,6 +122,49 @@ class Settings:
     max_wait: float = setting(
         30.0, SECONDS, "seconds that `Prefer: wait=N` holds a poll or a submission at most"
     )
+    max_waiting: int = setting(
+        10_000,
+        (int,),
+        "requests that one process holds at a time by `Prefer: wait=N`; more are answered at once",
+        most=MAX_COUNT,
+    )
+    max_watching: int = setting(
+        10_000,
+        (int,),
+        "event streams that one process has open at a time; more are answered with 503",
+        most=MAX_COUNT,
+    )
+    max_queued: int = setting(
+        10_000,
+        (int,),
+        "jobs that wait in the queue; one more is answered with 503, unless it starts at once",
+        most=MAX_COUNT,
+    )
+    max_queued_per_owner: int = setting(
+        1_000,
+        (int,),
+        "jobs of one owner that wait in the queue; one more is answered with 429, unless it starts "
+        "at once",
+        most=MAX_COUNT,
+    )
+    max_headers: int = setting(
+        16 * 1024,
+        (int,),
+        "bytes of the names and values of a request's headers; one with more is answered with 431",
+        most=MAX_BYTES,
+    )
+    keep_requests: str = setting(
+        "failed",
+        (str,),
+        "whose stored requests are kept for as long as the result: those of jobs that have not "
+        "succeeded, for a retry (`failed`), of all (`always`), or none (`never`)",
+    )
+    shield_time: float = setting(
+        10.0,
+        SECONDS,
+        "seconds that a time-out, a cancellation and the stop of the server wait at most for what "
+        "a handler has shielded",
+    )
     drain_time: float = setting(
         5.0, SECONDS, "seconds that running jobs have to end when the server stops"
     )
@@ -168,6 +213,11 @@ class Settings:
                 f"drop_headers and keep_headers both name {', '.join(sorted(both))}: take it out "
                 "of one of them"
             )
+        if self.keep_requests not in KEPT_REQUESTS:
+            raise ConfigurationError(
+                "the setting 'keep_requests' must be one of "
+                f"{', '.join(map(repr, KEPT_REQUESTS))}, not {shown(self.keep_requests)}"
+            )
         if self.engine != "local":
             raise ConfigurationError(f"there is no engine {self.engine!r}: the engine is 'local'")
         if self.name is not None and not (self.name and is_storable(self.name)):
@@ -195,6 +245,13 @@ class Options(TypedDict, total=False):
     body_timeout: float
     max_response: int
     max_wait: float
+    max_waiting: int
+    max_watching: int
+    max_queued: int
+    max_queued_per_owner: int
+    max_headers: int
+    keep_requests: str
+    shield_time: float
     drain_time: float
     gone_after: float | None
     max_starts: int

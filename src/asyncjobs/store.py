@@ -30,6 +30,7 @@ from .errors import JobNotFound, SetupError
 from .given import whole
 from .hints import Hint
 from .job import Job, Request, Response, State
+from .key import Key
 from .listing import Listing, Page
 from .owner import ANYONE as ANYONE
 from .owner import Owner as Owner
@@ -64,6 +65,8 @@ class Query:
         owner: the jobs of this owner; None is nobody in particular, `ANYONE` restricts nothing.
         worker: the jobs that this process runs.
         cancel_requested: whether a running job was asked to stop.
+        cancel_before: jobs that have not ended, and whose `Job.cancel_at` is before this time.
+        ahead_of: queued jobs that a store has in front of this one, which is queued as well.
         suspects: whether they may be the reason why their processes died; see `Job.is_suspect`.
         share: of as many shares as `shares` says, into which a store deals the jobs by chance, but
             always alike, so that processes which take different ones do not meet.
@@ -84,6 +87,8 @@ class Query:
     owner: Owner = ANYONE
     worker: str | None = None
     cancel_requested: bool | None = None
+    cancel_before: float | None = None
+    ahead_of: Job | None = None
     share: int = 0
     shares: int = 1
     limit: int = 100
@@ -99,7 +104,7 @@ class Query:
             whole(f"the limit of {route}", limit, least=0)
 
     def matches(self, job: Job) -> bool:
-        """Whether `job` is one of those asked for; limits, `share` and `skip` aside."""
+        """Whether `job` is one of those asked for; limits, `share`, `skip` and `ahead_of` aside."""
         return (
             (self.states is None or job.state in self.states)
             and (self.routes is None or job.route in self.routes)
@@ -109,6 +114,7 @@ class Query:
             and (self.owner is ANYONE or job.owner == self.owner)
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
+            and (self.cancel_before is None or _is_to_end(job, self.cancel_before))
         )
 
     def cut(self, jobs: Iterable[Job]) -> list[Job]:
@@ -116,6 +122,10 @@ class Query:
         if self.limits is not None:
             jobs = _at_most(self.limits, jobs)
         return list(islice(islice(jobs, self.skip, None), self.limit))
+
+
+def _is_to_end(job: Job, before: float) -> bool:
+    return not job.state.is_final and job.cancel_at is not None and job.cancel_at < before
 
 
 def _at_most(limits: Mapping[str, int], jobs: Iterable[Job]) -> Iterator[Job]:
@@ -222,13 +232,29 @@ class Store(ABC):
         return time.time()
 
     @abstractmethod
-    async def add(self, job: Job, request: Request) -> Job:
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
         """Keep a new job and its request. Durable when it returns.
+
+        Returns the job; or the one that has the key already, as it is now, and nothing is kept.
 
         If the caller is cancelled meanwhile, `get` tells afterwards what became of the job.
 
+        Args:
+            key: that no other job may have.
+
         Raises:
+            KeyReused: another request has the key; nothing is kept.
             StoreUnavailable: it is not known whether the job is kept.
+        """
+
+    @abstractmethod
+    async def keyed(self, key: Key) -> Job | None:
+        """The job that `add` would return in the place of a new one with this key; None if it would
+        keep that.
+
+        Raises:
+            KeyReused: another request has the key.
+            StoreUnavailable
         """
 
     @abstractmethod
@@ -297,6 +323,14 @@ class Store(ABC):
     @abstractmethod
     async def find(self, query: Query) -> list[Job]:
         """The jobs that `query` asks for, oldest due first. Never reads bodies."""
+
+    async def count(self, query: Query) -> int:
+        """How many jobs `query` asks for, counted up to its limit.
+
+        Raises:
+            StoreUnavailable
+        """
+        return len(await self.find(query))
 
     @abstractmethod
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
@@ -441,8 +475,11 @@ class StoreWrapper(Store):
     def now(self) -> float:
         return self.inner.now()
 
-    async def add(self, job: Job, request: Request) -> Job:
-        return await self.inner.add(job, request)
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        return await self.inner.add(job, request, key)
+
+    async def keyed(self, key: Key) -> Job | None:
+        return await self.inner.keyed(key)
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self.inner.get(job_id, owner)
@@ -461,6 +498,9 @@ class StoreWrapper(Store):
 
     async def find(self, query: Query) -> list[Job]:
         return await self.inner.find(query)
+
+    async def count(self, query: Query) -> int:
+        return await self.inner.count(query)
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
         await self.inner.replace(old, new, response)

@@ -162,6 +162,7 @@ def retry(job: Job, at: float) -> Job:
         due=at,
         reason="an operator had it retried",
         status=None,
+        cancel_at=None,
     )
 
 
@@ -207,6 +208,7 @@ def _end(job: Job, event: Step, at: float, status: int, reason: str | None, **ch
         finished=at,
         expires=at + job.ttl,
         status=status,
+        cancel_at=None,
         reason=None if reason is None else as_reason(reason),
         **changes,
     )

@@ -203,6 +203,9 @@ class Followed:
             self.wake(job)
         elif self.followers:
             self._store.follow(job)
+            for follower in self.followers:
+                if follower.wants_changes:
+                    follower.wake(job)
 
     def wake(self, final: Job | None = None) -> None:
         """Let all who wait have the job, or have them read it."""
@@ -217,9 +220,10 @@ class Follower:
         to_the_end: whether it is not answered at the end of all waiting.
         has_ended: whether there is no more waiting: the job has to do as it is.
         is_cut_off: whether it has to do as it is known, as the store may be closed already.
+        wants_changes: whether it waits for any change, and not for the end alone.
     """
 
-    __slots__ = ("_followed", "_woken", "has_ended", "is_cut_off", "to_the_end")
+    __slots__ = ("_followed", "_woken", "has_ended", "is_cut_off", "to_the_end", "wants_changes")
 
     def __init__(self, followed: Followed, *, to_the_end: bool, has_ended: bool) -> None:
         self._followed = followed
@@ -227,6 +231,7 @@ class Follower:
         self.to_the_end = to_the_end
         self.has_ended = has_ended
         self.is_cut_off = False
+        self.wants_changes = False
 
     async def until_final(self, known: Job, limit: float) -> Job | None:
         """The job once it is final; None if it was not after so many seconds, or there is no more
@@ -250,6 +255,30 @@ class Follower:
                 return known
         return None
 
+    async def until_changed(self, known: Job, limit: float) -> Job | None:
+        """The job once it is at a later version; None if it was not after so many seconds, or there
+        is no more waiting.
+
+        Args:
+            known: the job as it was read after it was followed.
+
+        Raises:
+            JobNotFound: it was forgotten meanwhile.
+            StoreUnavailable
+        """
+        self.wants_changes = True
+        try:
+            async with asyncio.timeout(None if math.isinf(limit) else limit):
+                while not self.has_ended:
+                    changed = await self._changed(known)
+                    if changed is not None and changed.version != known.version:
+                        return changed
+        except TimeoutError:
+            pass
+        finally:
+            self.wants_changes = False
+        return None
+
     async def now(self, known: Job) -> Job:
         """The job as it is now; as it is known, if the store may be closed already.
 
@@ -270,6 +299,18 @@ class Follower:
             return final
         if self.has_ended:
             return None
+        return await self._woken_since(known)
+
+    async def _changed(self, known: Job) -> Job | None:
+        """The job as it is, once it may have changed; None if the waiting has ended."""
+        changed = None
+        if (self._followed.version or 0) <= known.version:
+            changed = await self._woken_since(known)
+        if changed is None and not self.has_ended:
+            changed = await self._followed.read(known.id)
+        return changed
+
+    async def _woken_since(self, known: Job) -> Job | None:
         self._followed.known(known)
         self._woken = asyncio.get_running_loop().create_future()
         try:
@@ -277,7 +318,7 @@ class Follower:
         finally:
             self._woken = None
 
-    def wake(self, final: Job | None = None) -> None:
+    def wake(self, job: Job | None = None) -> None:
         """Let it have the job, or have it read it, if it waits."""
         if self._woken is not None and not self._woken.done():
-            self._woken.set_result(final)
+            self._woken.set_result(job)

@@ -16,6 +16,7 @@ from typing import NamedTuple, Self
 from ..errors import Conflict, JobNotFound, SetupError
 from ..hints import Changed, Hint, Hints, hints_of
 from ..job import Job, Request, Response, State
+from ..key import Key
 from ..listing import MAX_PAGE, Cursor, Listing, Page
 from ..slices import in_a_slice
 from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store, share_of
@@ -66,6 +67,9 @@ class MemoryStore(Store):
         self._arrivals: dict[Owner, list[_Arrival]] = {}
         self._requests: dict[str, Request] = {}
         self._responses: dict[str, Response] = {}
+        # The job of each key, with its fingerprint; and which key a job has, if it has one.
+        self._holders: dict[bytes, tuple[str, bytes | None]] = {}
+        self._digests: dict[str, bytes] = {}
         self._strays: set[str] = set()
         # When each final job expires, as a heap; with some that are not final any more.
         self._expiries: list[tuple[float, str]] = []
@@ -97,13 +101,24 @@ class MemoryStore(Store):
     def now(self) -> float:
         return self._clock()
 
-    async def add(self, job: Job, request: Request) -> Job:
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        if key is not None and (holder := await self.keyed(key)) is not None:
+            return holder
         if job.id in self._jobs:
             raise Conflict(f"there is a job {job.id} already")
+        if key is not None:
+            self._take_key(key, job.id)
         self._keep(job)
         self._requests[job.id] = request
         self._hint(None, job)
         return job
+
+    async def keyed(self, key: Key) -> Job | None:
+        if key.digest not in self._holders:
+            return None
+        job_id, fingerprint = self._holders[key.digest]
+        job = self._jobs[job_id]
+        return job if key.is_taken_by(job.state, fingerprint) else None
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         job = self._jobs.get(job_id)
@@ -158,6 +173,7 @@ class MemoryStore(Store):
             del self._numbers[job.id]
             self._requests.pop(job.id, None)
             self._responses.pop(job.id, None)
+            self._forget_key(job.id)
             purged += 1
         return purged
 
@@ -202,6 +218,16 @@ class MemoryStore(Store):
             self._strays.discard(job.id)
         if job.state.is_final and job.expires is not None:
             heappush(self._expiries, (job.expires, job.id))
+
+    def _take_key(self, key: Key, job_id: str) -> None:
+        if key.digest in self._holders:
+            del self._digests[self._holders[key.digest][0]]
+        self._holders[key.digest] = job_id, key.fingerprint
+        self._digests[job_id] = key.digest
+
+    def _forget_key(self, job_id: str) -> None:
+        if (digest := self._digests.pop(job_id, None)) is not None:
+            del self._holders[digest]
 
     def _expired(self, before: float) -> Iterator[Job]:
         while self._expiries and self._expiries[0][0] < before:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, cast, overload
+from typing import Any, Literal, TypeVar, Unpack, cast, get_args, overload
 
 from quart import Quart, current_app
 from quart import Response as QuartResponse
 from quart.typing import ResponseTypes
 
-from ..errors import SetupError
+from ..errors import ConfigurationError, SetupError
 from ..functions import name_of_function
 from ..handler import RouteOptions, RouteSettings
 from ..job import Job
@@ -25,6 +25,8 @@ from .routing.refusals import NAMELESS, check_view, name_of
 V = TypeVar("V", bound=View)
 OwnerOf = Callable[[], str | Awaitable[str | None] | None]
 PrincipalOf = Callable[[], Any]
+KeyOf = Callable[[], str | Awaitable[str | None] | None]
+Mode = Literal["async", "prefer"]
 
 _EXTENSION = "QUART_JOBS"
 
@@ -98,13 +100,20 @@ class QuartJobs:
     def background(self, view: V, /) -> V: ...
     @overload
     def background(
-        self, *, poll_route: bool = True, **options: Unpack[RouteOptions]
+        self,
+        *,
+        poll_route: bool = True,
+        mode: Mode = "async",
+        key: KeyOf | None = None,
+        **options: Unpack[RouteOptions],
     ) -> Callable[[V], V]: ...
     def background(
         self,
         view: View | None = None,
         *,
         poll_route: bool = True,
+        mode: Mode = "async",
+        key: KeyOf | None = None,
         **options: Unpack[RouteOptions],
     ) -> Any:
         """Have a view run in the background; its route answers 202 at once. A decorator.
@@ -125,6 +134,13 @@ class QuartJobs:
                 is that of the view with ``__job`` behind it, here ``report__job``, so that hooks of
                 the view's blueprint run there as well; it takes what the rule takes, and the id as
                 ``asyncjobs_id``. Without, ``Location`` leads to ``/jobs/<id>/result``.
+            mode: what a submission is answered by if its client has said no preference: ``"async"``
+                by the 202, at once; ``"prefer"`` by the result, or by the 202 where that takes
+                longer than the setting `max_wait`. It is a durable job in either case.
+            key: a function without arguments, sync or async, that is called in the context of each
+                submission, and tells the key of it: while a job with that key is kept, and has not
+                failed, been cancelled or interrupted, the same key of the same owner gives that
+                job, and starts no other. None if it has no key.
             options: see `RouteSettings`.
 
         Raises:
@@ -133,8 +149,12 @@ class QuartJobs:
                 there (it stands above ``@app.route``, two routes collide…) is raised at the start.
         """
         settings = make(RouteSettings, options)
+        if mode not in get_args(Mode):
+            raise ConfigurationError(f"mode must be 'async' or 'prefer', not {mode!r}")
+        if key is not None and not callable(key):
+            raise ConfigurationError(f"key must be a function that tells the key, not {key!r}")
         if view is None:
-            return partial(self.background, poll_route=poll_route, **options)
+            return partial(self.background, poll_route=poll_route, mode=mode, key=key, **options)
         check_view(view)
         if background_of(view) is not None:
             raise SetupError(f"the view {name_of(view)!r} has @jobs.background twice")
@@ -145,7 +165,7 @@ class QuartJobs:
 
         if not hasattr(view, "__name__"):  # a partial, for one
             submit.__name__ = NAMELESS
-        background = Background(view, poll_route, settings)
+        background = Background(view, poll_route, mode == "prefer", key, settings)
         mark(submit, background)
         self._declared.views.all.append(background)
         return submit

@@ -17,7 +17,7 @@ from ...transitions import MAX_REASON
 FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable, program, ttl"
 CHANGING_JOB_COLUMNS = (
     "state, version, attempt, earlier_attempts, crashes, errors, worker, cancel_requested, "
-    "progress, due, started, finished, expires, reason, status"
+    "progress, due, started, finished, expires, reason, status, cancel_at"
 )
 JOB_COLUMNS = f"{FIXED_JOB_COLUMNS}, {CHANGING_JOB_COLUMNS}"
 REQUEST_COLUMNS = (
@@ -94,6 +94,7 @@ def job_changes_to_row(job: Job) -> tuple[Any, ...]:
         job.expires,
         job.reason,
         job.status,
+        job.cancel_at,
     )
 
 
@@ -106,7 +107,8 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
     try:
         job_id, route, path, created, owner, repeatable, program, ttl = row[:_FIXED]
         state, version, attempt, earlier, crashes, errors, worker, cancel = row[_FIXED:_PROGRESS_AT]
-        progress, due, started, finished, expires, reason, status = row[_PROGRESS_AT:_JOB_FIELDS]
+        progress, due, started, finished, expires, *more = row[_PROGRESS_AT:_JOB_FIELDS]
+        reason, status, cancel_at = more
         # The whole row was read as text, but for one that is not: see `text_or_bytes`.
         "".join((route, path, owner or "", program or "", worker or ""))
         # Together: a negative one has its sign there, one that is too large its bits.
@@ -123,6 +125,7 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
             and (finished is None or first < finished < last)
             and ttl >= 0.0
             and (expires is None or expires >= first)
+            and (cancel_at is None or cancel_at >= first)
         ):
             raise ValueError("a time or the id")
         return Job(
@@ -149,6 +152,7 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
             expires,
             None if reason is None else _reason_from_text(reason, state, status),
             None if status is None else _status_from_number(status, state),
+            cancel_at,
         )
     except _UNREADABLE as error:
         raise JobUnreadable("the stored job is damaged") from error

@@ -24,7 +24,7 @@ logger = logging.getLogger("asyncjobs.store")
 OLDEST_SQLITE = (3, 37)
 #: "AJob" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x414A6F62
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 # Of the jobs that are still to be done only, so that their size does not grow with the results.
 # They have the state in front, or SQLite would not look there for the smallest route or worker.
@@ -49,6 +49,25 @@ CREATE TABLE generation (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     number INTEGER NOT NULL DEFAULT 0
 ) STRICT;"""
+
+# The keys of submissions, by which repeats are known: each is one job's as long as that is kept.
+# The job is named by its id, as the program of before, which forgets jobs and not their keys, gives
+# the numbers of those again.
+_KEYS = """
+CREATE TABLE keys (
+    digest BLOB NOT NULL PRIMARY KEY,
+    job BLOB NOT NULL,
+    fingerprint BLOB
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_job ON keys (job);
+"""
+
+# Queued jobs of each owner, to be counted; and those that are cancelled by themselves, when.
+_LIMITS = """
+CREATE INDEX jobs_owner_queued ON jobs (owner, program)
+    WHERE state = 'queued' AND owner IS NOT NULL;
+CREATE INDEX jobs_cancel_at ON jobs (cancel_at) WHERE cancel_at IS NOT NULL;
+"""
 
 # Bodies have tables of their own: a scan of the jobs must not read past them. The index
 # `jobs_to_do` is for programs of before: they would have to sort the queue at each look.
@@ -77,10 +96,11 @@ CREATE TABLE jobs (
     finished REAL,
     expires REAL,
     reason TEXT,
-    status INTEGER
+    status INTEGER,
+    cancel_at REAL
 ) STRICT;
 CREATE INDEX jobs_to_do ON jobs (state, route, due) WHERE state = 'queued' OR state = 'running';
-{_INDEXES}{_LISTINGS}
+{_INDEXES}{_LISTINGS}{_LIMITS}
 CREATE INDEX jobs_expiry ON jobs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE requests (
     seq INTEGER PRIMARY KEY,
@@ -102,7 +122,7 @@ CREATE TABLE responses (
     headers BLOB NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
-{_GENERATION}
+{_GENERATION}{_KEYS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -122,6 +142,9 @@ ALTER TABLE jobs ADD COLUMN earlier_attempts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN reason TEXT;
 ALTER TABLE jobs ADD COLUMN status INTEGER;
 {_LISTINGS}""",
+    5: f"""
+ALTER TABLE jobs ADD COLUMN cancel_at REAL;
+{_LIMITS}{_KEYS}""",
 }
 
 #: Held by whoever has a database open to look, and while one is opened to write. Of the index of a

@@ -23,6 +23,7 @@ from ...errors import (
 from ...given import whole
 from ...hints import Hint, Hints, Something, hints_of
 from ...job import Job, Request, Response, State
+from ...key import Key
 from ...listing import Listing, Page
 from ...slices import in_a_slice
 from ...store import (
@@ -38,6 +39,7 @@ from ...store import (
 )
 from .database import Database
 from .file import OpenFile
+from .keys import FORGET_KEY, holder_of, take
 from .mender import Mender
 from .neighbours.neighbours import Neighbours
 from .paths import checked
@@ -88,7 +90,11 @@ _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
 _SELECT_EXPIRED = (
     "SELECT seq FROM jobs WHERE expires < ? AND state NOT IN ('queued', 'running') LIMIT ?"
 )
-_FORGET = [f"DELETE FROM {table} WHERE seq = ?" for table in ("jobs", "requests", "responses")]
+# The key first, which is found by the job.
+_FORGET = [
+    FORGET_KEY,
+    *(f"DELETE FROM {table} WHERE seq = ?" for table in ("jobs", "requests", "responses")),
+]
 
 
 class SqliteStore(Store):
@@ -195,10 +201,16 @@ class SqliteStore(Store):
     def now(self) -> float:
         return self._clock()
 
-    async def add(self, job: Job, request: Request) -> Job:
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
         job_row, request_row = job_to_row(job), request_to_row(request)
+        holder = None
 
         def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
+            nonlocal holder
+            if key is not None:
+                if (holder := holder_of(execute, key)) is not None:
+                    return
+                take(execute, key, job.id)
             try:
                 execute(_INSERT_JOB, job_row)
             except sqlite3.IntegrityError:
@@ -206,7 +218,11 @@ class SqliteStore(Store):
             execute(_INSERT_REQUEST, request_row)
 
         await self._write_job(None, job, operation, can_wait=True)
-        return job
+        return job if holder is None else await self.get(holder)
+
+    async def keyed(self, key: Key) -> Job | None:
+        holder = holder_of(self._database.read, key)
+        return None if holder is None else await self.get(holder)
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self._reader.get(job_id, owner)

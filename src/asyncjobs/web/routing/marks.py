@@ -27,11 +27,16 @@ class Background:
     Attributes:
         view: what runs in the background.
         poll_route: whether its rules get poll routes.
+        is_held: whether a submission is answered with the result, if that is soon there, unless its
+            client prefers something else.
+        key: tells the key of the current request, which makes repeats of it the same job.
         settings: as they were given to the decorator.
     """
 
     view: View
     poll_route: bool
+    is_held: bool
+    key: View | None
     settings: RouteSettings
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn, Self, TypeVar
 from ....errors import SetupError, StoreError, StoreReadOnly, StoreUnavailable
 from ....hints import Hint, Something
 from ....job import Job, Request, Response
+from ....key import Key
 from ....listing import Listing, Page
 from ....store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store
 from ..paths import checked
@@ -136,7 +137,10 @@ class LookingStore(Store):
         # Looked at here and not at the first step of the iterator: see `Hints.listen`.
         return self._changes(self._stamp())
 
-    async def add(self, job: Job, request: Request) -> NoReturn:
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> NoReturn:
+        raise self._read_only()
+
+    async def keyed(self, key: Key) -> NoReturn:
         raise self._read_only()
 
     async def replace(self, old: Job, new: Job, response: Response | None = None) -> NoReturn:

@@ -6,6 +6,7 @@ from typing import NoReturn, Self
 
 from ....errors import StoreReadOnly
 from ....job import Job, Request
+from ....key import Key
 from ....store import GUEST
 from ..store import SqliteStore
 
@@ -30,7 +31,7 @@ class SteeringStore(SqliteStore):
         self.announce(GUEST)
         return self
 
-    async def add(self, job: Job, request: Request) -> NoReturn:
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> NoReturn:
         raise StoreReadOnly(
             f"the store {self.path} was opened to steer: jobs are added by servers only"
         )
