@@ -18,6 +18,8 @@ _SELECT_HOLDER = (
 )
 _TAKE_KEY = "INSERT OR REPLACE INTO keys (digest, job, fingerprint) VALUES (?, ?, ?)"
 
+_STATES = {state.value: state for state in State}
+
 Execute = Callable[..., Iterable[tuple[Any, ...]]]
 
 
@@ -29,8 +31,7 @@ def holder_of(execute: Execute, key: Key) -> str | None:
     """
     for job_id, state, fingerprint in execute(_SELECT_HOLDER, (key.digest,)):
         # A state that nobody knows is that of a damaged job, which has failed.
-        known = State(state) if state in State else State.FAILED
-        if key.is_taken_by(known, fingerprint):
+        if key.is_taken_by(_STATES.get(state, State.FAILED), fingerprint):
             return bytes(job_id).hex()
     return None
 

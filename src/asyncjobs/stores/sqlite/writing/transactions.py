@@ -6,9 +6,10 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
 
-from ....errors import Conflict, StoreUnavailable
+from ....errors import Conflict, KeyReused, StoreUnavailable
 
-#: Runs statements in the open transaction. It may raise `Conflict` if it has changed nothing.
+#: Runs statements in the open transaction. It may raise `Conflict` or `KeyReused` if it has changed
+#: nothing.
 Operation = Callable[[Callable[..., sqlite3.Cursor]], None]
 
 
@@ -80,8 +81,8 @@ def _run(execute: Callable[..., sqlite3.Cursor], batch: list[Write]) -> Write | 
         write.error = None
         try:
             write.operation(execute)
-        except Conflict as conflict:
-            write.error = conflict
+        except (Conflict, KeyReused) as refusal:
+            write.error = refusal
         except sqlite3.Error as error:
             if not _is_its_own(error):
                 raise
