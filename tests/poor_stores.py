@@ -35,7 +35,7 @@ class Poor(StoreContract):
     kind: type[SqliteStore]
 
     def __init_subclass__(cls) -> None:
-        for name in vars(OneStore):
+        for name in dir(OneStore):
             if name.startswith("test_"):
                 setattr(cls, name, None)
 
@@ -56,10 +56,12 @@ class TestLastOneWins(Poor):
     """It writes whatever it has, on whatever is there."""
 
     class kind(SqliteStore):  # noqa: N801
-        async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+        async def replace(
+            self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+        ) -> None:
             while True:
                 try:
-                    return await super().replace(old, new, response)
+                    return await super().replace(old, new, response, erase=erase)
                 except Conflict:
                     old = await self.get(old.id)
 

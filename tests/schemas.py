@@ -78,7 +78,7 @@ _JOBS_4 = _JOBS_3.replace(
 _JOBS_5 = (
     _JOBS_4.replace(
         "    expires REAL\n", "    expires REAL,\n    reason TEXT,\n    status INTEGER\n"
-    )
+    ).replace("errors INTEGER NOT NULL", "errors INTEGER NOT NULL DEFAULT 0")
     + """
 CREATE INDEX jobs_created ON jobs (created);
 CREATE INDEX jobs_owner_created ON jobs (owner, created) WHERE owner IS NOT NULL;

@@ -590,9 +590,11 @@ class Troublesome(StoreWrapper):
         self._try("purge")
         return await super().purge(before)
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         self._try("replace", new)
-        await super().replace(old, new, response)
+        await super().replace(old, new, response, erase=erase)
 
 
 STORE_IS_AWAY = StoreUnavailable("on purpose")

@@ -423,11 +423,13 @@ class Refusing(SqliteStore):
     refused: str | None = None
     refusals = 0
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         if old.id == self.refused:
             self.refusals += 1
             raise OverflowError("there is something about this job")
-        await super().replace(old, new, response)
+        await super().replace(old, new, response, erase=erase)
 
 
 async def test_a_job_that_cannot_be_rescued(

@@ -21,6 +21,7 @@ from asyncjobs import Jobs, QuartJobs, Query, State, Store, current_job, engines
 from asyncjobs.errors import SetupError, StoreError
 from asyncjobs.events import NeverStarted
 from asyncjobs.job import Job, Request, Response
+from asyncjobs.key import Key
 from asyncjobs.running import sweeper
 from asyncjobs.store import StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
@@ -471,13 +472,15 @@ class Silent(StoreWrapper):
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
 
-    async def add(self, job: Job, request: Request) -> Job:
-        job = await super().add(job, request)
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        job = await super().add(job, request, key)
         await self._answer()
         return job
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
-        await super().replace(old, new, response)
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        await super().replace(old, new, response, erase=erase)
         await self._answer()
 
     async def _answer(self) -> None:

@@ -213,6 +213,21 @@ def test_what_does_no_harm_in_a_store(path: Path, kind: str, version: int) -> No
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_an_index_for_programs_of_before(path: Path, version: int) -> None:
+    """The index that only programs from before schema 3 look at may be there or not: a file that
+    was brought up to date has it, and a new one has not."""
+    make(path, version)
+    assert ask(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'jobs_to_do'") == 1
+    change(path, "DROP INDEX jobs_to_do")
+    has_the_job(path)
+    new = path.with_name("new.db")
+    make_new(new)
+    assert ask(new, "SELECT count(*) FROM sqlite_schema WHERE name = 'jobs_to_do'") == 0
+    change(new, "CREATE INDEX jobs_to_do ON jobs (state, route, due) WHERE state = 'queued'")
+    open_and_close(new)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("written", [0, -1, *range(1, SCHEMA_VERSION + 1)])
 def test_a_store_with_another_version_than_its_tables(
     path: Path, written: int, version: int

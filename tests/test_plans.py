@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pytest
 from asyncjobs import Jobs, Listing, Query, State, transitions
 from asyncjobs.errors import JobNotFound
 from asyncjobs.job import SUSPECT_CRASHES
+from asyncjobs.key import Key
 from asyncjobs.listing import MAX_PAGE
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite import database, file
@@ -25,11 +27,12 @@ DEADLINE = 60
 ROUTES = [f"route {number:02}" for number in range(50)]
 #: Who has left a job running.
 DEAD = "d" * 16
-#: All but those for programs of before.
 INDEXES = (
     *("jobs_queued", "jobs_running", "jobs_suspect", "jobs_expiry"),
     *("jobs_created", "jobs_owner_created", "sqlite_autoindex_jobs_1"),
+    *("jobs_owner_queued", "jobs_cancel_at", "keys_job"),
 )
+KEY = Key(b"k" * 16)
 SORTS = "USE TEMP B-TREE FOR ORDER BY"
 #: What looks like a burden: a part of the statement, and the step.
 EXCEPTIONS = (
@@ -67,7 +70,7 @@ class Asked(NamedTuple):
 
     def burdens(self, path: Path) -> list[tuple[str, str]]:
         """The same of those steps that take the longer the more rows there are."""
-        burden = re.compile(r"SCAN (jobs|requests|responses)\b|USE TEMP B-TREE")
+        burden = re.compile(r"SCAN (jobs|requests|responses|keys)\b|USE TEMP B-TREE")
         return [
             (sql, step)
             for sql, step in self.steps(path)
@@ -110,6 +113,7 @@ async def live(path: Path) -> None:
             *(a_job(route="unknown", owner="ann") for _ in range(5)),
         ):
             await store.add(job, REQUEST)
+        await store.add(a_job(route="unknown"), REQUEST, KEY)
     let_go = asyncio.Event()
     async with (
         asyncio.timeout(DEADLINE),
@@ -122,7 +126,7 @@ async def live(path: Path) -> None:
             for job in [await jobs.submit(route) for route in ROUTES]:
                 await jobs.wait(job.id)
                 await jobs.poll(job.id, owner=None)
-                await jobs.request(job.id)
+        await one.request(held[0].id)
         poor = await one.submit("poor")
         await one.wait(poor.id)
         await one.retry(poor.id)
@@ -176,6 +180,14 @@ async def look_on(store: SqliteStore) -> None:
     await store.get(job.id, "ann" if job.owner == "ann" else None)
     await store.ids(job.id[:8], 2)
     await store.versions([job.id for job in first.jobs])
+    await store.keyed(KEY)
+    queued = Query(states=frozenset({State.QUEUED}), program="one", limit=10)
+    for query in (
+        *(queued, replace(queued, owner="ann"), replace(queued, routes=frozenset(ROUTES))),
+        *(replace(queued, ahead_of=job), replace(queued, routes=frozenset(ROUTES), ahead_of=job)),
+    ):
+        await store.count(query)
+    await store.find(Query(cancel_before=NOW, program="one"))
     await store.programs()
     await store.orphans()
     await store.shrink()
@@ -214,8 +226,8 @@ def test_every_exception_is_one(asked: Asked) -> None:
 @pytest.mark.parametrize(
     "missing",
     [
-        *(["jobs_queued", "jobs_to_do"], ["jobs_running", "jobs_to_do"]),
-        *(["jobs_created"], ["jobs_owner_created"], ["jobs_expiry"]),
+        *(["jobs_queued"], ["jobs_running"], ["jobs_expiry"]),
+        *(["jobs_created"], ["jobs_owner_created"], ["jobs_cancel_at"], ["keys_job"]),
     ],
 )
 def test_a_missing_index_is_found_out(asked: Asked, tmp_path: Path, missing: list[str]) -> None:

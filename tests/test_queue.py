@@ -387,12 +387,14 @@ class Counting(StoreWrapper):
         super().__init__(inner)
         self.claims = self.most = 0
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         claim = old.state is State.QUEUED and new.state is State.RUNNING
         self.claims += claim
         self.most = max(self.most, self.claims)
         try:
-            await super().replace(old, new, response)
+            await super().replace(old, new, response, erase=erase)
         finally:
             self.claims -= claim
 

@@ -131,6 +131,8 @@ class Job(NamedTuple):
         repeatable: whether it may be run again when it is not known how far it came.
         program: whose it is: no other program runs, shows or ends it. None belongs to anybody.
         ttl: seconds that its result is kept, so that whoever ends it need not know its handler.
+        matched: what its URL had led to, as JSON, for those who guard the job: its request may be
+            erased by then. None if that is not known.
         version: goes up by one with every change; each write is conditional on it.
         earlier_attempts: the attempts before an operator had it retried, which are not held
             against it.
@@ -150,6 +152,7 @@ class Job(NamedTuple):
     repeatable: bool = False
     program: str | None = None
     ttl: float = DEFAULT_TTL
+    matched: str | None = None
     state: State = State.QUEUED
     version: int = 1
     attempt: int = 0

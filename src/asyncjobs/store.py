@@ -52,7 +52,7 @@ def share_of(number: int, shares: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which jobs to find, oldest due first. A field left at None does not restrict.
+    """Which jobs to find, oldest due first; or to count. A field left at None does not restrict.
 
     It is made for who takes jobs from the queue. For who looks there is `Listing`: the newest
     first, a page at a time, of however many.
@@ -66,7 +66,9 @@ class Query:
         worker: the jobs that this process runs.
         cancel_requested: whether a running job was asked to stop.
         cancel_before: jobs that have not ended, and whose `Job.cancel_at` is before this time.
-        ahead_of: queued jobs that a store has in front of this one, which is queued as well.
+            Those whose time came first are found first.
+        ahead_of: queued jobs that a store has in front of this one, which is queued as well: those
+            that are due earlier, and those that are due when it is and were added earlier.
         suspects: whether they may be the reason why their processes died; see `Job.is_suspect`.
         share: of as many shares as `shares` says, into which a store deals the jobs by chance, but
             always alike, so that processes which take different ones do not meet.
@@ -115,6 +117,7 @@ class Query:
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
             and (self.cancel_before is None or _is_to_end(job, self.cancel_before))
+            and (self.ahead_of is None or job.state is State.QUEUED)
         )
 
     def cut(self, jobs: Iterable[Job]) -> list[Job]:
@@ -296,7 +299,7 @@ class Store(ABC):
         """The request that the job was made from.
 
         Raises:
-            JobNotFound
+            JobNotFound: there is no such job, or its request was erased.
             JobUnreadable: it is damaged. Of a job or a response that is, a store makes one that has
                 failed with this as its reason.
         """
@@ -322,10 +325,17 @@ class Store(ABC):
 
     @abstractmethod
     async def find(self, query: Query) -> list[Job]:
-        """The jobs that `query` asks for, oldest due first. Never reads bodies."""
+        """The jobs that `query` asks for, oldest due first, but for `Query.cancel_before`. Never
+        reads bodies.
+
+        For those that are to be cancelled it is asked several times a second, by each process.
+        """
 
     async def count(self, query: Query) -> int:
         """How many jobs `query` asks for, counted up to its limit.
+
+        Of the queued jobs of a program it is asked whenever one more is to be queued, and of those
+        that are ahead of one whenever somebody looks at that: it is not to read all of them.
 
         Raises:
             StoreUnavailable
@@ -333,10 +343,16 @@ class Store(ABC):
         return len(await self.find(query))
 
     @abstractmethod
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         """Put `new` in the place of `old`, and keep its response if it is final now. Durable.
 
         A job that is not final any more loses the response that it had.
+
+        Args:
+            erase: whether the request is forgotten with that: `request` raises `JobNotFound` from
+                then on, and what was in it is nowhere in the store, as far as that can be seen to.
 
         Raises:
             Conflict: the stored job is not the version of `old`; nothing was changed.
@@ -346,6 +362,7 @@ class Store(ABC):
     @abstractmethod
     async def purge(self, before: float) -> int:
         """Forget some of the final jobs that expired before this time; how many, 0 if none is left.
+        What was in them is nowhere in the store then, as far as that can be seen to.
 
         So many as a few milliseconds of the event loop are enough for, and at least one. Nobody who
         waits for other jobs is woken by that.
@@ -502,8 +519,10 @@ class StoreWrapper(Store):
     async def count(self, query: Query) -> int:
         return await self.inner.count(query)
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
-        await self.inner.replace(old, new, response)
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        await self.inner.replace(old, new, response, erase=erase)
 
     async def purge(self, before: float) -> int:
         return await self.inner.purge(before)

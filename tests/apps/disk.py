@@ -45,7 +45,7 @@ async def fine() -> dict[str, bool]:
     return {"fine": True}
 
 
-@app.get("/wait/<name>/<int:size>")
+@app.route("/wait/<name>/<int:size>", methods=["GET", "POST"])
 @jobs.background
 async def wait(name: str, size: int) -> bytes:
     signals.send(f"{name}.started")

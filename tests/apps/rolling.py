@@ -64,6 +64,16 @@ async def hold(name: str) -> dict[str, Any]:
     return {"release": RELEASE, "attempt": current_job.attempt}
 
 
+@app.post("/retry/<job_id>")
+async def retry(job_id: str) -> dict[str, str | None]:
+    """Have a job run once more; what that raises."""
+    try:
+        await jobs.jobs.retry(job_id)
+    except Exception as error:
+        return {"error": type(error).__name__}
+    return {"error": None}
+
+
 def note() -> None:
     """Write down that this job was started, and by which release."""
     with open(signals.folder / "ledger", "a") as ledger:

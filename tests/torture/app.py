@@ -70,7 +70,13 @@ def make_app(folder: Path, failpoint: Failpoint, bug: str | None = None) -> Quar
     store = FailpointStore(HistoryStore(store, folder), failpoint)
     connection.PATIENCE = outlasting.SEND_TIME = UNNOTICED
     app = Quart("torture")
-    jobs = QuartJobs(app, store=store, concurrency=CONCURRENCY, threads=THREADS)
+    jobs = QuartJobs(
+        app,
+        store=store,
+        concurrency=CONCURRENCY,
+        threads=THREADS,
+        keep_requests="always",  # the end compares them
+    )
     work = Work(folder, failpoint)
 
     @app.post("/once")

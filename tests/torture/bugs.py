@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.key import Key
 from asyncjobs.store import ANYONE, Orphan, Query, Store, StoreWrapper
 from asyncjobs.stores.sqlite import SqliteStore, database, file
 from asyncjobs.stores.sqlite.schema import connect
@@ -57,8 +58,8 @@ def _connect_unsynchronised(path: Path, **options: Any) -> sqlite3.Connection:
 class AckBeforeCommit(SqliteStore):
     """`add` answers while the job is still to be written."""
 
-    async def add(self, job: Job, request: Request) -> Job:
-        self._adding = asyncio.create_task(super().add(job, request))
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        self._adding = asyncio.create_task(super().add(job, request, key))
         await asyncio.sleep(0)
         return job
 
@@ -90,10 +91,12 @@ POWER_BUGS: Mapping[str, type[SqliteStore]] = {
 class NoVersionCheckOnFinish(StoreWrapper):
     """A worker that has lost its job finishes it all the same."""
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         if new.state.is_final:
             old = await self.inner.get(old.id)
-        await self.inner.replace(old, new, response)
+        await self.inner.replace(old, new, response, erase=erase)
 
 
 class AckOnceBegun(StoreWrapper):
@@ -103,8 +106,10 @@ class AckOnceBegun(StoreWrapper):
         super().__init__(inner)
         self._begun: set[asyncio.Task[None]] = set()
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
-        task = asyncio.create_task(self.inner.replace(old, new, response))
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        task = asyncio.create_task(self.inner.replace(old, new, response, erase=erase))
         self._begun.add(task)
         task.add_done_callback(self._ended)
 
@@ -117,10 +122,12 @@ class AckOnceBegun(StoreWrapper):
 class LosesResponses(StoreWrapper):
     """A job that was started more than once ends with an empty response."""
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         if response is not None and new.attempt > 1:
             response = Response(response.status)
-        await self.inner.replace(old, new, response)
+        await self.inner.replace(old, new, response, erase=erase)
 
 
 class FindsForeignJobs(StoreWrapper):

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.key import Key
 from asyncjobs.store import Store, StoreWrapper
 
 from .ledger import Ledger, Signalled
@@ -69,19 +70,21 @@ class FailpointStore(StoreWrapper):
         super().__init__(inner)
         self._failpoint = failpoint
 
-    async def add(self, job: Job, request: Request) -> Job:
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
         self._failpoint.passing(BEFORE_ADD)
-        added = await super().add(job, request)
+        added = await super().add(job, request, key)
         self._failpoint.passing(AFTER_ADD)
         if added.state is State.RUNNING:
             self._failpoint.passing(AFTER_CLAIM)
         return added
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         finishes = new.state.is_final and old.worker == self.worker
         if finishes:
             self._failpoint.passing(BEFORE_FINISH)
-        await super().replace(old, new, response)
+        await super().replace(old, new, response, erase=erase)
         if finishes:
             self._failpoint.passing(AFTER_FINISH)
         elif new.state is State.RUNNING and old.state is State.QUEUED:

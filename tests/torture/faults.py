@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from asyncjobs.errors import StoreUnavailable
 from asyncjobs.job import Job, Request, Response
+from asyncjobs.key import Key
 from asyncjobs.store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
 
 T = TypeVar("T")
@@ -46,8 +47,11 @@ class FaultyStore(StoreWrapper):
         """Have all calls return that are held, now and later."""
         self._released.set()
 
-    async def add(self, job: Job, request: Request) -> Job:
-        return await self._call("add", partial(self.inner.add, job, request), job)
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        return await self._call("add", partial(self.inner.add, job, request, key), job)
+
+    async def keyed(self, key: Key) -> Job | None:
+        return await self._call("keyed", partial(self.inner.keyed, key))
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self._call("get", partial(self.inner.get, job_id, owner))
@@ -64,8 +68,14 @@ class FaultyStore(StoreWrapper):
     async def find(self, query: Query) -> list[Job]:
         return await self._call("find", partial(self.inner.find, query))
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
-        await self._call("replace", partial(self.inner.replace, old, new, response), new)
+    async def count(self, query: Query) -> int:
+        return await self._call("count", partial(self.inner.count, query))
+
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        replace = partial(self.inner.replace, old, new, response, erase=erase)
+        await self._call("replace", replace, new)
 
     async def purge(self, before: float) -> int:
         return await self._call("purge", partial(self.inner.purge, before))

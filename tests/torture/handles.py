@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from asyncjobs import slices
-from asyncjobs.errors import Conflict, JobNotFound, StoreUnavailable
+from asyncjobs.errors import Conflict, JobNotFound, KeyReused, StoreUnavailable
 from asyncjobs.hints import Changed, Hint, Something
 from asyncjobs.store import Store
 from asyncjobs.stores import MemoryStore, SqliteStore
@@ -158,7 +158,7 @@ class Handles:
 async def _outcome(store: Store, call: Call) -> Outcome:
     try:
         result = await getattr(store, call.name)(*call.args)
-    except (Conflict, JobNotFound, StoreUnavailable) as error:
+    except (Conflict, JobNotFound, KeyReused, StoreUnavailable) as error:
         return type(error)
     # Of the orphans no order is promised.
     return sorted(result, key=lambda orphan: orphan.job.id) if call.name == "orphans" else result

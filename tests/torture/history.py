@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from asyncjobs.job import Job, Request, Response
+from asyncjobs.key import Key
 from asyncjobs.store import Presence, Store, StoreWrapper
 
 from .ledger import STOPPING, Joined, Ledger, Signalled, Written
@@ -28,13 +29,15 @@ class HistoryStore(StoreWrapper):
         joined.close()
         return self
 
-    async def add(self, job: Job, request: Request) -> Job:
-        added = await super().add(job, request)
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        added = await super().add(job, request, key)
         self._wrote(added)
         return added
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
-        await super().replace(old, new, response)
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        await super().replace(old, new, response, erase=erase)
         self._wrote(new)
 
     def announce(self, presence: Presence) -> None:

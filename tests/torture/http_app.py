@@ -61,6 +61,7 @@ def make_app(folder: Path, bug: str | None = None) -> Quart:
         max_body=MAX_BODY,
         body_timeout=BODY_TIMEOUT,
         max_wait=MAX_WAIT,
+        keep_requests="always",  # the end compares them
     )
     add_jobs(app, jobs, folder)
     add_guarded_routes(app, jobs)

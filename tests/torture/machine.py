@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from asyncjobs import transitions
 from asyncjobs.job import Job, Request, State
+from asyncjobs.key import Key
 from asyncjobs.store import ANYONE, Owner, Query, Store
 
 from .changes import CHANGES, Facts, changed
@@ -31,6 +32,9 @@ from .model import CANCELLED, Call, Outcome, World, explain, told
 MAX_HANDLES = 3
 ROUTES = ("report", "\N{SNOWMAN}")
 OWNERS = (None, "", "ada", "bob")
+KEYS = [
+    Key(digest * 16, fingerprint) for digest in (b"a", b"b") for fingerprint in (None, b"x" * 16)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ queries = st.builds(
     suspects=nothing | st.booleans(),
     owner=st.sampled_from([ANYONE, ANYONE, ANYONE, *OWNERS]),
     cancel_requested=nothing | st.booleans(),
+    cancel_before=nothing | times,
     limit=st.just(100) | st.integers(0, 4),
     skip=st.sampled_from([0, 0, 0, 1, 2]),
 )
@@ -127,6 +132,8 @@ class StoreMachine(RuleBasedStateMachine):
         program=programs,
         ttl=times,
         crashes=numbers,
+        cancel_at=nothing | times,
+        key=nothing | st.sampled_from(KEYS),
         fault=faults,
         cancel_after=cancellations,
     )
@@ -140,16 +147,25 @@ class StoreMachine(RuleBasedStateMachine):
         program: str | None,
         ttl: float,
         crashes: int,
+        cancel_at: float | None,
+        key: Key | None,
         fault: Fault | None,
         cancel_after: int | None,
     ) -> None:
         """A new job, started or queued."""
-        self.counts["add"] += 1
-        job = self._new_job(route, owner, due, program=program, ttl=ttl, crashes=crashes)
+        self.counts["add" if key is None else "add with a key"] += 1
+        more: dict[str, Any] = {"program": program, "ttl": ttl, "crashes": crashes}
+        job = self._new_job(route, owner, due, cancel_at=cancel_at, **more)
         if started:
             job = transitions.start(job, self._worker(handle), self._now)
         index = self._index(handle)
-        self._add(Call(index, "add", (job, self._request()), fault, cancel_after))
+        self._add(Call(index, "add", (job, self._request(), key), fault, cancel_after))
+
+    @rule(handle=numbers, key=st.sampled_from(KEYS), fault=faults)
+    def keyed(self, handle: int, key: Key, fault: Fault | None) -> None:
+        """Whose a key is."""
+        self.counts["keyed"] += 1
+        self._do(Call(self._index(handle), "keyed", (key,), fault))
 
     @initialize(count=st.integers(1, 3))
     def first_jobs(self, count: int) -> None:
@@ -203,6 +219,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.counts["find"] += 1
         query = replace(query, worker=None if worker is None else self._worker(worker))
         self._do(Call(self._index(handle), "find", (query,), fault))
+
+    @rule(handle=numbers, query=queries, job=nothing | numbers, fault=faults)
+    def count(self, handle: int, query: Query, job: int | None, fault: Fault | None) -> None:
+        """How many a query asks for, or of those that are ahead of a job."""
+        self.counts["count"] += 1
+        if job is not None:
+            query = replace(query, ahead_of=self._versions[self._pick(job)][0])
+        self._do(
+            Call(self._index(handle), "count", (query,), fault),
+            Call(self._index(handle), "find", (query,), fault),
+        )
 
     @rule(handle=numbers, fault=faults)
     def orphans(self, handle: int, fault: Fault | None) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Any, Final, NamedTuple
 
-from asyncjobs.errors import Conflict, JobNotFound, StoreUnavailable
+from asyncjobs.errors import Conflict, JobNotFound, KeyReused, StoreUnavailable
 from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.key import Key
 from asyncjobs.store import ANYONE, Orphan, Owner, Query
 
 from .faults import Fault
@@ -32,11 +33,12 @@ _ORDERED = frozenset({"add", "replace"})
 
 
 class Kept(NamedTuple):
-    """All that a store has of one job."""
+    """All that a store has of one job; the request is None once it is erased."""
 
     job: Job
-    request: Request
+    request: Request | None
     response: Response | None
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,40 @@ class World:
     kept: tuple[Kept, ...] = ()
     dead: frozenset[str] = frozenset()
 
-    def add(self, job: Job, request: Request) -> tuple[World, Outcome]:
+    def add(self, job: Job, request: Request, key: Key | None = None) -> tuple[World, Outcome]:
+        if key is not None and (holder := self.keyed(key)[1]) is not None:
+            return self, holder
         if self._kept(job.id) is not None:
             return self, Conflict
-        return with_(self, kept=(*self.kept, Kept(job, request, None))), job
+        others = self.kept
+        if key is not None:  # which was somebody's in vain
+            others = tuple(
+                kept._replace(key=None) if kept.key and kept.key.digest == key.digest else kept
+                for kept in others
+            )
+        return with_(self, kept=(*others, Kept(job, request, None, key))), job
+
+    def keyed(self, key: Key) -> tuple[World, Outcome]:
+        for kept in self.kept:
+            if kept.key is not None and kept.key.digest == key.digest:
+                try:
+                    is_taken = key.is_taken_by(kept.job.state, kept.key.fingerprint)
+                except KeyReused:
+                    return self, KeyReused
+                return self, kept.job if is_taken else None
+        return self, None
 
     def replace(
-        self, old: Job, new: Job, response: Response | None = None
+        self, old: Job, new: Job, response: Response | None = None, erase: bool = False
     ) -> tuple[World, Outcome]:
         kept = self._kept(old.id)
         if kept is None or kept.job.version != old.version:
             return self, Conflict
-        changed = Kept(new, kept.request, response if new.state.is_final else None)
+        changed = kept._replace(
+            job=new,
+            request=None if erase else kept.request,
+            response=response if new.state.is_final else None,
+        )
         return with_(self, kept=tuple(changed if k is kept else k for k in self.kept)), None
 
     def purge(self, before: float) -> tuple[World, Outcome]:
@@ -79,7 +103,7 @@ class World:
 
     def request(self, job_id: str) -> tuple[World, Outcome]:
         kept = self._kept(job_id)
-        return self, JobNotFound if kept is None else kept.request
+        return self, JobNotFound if kept is None or kept.request is None else kept.request
 
     def response(self, job_id: str) -> tuple[World, Outcome]:
         kept = self._kept(job_id)
@@ -91,8 +115,17 @@ class World:
 
     def find(self, query: Query) -> tuple[World, Outcome]:
         found = [kept.job for kept in self.kept if query.matches(kept.job)]
-        found.sort(key=lambda job: job.due)
+        if query.cancel_before is None:
+            found.sort(key=lambda job: job.due)
+        else:
+            found.sort(key=lambda job: job.cancel_at or 0.0)
+        if query.ahead_of is not None:
+            end = self._place(query.ahead_of)
+            found = [job for job in found if self._place(job) < end]
         return self, found[query.skip : query.skip + query.limit]
+
+    def count(self, query: Query) -> tuple[World, Outcome]:
+        return self, len(self.find(query)[1])
 
     def orphans(self) -> tuple[World, Outcome]:
         """By their ids, as their order is not promised."""
@@ -105,6 +138,10 @@ class World:
             if kept.job.id == job_id:
                 return kept if owner is ANYONE or kept.job.owner == owner else None
         return None
+
+    def _place(self, job: Job) -> tuple[float, int]:
+        ids = [kept.job.id for kept in self.kept]
+        return job.due, ids.index(job.id) if job.id in ids else -1
 
     def _is_orphan(self, job: Job) -> bool:
         return job.state is State.RUNNING and job.worker in self.dead

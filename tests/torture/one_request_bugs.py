@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from quart import Response as QuartResponse
 from quart import has_request_context
@@ -17,7 +18,7 @@ from quart.typing import ResponseTypes
 from quart.wrappers.response import DataBody
 
 from asyncjobs.errors import InvalidTransition
-from asyncjobs.job import Job, Request, Response
+from asyncjobs.job import Job, Response
 from asyncjobs.jobs import Jobs
 from asyncjobs.store import Store, StoreWrapper
 from asyncjobs.web.answering.submitted import Following, Submitted
@@ -38,12 +39,14 @@ class ToldBeforeStored(StoreWrapper):
         self._results: dict[str, Result] = {}
         hurry(self._results)
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         if new.state.is_final and response is not None and old.worker == self.worker:
             self._results[new.id] = (new, response)
             await asyncio.sleep(DELAY)
         try:
-            await super().replace(old, new, response)
+            await super().replace(old, new, response, erase=erase)
         finally:
             self._results.pop(new.id, None)
 
@@ -100,12 +103,10 @@ def make_another_job() -> None:
     """Who waits is taken for one who polls, whose request is dispatched twice."""
     accept = Jobs.accept
 
-    async def careless(
-        self: Jobs, route: str, request: Request, *, owner: str | None = None
-    ) -> Job:
+    async def careless(self: Jobs, *args: Any, **kwargs: Any) -> Job:
         if has_request_context() and "wait=" in current_request.headers.get("Prefer", ""):
-            await accept(self, route, request, owner=owner)
-        return await accept(self, route, request, owner=owner)
+            await accept(self, *args, **kwargs)
+        return await accept(self, *args, **kwargs)
 
     Jobs.accept = careless  # type: ignore[method-assign]
 

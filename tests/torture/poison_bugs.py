@@ -31,10 +31,12 @@ class ForgetsFirstCrash(StoreWrapper):
     def __init__(self, inner: Store, folder: Path) -> None:
         super().__init__(inner)
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         if new.crashes > old.crashes and old.attempt == 1:
             new = new._replace(crashes=0)
-        await super().replace(old, new, response)
+        await super().replace(old, new, response, erase=erase)
 
 
 class BlamesWhoWasToldToStop(StoreWrapper):

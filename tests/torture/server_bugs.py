@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from asyncjobs.errors import Conflict
 from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.key import Key
 from asyncjobs.store import ANYONE, Orphan, Owner, Query, Store, StoreWrapper
 
 from .bugs import NoVersionCheckOnFinish
@@ -56,16 +57,18 @@ class Hasty(StoreWrapper):
         await self.settled(job_id)
         return await super().result(job_id, owner)
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         await self.settled(old.id)
-        await super().replace(old, new, response)
+        await super().replace(old, new, response, erase=erase)
 
 
 class HastyAdd(Hasty):
     """`add` returns before anything is written."""
 
-    async def add(self, job: Job, request: Request) -> Job:
-        self.write_later(job.id, super().add(job, request))
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        self.write_later(job.id, super().add(job, request, key))
         return job
 
     async def request(self, job_id: str) -> Request:
@@ -76,11 +79,13 @@ class HastyAdd(Hasty):
 class HastyClaim(Hasty):
     """A claim returns before anything is written, and the handler begins."""
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         if old.state is State.QUEUED and new.state is State.RUNNING:
-            self.write_later(old.id, self.inner.replace(old, new))
+            self.write_later(old.id, self.inner.replace(old, new, response, erase=erase))
         else:
-            await super().replace(old, new, response)
+            await super().replace(old, new, response, erase=erase)
 
 
 class HeartbeatLiveness(StoreWrapper):

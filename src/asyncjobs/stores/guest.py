@@ -24,9 +24,11 @@ class GuestStore(StoreWrapper):
         self._is_joined = False
         self._writers = 0
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         async with self._joined():
-            await self._steering.replace(old, new, response)
+            await self._steering.replace(old, new, response, erase=erase)
 
     @asynccontextmanager
     async def _joined(self) -> AsyncIterator[None]:

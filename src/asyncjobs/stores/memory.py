@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from heapq import heappop, heappush, merge, nsmallest
 from itertools import count
@@ -23,6 +23,8 @@ from ..store import ANYONE, Liveness, Orphan, Owner, Presence, Query, Store, sha
 
 logger = logging.getLogger("asyncjobs.store")
 
+_QUEUED = Query(states=frozenset({State.QUEUED}))
+
 
 class _Shelf(NamedTuple):
     """Where a job is found: the jobs of a shelf are in order, so that none has to be looked for."""
@@ -37,6 +39,14 @@ class _Place(NamedTuple):
     """What the jobs of a shelf are ordered by: those that are due alike, as they came."""
 
     due: float
+    number: int
+    id: str
+
+
+class _Deadline(NamedTuple):
+    """When a job that has not ended is to be cancelled."""
+
+    cancel_at: float
     number: int
     id: str
 
@@ -63,6 +73,9 @@ class MemoryStore(Store):
         self._numbers: dict[str, int] = {}
         self._next_number = count()
         self._shelves: dict[_Shelf, list[_Place]] = {}
+        self._deadlines: list[_Deadline] = []  # in order
+        # How many queued jobs there are, by their owners and programs.
+        self._queued: dict[tuple[Owner, str | None], int] = {}
         # In order, for each owner and for `ANYONE`.
         self._arrivals: dict[Owner, list[_Arrival]] = {}
         self._requests: dict[str, Request] = {}
@@ -137,24 +150,44 @@ class MemoryStore(Store):
         try:
             return self._requests[job_id]
         except KeyError:
-            raise JobNotFound(f"no request of a job {job_id}") from None
+            raise JobNotFound(f"no request of a job {job_id} is kept") from None
 
     async def result(self, job_id: str, owner: Owner = ANYONE) -> tuple[Job, Response | None]:
         return await self.get(job_id, owner), self._responses.get(job_id)
 
     async def find(self, query: Query) -> list[Job]:
-        asked = replace(query, owner=ANYONE, worker=None, cancel_requested=None)
-        # All of a shelf agree in what is asked there.
-        shelves = [
-            shelf for shelf in self._shelves.values() if asked.matches(self._jobs[shelf[0].id])
-        ]
-        places = merge(*shelves)  # no more of it is looked at than is taken
-        share = (
+        places: Iterable[_Place | _Deadline]
+        if query.cancel_before is None:
+            places = merge(*self._shelves_for(query))  # no more of it is looked at than is taken
+        else:
+            places = self._deadlines[: bisect_left(self._deadlines, (query.cancel_before,))]
+        jobs = (
             self._jobs[at.id] for at in places if share_of(at.number, query.shares) == query.share
         )
-        return query.cut(filter(query.matches, share))
+        if query.ahead_of is not None:
+            end = self._place_of(query.ahead_of)
+            jobs = (job for job in jobs if self._place_of(job) < end)
+        return query.cut(filter(query.matches, jobs))
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def count(self, query: Query) -> int:
+        if query == _as_of_shelves(query):
+            end = None if query.ahead_of is None else self._place_of(query.ahead_of)
+            number = sum(
+                len(shelf) if end is None else bisect_left(shelf, end)
+                for shelf in self._shelves_for(query)
+            )
+        elif query.program is not None and query == replace(
+            _QUEUED, owner=query.owner, program=query.program, limit=query.limit
+        ):
+            programs = query.program, None
+            number = sum(self._queued.get((query.owner, program), 0) for program in programs)
+        else:
+            number = len(await self.find(query))
+        return min(number, query.limit)
+
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         stored = self._jobs.get(old.id)
         if stored is None or stored.version != old.version:
             raise Conflict(f"job {old.id} is no longer at version {old.version}")
@@ -163,6 +196,8 @@ class MemoryStore(Store):
             self._responses[old.id] = response
         elif not new.state.is_final:
             self._responses.pop(old.id, None)
+        if erase:
+            self._requests.pop(old.id, None)
         self._hint(old, new)
 
     async def purge(self, before: float) -> int:
@@ -211,7 +246,7 @@ class MemoryStore(Store):
             for owner in (ANYONE, job.owner):
                 insort(self._arrivals.setdefault(owner, []), self._arrival_of(job))
         self._jobs[job.id] = job
-        insort(self._shelves.setdefault(_shelf_of(job), []), self._place_of(job))
+        self._put_on_shelf(job)
         if job.state is State.RUNNING and job.worker != self.worker:
             self._strays.add(job.id)
         else:
@@ -236,11 +271,30 @@ class MemoryStore(Store):
             if job is not None and job.expires == expires:
                 yield job
 
+    def _shelves_for(self, query: Query) -> list[list[_Place]]:
+        asked = _as_of_shelves(query)
+        return [shelf for shelf in self._shelves.values() if asked.matches(self._jobs[shelf[0].id])]
+
+    def _put_on_shelf(self, job: Job) -> None:
+        insort(self._shelves.setdefault(_shelf_of(job), []), self._place_of(job))
+        if (deadline := self._deadline_of(job)) is not None:
+            insort(self._deadlines, deadline)
+        self._count_queued(job, 1)
+
     def _take_from_shelf(self, job: Job) -> None:
         shelf = self._shelves[_shelf_of(job)]
         del shelf[bisect_left(shelf, self._place_of(job))]
         if not shelf:
             del self._shelves[_shelf_of(job)]
+        if (deadline := self._deadline_of(job)) is not None:
+            del self._deadlines[bisect_left(self._deadlines, deadline)]
+        self._count_queued(job, -1)
+
+    def _count_queued(self, job: Job, change: int) -> None:
+        if job.state is State.QUEUED:
+            whose = job.owner, job.program
+            if number := self._queued.pop(whose, 0) + change:
+                self._queued[whose] = number
 
     def _take_from_arrivals(self, job: Job) -> None:
         for owner in (ANYONE, job.owner):
@@ -250,7 +304,13 @@ class MemoryStore(Store):
                 del self._arrivals[owner]
 
     def _place_of(self, job: Job) -> _Place:
-        return _Place(job.due, self._numbers[job.id], job.id)
+        # A job that is not here, if others are to be ahead of it, is in front of its like.
+        return _Place(job.due, self._numbers.get(job.id, -1), job.id)
+
+    def _deadline_of(self, job: Job) -> _Deadline | None:
+        if job.cancel_at is None or job.state.is_final:
+            return None
+        return _Deadline(job.cancel_at, self._numbers[job.id], job.id)
 
     def _arrival_of(self, job: Job) -> _Arrival:
         return _Arrival(job.created, self._numbers[job.id], job.id)
@@ -271,6 +331,21 @@ class MemoryStore(Store):
             if listing.matches(job):
                 jobs.append(job)
         return Page(jobs, Cursor(*arrivals[at][:2]) if at > first else None)
+
+
+def _as_of_shelves(query: Query) -> Query:
+    """What all jobs of a shelf agree in, of what is asked."""
+    return replace(
+        query,
+        owner=ANYONE,
+        worker=None,
+        cancel_requested=None,
+        cancel_before=None,
+        share=0,
+        shares=1,
+        limits=None,
+        skip=0,
+    )
 
 
 def _shelf_of(job: Job) -> _Shelf:

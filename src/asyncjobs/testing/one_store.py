@@ -19,10 +19,12 @@ from ..job import Job, Progress, Request, Response, State
 from ..listing import Listing, Page
 from ..store import ANYONE, Liveness, Orphan, Presence, Query, Store, this_process
 from .clock import NOW
+from .counting import Counting
+from .erasing import Erasing
 from .samples import BROKEN, CANCELLED, REQUEST, RESPONSE, a_job, purge_all
 
 
-class OneStore:
+class OneStore(Counting, Erasing):
     """Tests with the fixture `store`, an open one that nobody else has open."""
 
     async def test_what_was_added_is_read_back_as_it_was(self, store: Store) -> None:

@@ -87,6 +87,30 @@ class TwoStores:
                 await read(job.id)
         assert await store.purge(NOW + 61) == 0
 
+    async def test_each_counts_what_the_other_queues(self, store: Store, peer: Store) -> None:
+        """Jobs that one store has queued are counted by another one, are ahead of its own, and are
+        found there once their time to be cancelled has come."""
+        query = replace(QUEUED, program="ours")
+        first = await store.add(a_job(program="ours", owner="ada", cancel_at=NOW), REQUEST)
+        second = await peer.add(a_job(program="ours", owner="ada"), REQUEST)
+        for each in (store, peer):
+            assert await each.count(query) == 2
+            assert await each.count(replace(query, owner="ada")) == 2
+            assert await each.count(replace(query, ahead_of=second)) == 1
+            assert await each.find(Query(cancel_before=NOW + 1)) == [first]
+        await peer.replace(first, transitions.start(first, peer.worker, NOW))
+        for each in (store, peer):
+            assert await each.count(replace(query, owner="ada")) == 1
+            assert await each.count(replace(query, ahead_of=second)) == 0
+
+    async def test_what_one_erases_is_erased_for_the_other(self, store: Store, peer: Store) -> None:
+        """A request that one store has erased is not found by another one."""
+        job = await store.add(a_job(), REQUEST)
+        await peer.replace(job, transitions.fail(job, NOW, BROKEN), RESPONSE, erase=True)
+        for each in (store, peer):
+            with pytest.raises(JobNotFound):
+                await each.request(job.id)
+
     # Races.
 
     async def test_an_id_is_taken_once_whoever_takes_it(self, store: Store, peer: Store) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...given import MAX_INT
-from ...job import SUSPECT_CRASHES, State
+from ...job import SUSPECT_CRASHES, Job, State
 from ...store import ANYONE, Query
 from .rows import JOB_COLUMNS, of_table
 
@@ -17,8 +18,12 @@ _ANY_SUSPECT = (
     "EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_suspect"
     f" WHERE state = 'queued' AND crashes >= {SUSPECT_CRASHES})"
 )
+_QUEUED = frozenset({State.QUEUED})
 # `share_of` in SQL.
 _IN_SHARE = "(seq * 40503 & 65535) * :shares >> 16 = :share"
+# The number of the job that others are ahead of; and which of those that are due with it are not.
+_AHEAD_SEQ = "(SELECT seq FROM jobs WHERE id = :ahead_id)"
+_BEHIND = f"due = :ahead_due AND seq >= {_AHEAD_SEQ}"
 
 
 def names_in_json(names: Collection[str]) -> str:
@@ -45,18 +50,9 @@ def select(query: Query, state: State | None, limit: int, skip: int) -> tuple[st
     The rows end with what they are ordered by. Reads all that match, but for what indexes leave
     out.
     """
-    conditions, values = _where(query, state)
-    if query.routes is not None:
-        conditions.append(f"route IN ({_NAMES_IN.format('routes')})")
-        values["routes"] = names_in_json(query.routes)
-    if query.not_routes is not None:
-        conditions.append(f"route NOT IN ({_NAMES_IN.format('not_routes')})")
-        values["not_routes"] = names_in_json(query.not_routes)
+    conditions, values = _filters(query, state)
     if query.program is not None:
         conditions.append("(program = :program OR program IS NULL)")
-        values["program"] = query.program
-    if query.suspects is not None:
-        conditions.append(f"crashes {'>=' if query.suspects else '<'} {SUSPECT_CRASHES}")
     sql = (
         f"SELECT {JOB_COLUMNS}, due, seq FROM jobs WHERE {' AND '.join(conditions)}"
         " ORDER BY due, seq LIMIT :limit OFFSET :skip"
@@ -110,12 +106,45 @@ FROM merged CROSS JOIN jobs USING (seq)"""
         "routes": json.dumps(
             {_shielded(route): min(room, MAX_INT) for route, room in routes.items() if room}
         ),
-        "programs": json.dumps(
-            [None] if query.program is None else [_shielded(query.program), None]
-        ),
+        "programs": _programs(query),
         "suspects": json.dumps([0, 1] if query.suspects is None else [int(query.suspects)]),
     }
     return sql, values | _page(limit, skip)
+
+
+def select_to_cancel(query: Query, limit: int) -> tuple[str, dict[str, Any]]:
+    """The jobs that are to be cancelled by then, those first whose time came first; `limits` and
+    `skip` aside.
+
+    The rows end with what they are to be ordered by. Of one program, an index has them in order.
+    """
+    conditions, values = _filters(query, None)
+    # In the words of the index.
+    conditions += ["state IN ('queued', 'running')", "cancel_at < :before"]
+    if query.states is not None:
+        conditions.append("state IN (SELECT value FROM json_each(:states))")
+        values["states"] = json.dumps(sorted(query.states))
+    found = f"SELECT seq, cancel_at FROM jobs WHERE {' AND '.join(conditions)}"
+    if query.program is not None:
+        found = f"{found} AND program IS :program UNION ALL {found} AND program IS NULL"
+    sql = (
+        f"SELECT {of_table('jobs', JOB_COLUMNS)}, at.cancel_at, at.seq"
+        f" FROM ({found} ORDER BY cancel_at, seq LIMIT :limit) AS at CROSS JOIN jobs USING (seq)"
+    )
+    return sql, values | {"before": query.cancel_before, "limit": min(limit, MAX_INT)}
+
+
+def select_count(query: Query) -> tuple[str, dict[str, Any]] | None:
+    """How many queued jobs `query` asks for, by the entries of an index alone, of which it goes
+    through no more than the limit in each queue; None if no index has all that is asked."""
+    rest = replace(query, states=None, routes=None, program=None, owner=ANYONE, ahead_of=None)
+    if query.states != _QUEUED or query.program is None or rest != Query(limit=query.limit):
+        return None
+    if query.owner is ANYONE:
+        return _count_in_queues(query)
+    if isinstance(query.owner, str) and query.routes is None and query.ahead_of is None:
+        return _count_of_owner(query)
+    return None
 
 
 def select_routes(state: State) -> str:
@@ -173,6 +202,68 @@ def _each(column: str, of: str) -> str:
     )
 
 
+def _count_in_queues(query: Query) -> tuple[str, dict[str, Any]]:
+    queue = "state = 'queued' AND route = at.route AND program IS at.program"
+    values: dict[str, Any] = {"programs": _programs(query), "limit": query.limit}
+    if query.routes is None:
+        routes = _each("route", "FROM jobs WHERE state = 'queued'")
+    else:
+        routes = f"SELECT {_name('value')} AS value FROM json_each(:routes)"
+        values["routes"] = names_in_json(query.routes)
+    if query.ahead_of is None:
+        parts = [queue]
+    else:
+        # In two parts: of both in one, SQLite would go through all that are due at the same time.
+        ahead = f"{queue} AND (crashes >= {SUSPECT_CRASHES}) = at.suspect AND due"
+        parts = [f"{ahead} < :ahead_due", f"{ahead} = :ahead_due AND seq < {_AHEAD_SEQ}"]
+        values |= _ahead(query.ahead_of)
+    counts = " + ".join(_count_where(part) for part in parts)
+    sql = f"""
+WITH at (route, program, suspect) AS (
+    SELECT routes.value, {_name("programs.value")}, suspects.value
+    FROM ({routes}) AS routes
+    CROSS JOIN json_each(:programs) AS programs
+    CROSS JOIN json_each('{"[0]" if query.ahead_of is None else "[0, 1]"}') AS suspects
+)
+SELECT min(ifnull(sum({counts}), 0), :limit) FROM at"""
+    return sql, values
+
+
+def _count_of_owner(query: Query) -> tuple[str, dict[str, Any]]:
+    part = f"state = 'queued' AND owner = :owner AND program IS {_name('at.value')}"
+    sql = f"SELECT min(sum({_count_where(part)}), :limit) FROM json_each(:programs) AS at"
+    return sql, {"owner": query.owner, "programs": _programs(query), "limit": query.limit}
+
+
+def _count_where(conditions: str) -> str:
+    return f"(SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {conditions} LIMIT :limit))"
+
+
+def _programs(query: Query) -> str:
+    """Whose the jobs may be."""
+    return json.dumps([None] if query.program is None else [_shielded(query.program), None])
+
+
+def _ahead(job: Job) -> dict[str, Any]:
+    return {"ahead_due": job.due, "ahead_id": bytes.fromhex(job.id)}
+
+
+def _filters(query: Query, state: State | None) -> tuple[list[str], dict[str, Any]]:
+    """All conditions, with their values, but for what they say of a program."""
+    conditions, values = _where(query, state)
+    if query.routes is not None:
+        conditions.append(f"route IN ({_NAMES_IN.format('routes')})")
+        values["routes"] = names_in_json(query.routes)
+    if query.not_routes is not None:
+        conditions.append(f"route NOT IN ({_NAMES_IN.format('not_routes')})")
+        values["not_routes"] = names_in_json(query.not_routes)
+    if query.suspects is not None:
+        conditions.append(f"crashes {'>=' if query.suspects else '<'} {SUSPECT_CRASHES}")
+    if query.program is not None:
+        values["program"] = query.program
+    return conditions, values
+
+
 def _where(query: Query, state: State | None) -> tuple[list[str], dict[str, Any]]:
     """The conditions, with their values, that say nothing of routes, programs and suspects."""
     conditions = ["TRUE"]
@@ -189,6 +280,9 @@ def _where(query: Query, state: State | None) -> tuple[list[str], dict[str, Any]
     if query.cancel_requested is not None:
         conditions.append("(cancel_requested <> 0) = :cancel_requested")
         values["cancel_requested"] = query.cancel_requested
+    if query.ahead_of is not None:
+        conditions += ["state = 'queued'", "due <= :ahead_due", f"NOT ({_BEHIND})"]
+        values |= _ahead(query.ahead_of)
     if query.shares > 1:
         conditions.append(_IN_SHARE)
         values |= {"share": query.share, "shares": query.shares}

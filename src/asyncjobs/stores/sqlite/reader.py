@@ -11,25 +11,30 @@ from functools import partial
 from typing import Any, Protocol
 
 from ...errors import JobNotFound, JobUnreadable, StoreUnavailable
-from ...given import is_storable
+from ...given import MAX_INT, is_storable
 from ...job import Job, Request, Response, State
+from ...key import Key
 from ...listing import Listing, Page
 from ...store import ANYONE, Owner, Query
+from .keys import holder_of
 from .listing import listed
 from .mender import SELECT_WHOLE, Mender
 from .queries import (
     names_in_json,
     select,
+    select_count,
     select_heads,
     select_ids,
     select_programs,
     select_programs_run_by,
     select_routes,
+    select_to_cancel,
     select_versions,
     select_workers,
 )
 from .rows import (
     JOB_COLUMNS,
+    NOT_ERASED,
     REQUEST_COLUMNS,
     RESPONSE_COLUMNS,
     NotText,
@@ -53,7 +58,8 @@ _JOB_FIELDS = len(Job._fields)
 
 _SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?"
 _SELECT_REQUEST = (
-    f"SELECT {REQUEST_COLUMNS} FROM requests WHERE seq = (SELECT seq FROM jobs WHERE id = ?)"
+    f"SELECT {REQUEST_COLUMNS} FROM requests"
+    f" WHERE seq = (SELECT seq FROM jobs WHERE id = ?) AND {NOT_ERASED}"
 )
 _SELECT_RESULT = (
     f"SELECT {of_table('jobs', JOB_COLUMNS)}, {of_table('responses', RESPONSE_COLUMNS)}"
@@ -117,7 +123,7 @@ class Reader:
         rows = self._source.read(_SELECT_REQUEST, (_key(job_id),))
         self._source.check_body()
         if not rows:
-            raise JobNotFound(f"no request of a job {job_id}")
+            raise JobNotFound(f"no request of a job {job_id} is kept")
         return request_from_row(rows[0])
 
     def versions(self, job_ids: Collection[str]) -> dict[str, int]:
@@ -144,6 +150,18 @@ class Reader:
             # They are in nobody's way any more: others are found in their place.
             elif self._mender is None or not damaged or not await self.mend(damaged):
                 return found[: query.limit]
+
+    async def count(self, query: Query) -> int:
+        """As `Store.count`."""
+        if (select_number := select_count(query)) is None:
+            return len(await self.find(query))
+        ((number,),) = self._source.read(*select_number)
+        return int(number)
+
+    async def keyed(self, key: Key) -> Job | None:
+        """As `Store.keyed`."""
+        holder = holder_of(self._source.read, key)
+        return None if holder is None else await self.get(holder)
 
     async def programs(self) -> frozenset[str]:
         """As `Store.programs`."""
@@ -209,6 +227,8 @@ class Reader:
 
     def _find(self, query: Query, damaged: list[int]) -> list[Job]:
         """What can be read of that; the numbers of the other rows are added to `damaged`."""
+        if query.cancel_before is not None:
+            return self._find_to_cancel(query, damaged)
         states: list[State] | list[None] = [None]
         if query.states is not None or query.limits is not None:
             states = sorted(State if query.states is None else query.states)
@@ -225,6 +245,12 @@ class Reader:
                 return found
             # A route's limit holds for each of its queues, and there was more than one.
             wanted *= 2
+
+    def _find_to_cancel(self, query: Query, damaged: list[int]) -> list[Job]:
+        limit = query.skip + query.limit if query.limits is None else MAX_INT
+        rows = self._source.read(*select_to_cancel(query, limit))
+        rows.sort(key=lambda row: row[-2:])
+        return query.cut(self.jobs(rows, damaged, query.matches))
 
     def _oldest(
         self, query: Query, state: State | None, limit: int, damaged: list[int], skip: int = 0

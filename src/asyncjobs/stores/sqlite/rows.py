@@ -14,7 +14,7 @@ from ...job import HeaderPairs, Job, Progress, Request, Response, State
 from ...transitions import MAX_REASON
 
 #: Columns and fields have the same names and the same order. What never changes comes first.
-FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable, program, ttl"
+FIXED_JOB_COLUMNS = "id, route, path, created, owner, repeatable, program, ttl, matched"
 CHANGING_JOB_COLUMNS = (
     "state, version, attempt, earlier_attempts, crashes, errors, worker, cancel_requested, "
     "progress, due, started, finished, expires, reason, status, cancel_at"
@@ -24,6 +24,13 @@ REQUEST_COLUMNS = (
     "method, path, query, headers, body, scheme, root_path, http_version, client, server, context"
 )
 RESPONSE_COLUMNS = "status, headers, body"
+#: What a request is set to that is erased, and the condition for any other one. An earlier version
+#: takes it for a damaged one, which it runs as little.
+ERASED = (
+    "method = '', path = '', query = x'', headers = x'ff', body = x'', scheme = '', root_path = '',"
+    " http_version = '', client = NULL, server = NULL, context = x''"
+)
+NOT_ERASED = "method <> ''"
 
 
 #: How many fields of a `Job` never change.
@@ -105,12 +112,12 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
         JobUnreadable: there is something in it that no job has.
     """
     try:
-        job_id, route, path, created, owner, repeatable, program, ttl = row[:_FIXED]
+        job_id, route, path, created, owner, repeatable, program, ttl, matched = row[:_FIXED]
         state, version, attempt, earlier, crashes, errors, worker, cancel = row[_FIXED:_PROGRESS_AT]
         progress, due, started, finished, expires, *more = row[_PROGRESS_AT:_JOB_FIELDS]
         reason, status, cancel_at = more
         # The whole row was read as text, but for one that is not: see `text_or_bytes`.
-        "".join((route, path, owner or "", program or "", worker or ""))
+        "".join((route, path, owner or "", program or "", matched or "", worker or ""))
         # Together: a negative one has its sign there, one that is too large its bits.
         if not 0 <= version | attempt | earlier | crashes | errors < _TOO_MANY:
             raise ValueError("a count")
@@ -137,6 +144,7 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
             bool(repeatable),
             program,
             ttl,
+            matched,
             _STATES[state],
             version,
             attempt,

@@ -17,7 +17,7 @@ from .rows import JOB_COLUMNS, job_from_row, job_to_row, response_from_row
 
 _COLUMNS = JOB_COLUMNS.split(", ")
 # Without one of these it is not known who may see the result, and where; or whether it is one.
-_NEEDED = frozenset({"id", "route", "path", "owner", "program", "state"})
+_NEEDED = frozenset({"id", "route", "path", "owner", "program", "matched", "state"})
 # One that no worker can have decided on.
 _VERSION = 2**53
 
@@ -68,6 +68,7 @@ def mended(row: tuple[Any, ...], response: tuple[Any, ...], at: float) -> Mended
         expires=at + job.ttl,
         reason=str(reason),
         status=reason.status,
+        cancel_at=None,
     )
     return Mended(failed, problem(reason), ", ".join(damaged))
 

@@ -62,15 +62,17 @@ CREATE TABLE keys (
 CREATE INDEX keys_job ON keys (job);
 """
 
-# Queued jobs of each owner, to be counted; and those that are cancelled by themselves, when.
+# Queued jobs of each owner, to be counted; and those that are cancelled by themselves, when. What
+# the program of before ends is in neither any more, although it leaves `cancel_at` as it is.
 _LIMITS = """
 CREATE INDEX jobs_owner_queued ON jobs (owner, program)
     WHERE state = 'queued' AND owner IS NOT NULL;
-CREATE INDEX jobs_cancel_at ON jobs (cancel_at) WHERE cancel_at IS NOT NULL;
+CREATE INDEX jobs_cancel_at ON jobs (program, cancel_at)
+    WHERE cancel_at IS NOT NULL AND state IN ('queued', 'running');
 """
 
-# Bodies have tables of their own: a scan of the jobs must not read past them. The index
-# `jobs_to_do` is for programs of before: they would have to sort the queue at each look.
+# Bodies have tables of their own: a scan of the jobs must not read past them. A file that was made
+# before schema 6 has an index `jobs_to_do` as well, which programs from before schema 3 look at.
 _SCHEMA = f"""
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY,
@@ -97,9 +99,9 @@ CREATE TABLE jobs (
     expires REAL,
     reason TEXT,
     status INTEGER,
-    cancel_at REAL
+    cancel_at REAL,
+    matched TEXT
 ) STRICT;
-CREATE INDEX jobs_to_do ON jobs (state, route, due) WHERE state = 'queued' OR state = 'running';
 {_INDEXES}{_LISTINGS}{_LIMITS}
 CREATE INDEX jobs_expiry ON jobs (expires) WHERE expires IS NOT NULL;
 CREATE TABLE requests (
@@ -144,6 +146,7 @@ ALTER TABLE jobs ADD COLUMN status INTEGER;
 {_LISTINGS}""",
     5: f"""
 ALTER TABLE jobs ADD COLUMN cancel_at REAL;
+ALTER TABLE jobs ADD COLUMN matched TEXT;
 {_LIMITS}{_KEYS}""",
 }
 
@@ -224,7 +227,8 @@ def _configure(execute: Callable[[str], sqlite3.Cursor]) -> None:
     # A checkpoint by chance, in a commit on the event loop, would block it for many milliseconds.
     execute("PRAGMA wal_autocheckpoint = 0")
     execute("PRAGMA journal_size_limit = 16777216")
-    execute("PRAGMA secure_delete = FAST")
+    # What is deleted is written over with zeros, also in pages that are free then.
+    execute("PRAGMA secure_delete = ON")
     execute("PRAGMA cache_size = -8000")
 
 
@@ -244,15 +248,14 @@ def look_at(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def fill_up(connection: sqlite3.Connection) -> None:
-    """Have this connection read the tables of an earlier schema as those of today, with the columns
-    that they lack at their defaults."""
+    """Have this connection read the tables of an earlier schema as those of today: with the columns
+    that they lack at their defaults, and with nothing in those that are not there."""
     for table, columns in _newest_columns().items():
         there = {name for (name,) in connection.execute(_COLUMN_NAMES, (table,))}
-        lacking = [f"{default} AS {name}" for name, default in columns if name not in there]
-        if lacking:
-            connection.execute(
-                f"CREATE TEMP VIEW {table} AS SELECT *, {', '.join(lacking)} FROM main.{table}"
-            )
+        if lacking := [f"{default} AS {name}" for name, default in columns if name not in there]:
+            rows = ["*", *lacking] if there else lacking
+            of = f"FROM main.{table}" if there else "WHERE FALSE"
+            connection.execute(f"CREATE TEMP VIEW {table} AS SELECT {', '.join(rows)} {of}")
 
 
 def create_or_check(connection: sqlite3.Connection, path: Path, *, guest: bool = False) -> None:
@@ -368,7 +371,7 @@ def _newest_columns() -> dict[str, list[tuple[str, str]]]:
             table: newest.execute(
                 "SELECT name, ifnull(dflt_value, 'NULL') FROM pragma_table_info(?)", (table,)
             ).fetchall()
-            for table in ("jobs", "requests", "responses")
+            for table in ("jobs", "requests", "responses", "keys")
         }
 
 

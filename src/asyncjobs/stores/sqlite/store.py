@@ -47,6 +47,7 @@ from .processes.locks import LOCK_TIMEOUT
 from .reader import Reader
 from .rows import (
     CHANGING_JOB_COLUMNS,
+    ERASED,
     JOB_COLUMNS,
     REQUEST_COLUMNS,
     RESPONSE_COLUMNS,
@@ -85,6 +86,10 @@ _INSERT_RESPONSE = (
     f"INSERT OR REPLACE INTO responses (seq, {RESPONSE_COLUMNS})"
     f" VALUES ({_SEQ}, {marks(RESPONSE_COLUMNS)})"
 )
+# Its row stays as long as the job, with nothing in it: where the last row of a table is deleted as
+# often as one is added, SQLite may take a page out of the tree and put it in again each time, which
+# is six more to be written.
+_ERASE_REQUEST = f"UPDATE requests SET {ERASED} WHERE seq = {_SEQ}"
 _DELETE_RESPONSE = f"DELETE FROM responses WHERE seq = {_SEQ}"
 # A job that has not ended has no such time, unless its row is damaged.
 _SELECT_EXPIRED = (
@@ -221,8 +226,7 @@ class SqliteStore(Store):
         return job if holder is None else await self.get(holder)
 
     async def keyed(self, key: Key) -> Job | None:
-        holder = holder_of(self._database.read, key)
-        return None if holder is None else await self.get(holder)
+        return await self._reader.keyed(key)
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self._reader.get(job_id, owner)
@@ -242,7 +246,12 @@ class SqliteStore(Store):
     async def find(self, query: Query) -> list[Job]:
         return await self._reader.find(query)
 
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> None:
+    async def count(self, query: Query) -> int:
+        return await self._reader.count(query)
+
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
         key = bytes.fromhex(old.id)
         changes = job_changes_to_row(new)
         response_row = None if response is None else response_to_row(response)
@@ -254,6 +263,8 @@ class SqliteStore(Store):
                 execute(_DELETE_RESPONSE, (key,))
             if response_row is not None:
                 execute(_INSERT_RESPONSE, (key, *response_row))
+            if erase:
+                execute(_ERASE_REQUEST, (key,))
 
         await self._write_job(
             old,

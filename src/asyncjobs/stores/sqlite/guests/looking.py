@@ -82,6 +82,9 @@ class LookingStore(Store):
     def now(self) -> float:
         return self._clock()
 
+    async def keyed(self, key: Key) -> Job | None:
+        return await self._look(lambda reader: reader.keyed(key))
+
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self._look(lambda reader: reader.get(job_id, owner))
 
@@ -108,6 +111,9 @@ class LookingStore(Store):
 
     async def find(self, query: Query) -> list[Job]:
         return await self._look(lambda reader: reader.find(query))
+
+    async def count(self, query: Query) -> int:
+        return await self._look(lambda reader: reader.count(query))
 
     async def programs(self) -> frozenset[str]:
         return await self._look(Reader.programs)
@@ -140,10 +146,9 @@ class LookingStore(Store):
     async def add(self, job: Job, request: Request, key: Key | None = None) -> NoReturn:
         raise self._read_only()
 
-    async def keyed(self, key: Key) -> NoReturn:
-        raise self._read_only()
-
-    async def replace(self, old: Job, new: Job, response: Response | None = None) -> NoReturn:
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> NoReturn:
         raise self._read_only()
 
     async def purge(self, before: float) -> NoReturn:

@@ -119,9 +119,14 @@ class Reserve:
         return True
 
     def _allow(self, pages: int) -> None:
-        """Set the size limit, which SQLite does not keep below what there is already."""
+        """Set the size limit, which SQLite does not keep below what there is already.
+
+        To write over what is deleted takes room as well, in the log: a job of which the request is
+        erased ends without that where there is none.
+        """
         self._execute(f"PRAGMA max_page_count = {pages}")
         self._raised = pages > self._pages
+        self._execute(f"PRAGMA secure_delete = {'FAST' if self._raised else 'ON'}")
 
     def _pages_in_use(self) -> int:
         (pages,) = self._execute("PRAGMA page_count").fetchone()
