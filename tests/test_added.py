@@ -163,7 +163,7 @@ async def test_a_stored_context_that_is_damaged(path: Path, context: bytes) -> N
     calling the view, and harms no other."""
     called = []
     app = Quart(__name__)
-    jobs = QuartJobs(app, store=f"sqlite:///{path}")
+    jobs = QuartJobs(app, store=f"sqlite:///{path}", keep_requests="always")
 
     @app.get("/f")
     @jobs.background
@@ -188,7 +188,7 @@ async def test_a_route_that_nothing_is_added_to(path: Path) -> None:
     """Nothing is stored of a call whose arguments are all from the URL, and nobody looks at the
     view's annotations."""
     app = Quart(__name__)
-    jobs = QuartJobs(app, store=f"sqlite:///{path}")
+    jobs = QuartJobs(app, store=f"sqlite:///{path}", keep_requests="always")
 
     @app.get("/f/<int:a>/<b>")
     @jobs.background

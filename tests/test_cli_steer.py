@@ -147,7 +147,7 @@ def test_the_worst_of_several_counts(path: Path) -> None:
 
 
 def test_a_retry_needs_the_request(path: Path) -> None:
-    """A job whose request is gone, or damaged, stays as it is."""
+    """A job whose request was erased, or is damaged, stays as it is, and it is said why."""
     gone, damaged = keep(path, ended(State.FAILED), ended(State.FAILED))
     with closing(sqlite3.connect(path)) as connection, connection:
         number = "(SELECT seq FROM jobs WHERE id = ?)"
@@ -156,8 +156,9 @@ def test_a_retry_needs_the_request(path: Path) -> None:
             f"UPDATE requests SET headers = x'ff' WHERE seq = {number}", (bytes.fromhex(damaged),)
         )
     said = run("retry", gone, store=path)
-    assert said.exit_code == 3
-    assert "no request of a job" in said.stderr
+    assert said.exit_code == 5
+    assert "cannot be retried, as its request is not kept" in said.stderr
+    assert "'keep_requests'" in said.stderr
     said = run("retry", damaged, store=path)
     assert said.exit_code == 4
     assert states(path, gone, damaged) == [State.FAILED, State.FAILED]

@@ -32,6 +32,7 @@ from asyncjobs.testing import (
     REQUEST,
     RESPONSE,
     a_job,
+    purge_all,
 )
 from asyncjobs.watch import Watch
 from heard import DEADLINE, heard
@@ -180,20 +181,50 @@ async def test_a_retry_that_is_refused(store: Store, jobs: Control, state: State
     assert await jobs.get(job.id) == job
 
 
-@pytest.mark.parametrize("error", [JobNotFound("it is gone"), JobUnreadable("it is damaged")])
+@pytest.mark.parametrize(
+    ("error", "refusal", "said"),
+    [
+        (JobNotFound("it is gone"), InvalidTransition, "its request is not kept.*'keep_requests'"),
+        (JobUnreadable("it is damaged"), JobUnreadable, "it is damaged"),
+    ],
+    ids=["erased", "damaged"],
+)
 async def test_a_retry_without_a_request(
-    store: Store, jobs: Control, error: Exception, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    jobs: Control,
+    error: Exception,
+    refusal: type[Exception],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A job whose request is gone or damaged is not queued, to fail again: it stays as it is."""
+    """A job whose request is erased or damaged is not queued, to fail again: it stays as it is, and
+    it is said why."""
     job = await ended(store, State.FAILED)
 
     async def request(job_id: str) -> Request:
         raise error
 
     monkeypatch.setattr(store, "request", request)
-    with pytest.raises(type(error), match=str(error)):
+    with pytest.raises(refusal, match=said):
         await jobs.retry(job.id)
     assert await jobs.get(job.id) == job
+
+
+async def test_a_retry_of_a_job_that_is_forgotten_meanwhile(
+    store: Store, jobs: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not found: nothing is wrong with its request."""
+    job = await ended(store, State.FAILED)
+    request = store.request
+
+    async def forgotten(job_id: str) -> Request:
+        assert job.expires is not None
+        assert await purge_all(store, job.expires + 1)
+        return await request(job_id)
+
+    monkeypatch.setattr(store, "request", forgotten)
+    with pytest.raises(JobNotFound, match="no job"):
+        await jobs.retry(job.id)
 
 
 @pytest.mark.parametrize("deed", ["cancel", "retry"])

@@ -42,7 +42,7 @@ def make_app(
     app = Quart("renames")
     app.url_map.converters["reversed"] = Reversed
     prepare(app)
-    jobs = QuartJobs(app, store=f"sqlite:///{store}")
+    jobs = QuartJobs(app, store=f"sqlite:///{store}", keep_requests="always")
 
     @app.route(rule, endpoint="report", methods=["GET", "PUT"])
     @jobs.background
@@ -142,7 +142,7 @@ async def test_defaults_of_a_rule_go_with_the_job(store: Path) -> None:
 
     def both(under: str, seen: list[Any]) -> Quart:
         app = Quart("renames")
-        jobs = QuartJobs(app, store=f"sqlite:///{store}")
+        jobs = QuartJobs(app, store=f"sqlite:///{store}", keep_requests="always")
 
         async def report(**view_args: Any) -> dict[str, str]:
             seen.append(view_args)
@@ -165,7 +165,7 @@ async def test_methods_that_the_endpoint_no_longer_has(store: Path) -> None:
     """A job of a method that its endpoint has given up runs all the same."""
     await queue(store, "/old", "/old", "PUT")
     app = Quart("renames")
-    jobs = QuartJobs(app, store=f"sqlite:///{store}")
+    jobs = QuartJobs(app, store=f"sqlite:///{store}", keep_requests="always")
 
     @app.route("/old", endpoint="report", methods=["GET"])
     @jobs.background
@@ -216,7 +216,7 @@ async def test_a_finished_result_outlives_its_url(store: Path) -> None:
 async def test_a_route_without_a_poll_route_is_polled_at_its_result(store: Path) -> None:
     """The Location of its submission is `/jobs/<id>/result`, where it can be cancelled, too."""
     app = Quart("renames")
-    jobs = QuartJobs(app, store=f"sqlite:///{store}")
+    jobs = QuartJobs(app, store=f"sqlite:///{store}", keep_requests="always")
 
     @app.route("/docs", methods=["POST"])
     @jobs.background(poll_route=False)

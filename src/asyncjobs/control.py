@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 
 from . import transitions
-from .errors import Conflict, InvalidTransition, StoreUnavailable
+from .errors import Conflict, InvalidTransition, JobNotFound, StoreUnavailable
 from .given import number
 from .job import Job, Response, State
 from .listing import Listing, Page
@@ -152,9 +152,9 @@ class Control:
             owner: as in `get`.
 
         Raises:
-            JobNotFound: as in `get`; also if its request is not there any more.
+            JobNotFound: as in `get`.
             JobUnreadable: its request is damaged.
-            InvalidTransition: it is not final, or it has succeeded.
+            InvalidTransition: it is not final, or it has succeeded, or its request is not kept.
             StoreUnavailable
         """
         while True:
@@ -162,7 +162,7 @@ class Control:
             if job.state not in RETRIABLE:
                 raise InvalidTransition(f"the job is {job.state} and cannot be retried")
             new = transitions.retry(job, self._store.now())
-            await self._store.request(job_id)
+            await self._refuse_without_request(job, owner)
             with suppress(Conflict):
                 await self._store.replace(job, new)
                 return new
@@ -174,6 +174,19 @@ class Control:
     async def until_final(self, follower: Follower, job: Job, limit: float) -> Job | None:
         """As `Follower.until_final`, of a job that is followed here."""
         return await follower.until_final(job, limit)
+
+    async def _refuse_without_request(self, job: Job, owner: Owner) -> None:
+        """Raises:
+        JobNotFound, JobUnreadable, InvalidTransition: as `retry`.
+        """
+        try:
+            await self._store.request(job.id)
+        except JobNotFound:
+            await self._store.get(job.id, owner)  # or it was forgotten just now, with its request
+            raise InvalidTransition(
+                f"the job is {job.state} and cannot be retried, as its request is not kept: have "
+                "it submitted anew. The setting 'keep_requests' says which requests are kept"
+            ) from None
 
     async def _runs(self, job: Job) -> bool:
         """Whether a living process runs the job.

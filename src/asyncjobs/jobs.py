@@ -25,7 +25,7 @@ from .health import Health, health_of
 from .job import Job, Request, Response
 from .listing import Listing, Page
 from .opened import Opened, abandon_lost, forget, remember
-from .program import ProgramStore, introduce, program_of
+from .program import ERASED_IN, ProgramStore, introduce, program_of
 from .running.claims import Claims, unknown_to
 from .running.exits import watch_exit
 from .running.following import ProgramControl
@@ -142,7 +142,12 @@ class Jobs:
             stack.callback(self._closed)
             await stack.enter_async_context(Watchdog())
             store = opened.store = await stack.enter_async_context(
-                ProgramStore(_store_of(settings.store), self.name, self._clock)
+                ProgramStore(
+                    _store_of(settings.store),
+                    self.name,
+                    self._clock,
+                    erased_in=ERASED_IN[settings.keep_requests],
+                )
             )
             await introduce(store, self._presence())
             opened.watch = await stack.enter_async_context(Watch(store))
@@ -289,10 +294,20 @@ class Jobs:
         self._handler(route)
         return await self.accept(route, self._functions.call(route, args, kwargs))
 
-    async def accept(self, route: str, request: Request, *, owner: str | None = None) -> Job:
+    async def accept(
+        self,
+        route: str,
+        request: Request,
+        *,
+        owner: str | None = None,
+        matched: str | None = None,
+    ) -> Job:
         """Make `request` a job of `route`. Durable when it returns.
 
         Once it has begun, it goes on even if the caller is cancelled.
+
+        Args:
+            matched: as `Job.matched`.
 
         Raises:
             SetupError: the route has no handler.
@@ -315,6 +330,7 @@ class Jobs:
             repeatable=handler.is_repeatable(request),
             program=self.name,
             ttl=handler.ttl,
+            matched=matched,
         )
         job = opened.engine.admit(job)
         try:
@@ -365,7 +381,8 @@ class Jobs:
         """The stored request of a job.
 
         Raises:
-            JobNotFound
+            JobNotFound: there is no such job, or its request was erased: see the setting
+                `keep_requests`.
         """
         return await self._here("request").store.request(job_id)
 

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from .errors import JobNotFound, SetupError, StoreUnavailable
-from .job import Job, Response
+from .job import FINAL, Job, Response, State
 from .listing import Listing, Page
 from .store import ANYONE, Orphan, Owner, Presence, Query, Store, StoreWrapper
 
 logger = logging.getLogger("asyncjobs")
+
+#: In which states a job has no use for its request any more, by the setting `keep_requests`.
+ERASED_IN: Mapping[str, frozenset[State]] = {
+    "failed": frozenset({State.SUCCEEDED}),
+    "always": frozenset(),
+    "never": FINAL,
+}
 
 
 class ProgramStore(StoreWrapper):
@@ -26,14 +33,21 @@ class ProgramStore(StoreWrapper):
 
     Args:
         clock: tells the time in the place of the store, if it is given.
+        erased_in: with the change to one of these states, the request of a job is erased.
     """
 
     def __init__(
-        self, inner: Store, program: str, clock: Callable[[], float] | None = None
+        self,
+        inner: Store,
+        program: str,
+        clock: Callable[[], float] | None = None,
+        *,
+        erased_in: frozenset[State] = frozenset(),
     ) -> None:
         super().__init__(inner)
         self.program = program
         self._clock = clock or inner.now
+        self._erased_in = erased_in
 
     def now(self) -> float:
         return self._clock()
@@ -61,15 +75,19 @@ class ProgramStore(StoreWrapper):
     async def count(self, query: Query) -> int:
         return await self.inner.count(replace(query, program=self.program))
 
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        erase = erase or new.state in self._erased_in
+        await self.inner.replace(old, new, response, erase=erase)
+
     async def orphans(self) -> list[Orphan]:
-        return [orphan for orphan in await self.inner.orphans() if self._has(orphan.job)]
+        ours = None, self.program
+        return [each for each in await self.inner.orphans() if each.job.program in ours]
 
     def _check(self, job: Job) -> None:
-        if not self._has(job):
+        if job.program not in (None, self.program):
             raise JobNotFound(f"no job {job.id}")
-
-    def _has(self, job: Job) -> bool:
-        return job.program is None or job.program == self.program
 
     async def list(self, listing: Listing) -> Page:
         return await self.inner.list(replace(listing, program=self.program))

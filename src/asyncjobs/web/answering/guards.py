@@ -12,7 +12,6 @@ from werkzeug.routing import ValidationError
 
 from ...errors import JobNotFound
 from ...job import Job
-from ...job import Request as StoredRequest
 from ...jobs import Jobs
 from ..context import Context, context_from_json
 from ..routing.marks import background_at, poll_endpoint, poll_rule
@@ -34,8 +33,8 @@ async def answer_of_guards(app: Quart, jobs: Jobs, job: Job, request: Request) -
     if not _have_hooks(app, names) or _has_asked(app, request, job):
         return None
     known = Context(view_args={})
-    if not _is_fixed(app, job):  # else nobody need read the whole request
-        known = _known_of(app, request, job, await jobs.request(job.id))
+    if not _is_fixed(app, job):
+        known = await _known_of(app, jobs, job, request)
     _become_poll(app, request, job, known)
     return await _ask(app, request, names)
 
@@ -76,22 +75,44 @@ def _is_fixed(app: Quart, job: Job) -> bool:
     return any(rule.rule == job.path and not rule.arguments for rule in rules_of(app, job.route))
 
 
-def _known_of(app: Quart, request: Request, job: Job, stored: StoredRequest) -> Context:
-    """What is known of the job's URL, which an older version has not stored.
+async def _known_of(app: Quart, jobs: Jobs, job: Job, request: Request) -> Context:
+    """What is known of the job's URL.
 
     Raises:
         JobNotFound: nothing, although it takes something.
     """
+    if job.matched is not None:
+        return context_from_json(job.matched.encode())
+    # An older version has accepted it.
+    try:
+        stored = await jobs.request(job.id)
+    except JobNotFound:  # erased
+        return _matched_anew(app, job, request, _methods_of(app, job.route))
     known = context_from_json(stored.context)
     if known.view_args is not UNSET:
         return known
+    return _matched_anew(app, job, request, [stored.method])
+
+
+def _methods_of(app: Quart, endpoint: str) -> list[str]:
+    return sorted({method for rule in rules_of(app, endpoint) for method in rule.methods or ()})
+
+
+def _matched_anew(app: Quart, job: Job, request: Request, methods: list[str]) -> Context:
+    """What the path of the job leads to today.
+
+    Raises:
+        JobNotFound: it leads elsewhere, or there was more to its URL.
+    """
     adapter: Any = app.create_url_adapter(request)
-    try:
-        rule, values = adapter.match(stored.path, stored.method, return_rule=True)
-    except HTTPException:
-        rule, values = None, {}
-    if rule is not None and rule.endpoint == job.route:
-        return known_of(app, rule, values)
+    for method in methods:
+        try:
+            rule, values = adapter.match(job.path, method, return_rule=True)
+        except HTTPException:
+            continue
+        # What is variable in the host would be that of this request.
+        if rule.endpoint == job.route and "<" not in f"{rule.host or ''}{rule.subdomain or ''}":
+            return known_of(app, rule, values)
     if all(rule.arguments for rule in rules_of(app, job.route)):
         raise JobNotFound("the URL of the job is not known any more, which its guards may ask for")
     return Context(view_args={})

@@ -15,7 +15,7 @@ from ...job import Job
 from ..background.added import callee_of, context_of_call
 from ..background.replay import freeze
 from ..callers.session import has_data
-from ..context import Context
+from ..context import Context, context_to_json
 from ..http.body import body_of, read_body
 from ..quart_side import current_context, current_request, options_response, session_of
 from ..routing.marks import background_at, background_of
@@ -62,15 +62,22 @@ class Submission:
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
         added = _context_of_call(app, request, endpoint, args, kwargs)
+        known = matched(app, request)
         context = structs.replace(
-            matched(app, request),
+            known,
             arguments=added.arguments,
             without=added.without,
             principal=await self.side.principal(),
             session=has_data(session_of(current_context())),
         )
         frozen = freeze(request, body_of(request), context, jobs.settings)
-        job = await jobs.accept(endpoint, frozen, owner=await self.side.owner())
+        job = await jobs.accept(
+            endpoint,
+            frozen,
+            owner=await self.side.owner(),
+            # For the guards of its blueprints, who may be asked when the request is erased.
+            matched=context_to_json(known).decode() if "." in endpoint else None,
+        )
         links = self.side.links(job, request)
         accepted = answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
         seconds = seconds_wanted(request, jobs.settings)
