@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import EllipsisType
 from typing import Any
 
 from .job import Job, Progress, State
 
 
-def status_of(job: Job, links: Mapping[str, str] | None = None) -> dict[str, Any]:
+def status_of(
+    job: Job,
+    links: Mapping[str, str] | None = None,
+    *,
+    ahead: int | EllipsisType | None = ...,
+) -> dict[str, Any]:
     """The document that tells how a job does, whatever its state.
 
     Args:
         links: where to find it (``self``) and its ``result``; left out where that is not known.
+        ahead: how many will start before it, None if they are too many to be counted; left out
+            where it was not asked, or is not queued.
     """
     document = {
         "id": job.id,
@@ -29,6 +37,8 @@ def status_of(job: Job, links: Mapping[str, str] | None = None) -> dict[str, Any
         "reason": job.reason,
         "status": job.status,
     }
+    if ahead is not ... and job.state is State.QUEUED:
+        document["ahead"] = ahead
     return document if links is None else {**document, "links": dict(links)}
 
 

@@ -16,13 +16,14 @@ from . import log
 from .arguments import Callee
 from .control import Control
 from .engines.local import LocalEngine
+from .engines.slots import rivals
 from .errors import JobNotFound, SetupError, StoreUnavailable
 from .events import Action, Events, Finished, Retried, Submitted, Troubled
 from .functions import Call, Functions, check_name, name_of_function
 from .given import text
 from .handler import Handler, RouteOptions, RouteSettings
 from .health import Health, health_of
-from .job import Job, Request, Response
+from .job import Job, Request, Response, State
 from .listing import Listing, Page
 from .opened import Opened, abandon_lost, forget, remember
 from .program import ERASED_IN, ProgramStore, introduce, program_of
@@ -42,6 +43,8 @@ from .watch import Follower, Watch
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+#: No more of the jobs that are ahead of one are counted.
+MAX_AHEAD = 1000
 #: Where jobs are kept if nobody has said it.
 DEFAULT_STORE = "sqlite:///jobs.db"
 
@@ -441,6 +444,30 @@ class Jobs:
             failed = await jobs.find(Query(states=frozenset({State.FAILED}), limit=10))
         """
         return await self._here("find").control.find(query)
+
+    async def ahead(self, job: Job) -> int | None:
+        """How many jobs will start before this one, which is queued, in the slots that it waits
+        for: of its route, where that has a ``concurrency`` of its own; else of all that run as
+        tasks, or in threads, as it does.
+
+        Returns None if there are more than 1,000, if the job is not queued, or if this program has
+        no handler of its route.
+
+        Raises:
+            StoreUnavailable
+        """
+        store = self._here("ahead").store
+        if job.state is not State.QUEUED or job.route not in self.handlers:
+            return None
+        number = await store.count(
+            Query(
+                states=frozenset({State.QUEUED}),
+                routes=rivals(self.handlers[job.route], self.handlers.values()),
+                ahead_of=job,
+                limit=MAX_AHEAD + 1,
+            )
+        )
+        return number if number <= MAX_AHEAD else None
 
     async def check(self, limit: int = 100) -> list[Job]:
         """The queued jobs that no handler of this program can run, oldest due first.

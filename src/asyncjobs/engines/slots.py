@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 
 from ..handler import Handler
 from ..running.threads import Threads, in_our_thread
 from .awaited import Awaited
+
+
+def rivals(handler: Handler, handlers: Iterable[Handler]) -> frozenset[str]:
+    """The routes, out of those of `handlers`, whose queued jobs wait for the same slots as those of
+    this handler: where it has a limit of its own, there are no others."""
+    if handler.concurrency is not None:
+        return frozenset({handler.route})
+    return frozenset(other.route for other in handlers if other.threaded == handler.threaded)
 
 
 class Slots:

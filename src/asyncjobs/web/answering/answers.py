@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from functools import lru_cache
+from types import EllipsisType
 from urllib.parse import quote
 
 from quart import Quart
@@ -91,9 +92,11 @@ def health(app: Quart, health: Health) -> QuartResponse:
     return _response(app, 200 if health.accepting else 503, headers, body)
 
 
-def status_document(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
-    """The document that tells how a job does, whatever its state."""
-    document = status_of(job, {"self": links.status, "result": links.result})
+def status_document(
+    app: Quart, job: Job, links: Links, now: float, ahead: int | EllipsisType | None = ...
+) -> QuartResponse:
+    """The document that tells how a job does, whatever its state; `ahead` as in `status_of`."""
+    document = status_of(job, {"self": links.status, "result": links.result}, ahead=ahead)
     headers = [_JSON, *_polled(job, links)]
     if not job.state.is_final:
         headers.append(("retry-after", str(retry_after(job, now))))

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from quart import Request, Response
 
-from ...job import UNKNOWN, Job
+from ...job import UNKNOWN, Job, State
 from ...job import Response as StoredResponse
 from ...jobs import Jobs
 from ..http.cross_site import refuse_cross_site
@@ -82,7 +82,8 @@ class Polls:
         if request.method == "DELETE":
             return await self._cancel(jobs, job, request)
         links = self.side.links(job, request)
-        return answers.status_document(self.side.app, job, links, jobs.now())
+        ahead = await jobs.ahead(job) if job.state is State.QUEUED else None
+        return answers.status_document(self.side.app, job, links, jobs.now(), ahead)
 
     @answering_errors
     async def health(self) -> Response:
