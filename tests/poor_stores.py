@@ -11,7 +11,8 @@ import pytest
 
 from asyncjobs.errors import Conflict
 from asyncjobs.hints import Hint, Hints
-from asyncjobs.job import Job, Response, State
+from asyncjobs.job import Job, Request, Response, State
+from asyncjobs.key import Key
 from asyncjobs.store import Liveness, Orphan, Presence, Query, Store
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import StoreContract, two_stores
@@ -103,3 +104,11 @@ class TestWrittenInC(Poor):
     class kind(SqliteStore):  # noqa: N801
         async def add(self, job: Job, *rest: Any) -> Job:
             return await super().add(job._replace(route=job.route.split("\0")[0]), *rest)
+
+
+class TestKeyless(Poor):
+    """It does not look who has a key."""
+
+    class kind(SqliteStore):  # noqa: N801
+        async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+            return await super().add(job, request)

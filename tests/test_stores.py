@@ -108,13 +108,21 @@ HINTS = {
             "TestWrittenInC",
             {"test_any_name_is_kept_as_it_is", "test_what_is_queued_under_any_name_is_found"},
         ),
+        (
+            "TestKeyless",
+            {
+                "test_a_key_is_one_jobs_whoever_adds_it",
+                "test_of_two_that_add_with_one_key_at_once_one_is_kept",
+            },
+        ),
     ],
 )
 def test_a_store_that_lacks_one_thing_fails(
     failed: dict[str, set[str]], kind: str, expected: set[str]
 ) -> None:
     """A store that does not tell what others do, overwrites it, takes the dead for alive or the
-    living for dead, does not see them, or cuts names short fails the tests of that."""
+    living for dead, does not see them, cuts names short, or knows no keys fails the tests of
+    that."""
     assert expected <= failed[kind]
 
 

@@ -199,7 +199,7 @@ class Store(ABC):
 
     To be subclassed, and then given to the setting ``store``. `asyncjobs.testing.StoreContract` has
     what every store promises, as tests. `STRANGER` is in `asyncjobs.store`, and what hints are, and
-    are made with, in `asyncjobs.hints`.
+    are made with, in `asyncjobs.hints`; `Key` is in `asyncjobs.key`.
     """
 
     #: This process's name in `Job.worker`; peers can tell whether its bearer still lives.
@@ -253,7 +253,7 @@ class Store(ABC):
     @abstractmethod
     async def keyed(self, key: Key) -> Job | None:
         """The job that `add` would return in the place of a new one with this key; None if it would
-        keep that.
+        keep that. It is durable when this returns, whoever has added it.
 
         Raises:
             KeyReused: another request has the key.

@@ -21,10 +21,11 @@ from ..store import ANYONE, Liveness, Orphan, Presence, Query, Store, this_proce
 from .clock import NOW
 from .counting import Counting
 from .erasing import Erasing
+from .keys import OneStoreKeys
 from .samples import BROKEN, CANCELLED, REQUEST, RESPONSE, a_job, purge_all
 
 
-class OneStore(Counting, Erasing):
+class OneStore(Counting, Erasing, OneStoreKeys):
     """Tests with the fixture `store`, an open one that nobody else has open."""
 
     async def test_what_was_added_is_read_back_as_it_was(self, store: Store) -> None:

@@ -13,9 +13,10 @@ from typing import TypeVar
 import pytest
 
 from .. import transitions
-from ..errors import Conflict, JobNotFound
+from ..errors import Conflict, JobNotFound, KeyReused
 from ..hints import Changed, Hint, Overruled, Queued, Something
 from ..job import Job, Progress, Request, State
+from ..key import Key
 from ..store import Liveness, Orphan, Presence, Query, Store
 from .clock import NOW
 from .samples import BROKEN, CANCELLED, REQUEST, RESPONSE, a_job, purge_all
@@ -126,6 +127,38 @@ class TwoStores:
             for each in (store, peer):
                 assert await each.get(winner.id) == winner
                 assert await each.request(winner.id) == Request("GET", winner.route)
+
+    async def test_a_key_is_one_jobs_whoever_adds_it(self, store: Store, peer: Store) -> None:
+        """What one store has added with a key another one is given in the place of its own, and
+        another request with that key it refuses."""
+        key, other = Key(b"k" * 16, b"f" * 16), Key(b"k" * 16, b"g" * 16)
+        job = await store.add(a_job(), REQUEST, key)
+        assert await peer.keyed(key) == await peer.add(a_job(), REQUEST, key) == job
+        for refused in (peer.keyed(other), peer.add(a_job(), REQUEST, other)):
+            with pytest.raises(KeyReused):
+                await refused
+        assert await store.find(Query()) == [job]
+        final = transitions.finish(transitions.start(job, peer.worker, NOW), 200, NOW)
+        await peer.replace(job, final, RESPONSE)
+        assert await store.keyed(key) == await store.add(a_job(), REQUEST, key) == final
+        assert await purge_all(peer, NOW + 61) == 1
+        assert await store.keyed(key) is None
+        again = await store.add(a_job(), REQUEST, key)
+        assert await peer.keyed(key) == again
+
+    async def test_of_two_that_add_with_one_key_at_once_one_is_kept(
+        self, store: Store, peer: Store
+    ) -> None:
+        """Of many jobs that two stores add with one key at the same moment one is kept, and all who
+        have added one are given that."""
+        for number in range(10):
+            key = Key(bytes([number]) * 16, b"f" * 16)
+            adds = [each.add(a_job(), REQUEST, key) for each in (store, peer) * 5]
+            first, *_ = added = await asyncio.gather(*adds)
+            assert added == [first] * 10
+            assert len(await store.find(Query())) == number + 1
+            for each in (store, peer):
+                assert await each.keyed(key) == first
 
     async def test_of_two_that_write_at_once_one_loses(self, store: Store, peer: Store) -> None:
         """Of two writes that were decided on one version one is a conflict, which has changed

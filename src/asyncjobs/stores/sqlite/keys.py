@@ -11,14 +11,15 @@ from ...key import Key
 #: Forgets the key of the job with this number.
 FORGET_KEY = "DELETE FROM keys WHERE job = (SELECT id FROM jobs WHERE seq = ?)"
 
-# A program of before forgets a job without its key, which is nobody's then.
+# A program of before forgets a job without its key, which is nobody's then. The state as bytes: in
+# a damaged row it need be no text.
 _SELECT_HOLDER = (
-    "SELECT keys.job, jobs.state, keys.fingerprint FROM keys JOIN jobs ON jobs.id = keys.job"
-    " WHERE keys.digest = ?"
+    "SELECT keys.job, CAST(jobs.state AS BLOB), keys.fingerprint"
+    " FROM keys JOIN jobs ON jobs.id = keys.job WHERE keys.digest = ?"
 )
 _TAKE_KEY = "INSERT OR REPLACE INTO keys (digest, job, fingerprint) VALUES (?, ?, ?)"
 
-_STATES = {state.value: state for state in State}
+_STATES = {state.value.encode(): state for state in State}
 
 Execute = Callable[..., Iterable[tuple[Any, ...]]]
 

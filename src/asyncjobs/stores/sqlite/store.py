@@ -17,6 +17,7 @@ from typing import Self
 
 from ...errors import (
     Conflict,
+    JobNotFound,
     SetupError,
     StoreLocked,
 )
@@ -160,6 +161,8 @@ class SqliteStore(Store):
             mender=Mender(file.database.read, self._write, self._clock),
             unsettled=file.commits.unsettled,
         )
+        # The version that the database had, by what others commit, before a flush of this process.
+        self._flushed: int | None = None
         self._neighbours = Neighbours(
             file.peers.folder, self.worker, self._hints, self._reads.versions
         )
@@ -212,21 +215,36 @@ class SqliteStore(Store):
 
         def operation(execute: Callable[..., sqlite3.Cursor]) -> None:
             nonlocal holder
-            if key is not None:
-                if (holder := holder_of(execute, key)) is not None:
-                    return
-                take(execute, key, job.id)
+            if key is not None and (holder := holder_of(execute, key)) is not None:
+                return
             try:
                 execute(_INSERT_JOB, job_row)
             except sqlite3.IntegrityError:
                 raise Conflict(f"there is a job {job.id} already") from None
             execute(_INSERT_REQUEST, request_row)
+            if key is not None:
+                take(execute, key, job.id)
 
-        await self._write_job(None, job, operation, can_wait=True)
-        return job if holder is None else await self.get(holder)
+        while True:
+            version = None if key is None else self._database.data_version()
+            await self._write_job(None, job, operation, can_wait=True)
+            if key is not None:
+                self._flushed = version
+            if holder is None:
+                return job
+            with suppress(JobNotFound):  # it was forgotten just now, and has the key no more
+                return await self.get(holder)
 
     async def keyed(self, key: Key) -> Job | None:
-        return await self._reader.keyed(key)
+        if (holder := holder_of(self._database.read, key)) is None:
+            return None
+        version = self._database.data_version()
+        if version != self._flushed:  # another process may have committed it just now
+            await self._write(None, _nothing)
+            self._flushed = version
+        with suppress(JobNotFound):
+            return await self.get(holder)
+        return None
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self._reader.get(job_id, owner)
@@ -424,3 +442,7 @@ class SqliteStore(Store):
     # The last one: see `Store.list`.
     async def list(self, listing: Listing) -> Page:
         return await self._reader.list(listing)
+
+
+def _nothing(execute: Callable[..., sqlite3.Cursor]) -> None:
+    """What is written to have all flushed that is committed."""
