@@ -41,8 +41,12 @@ class Engine(ABC):
         """
         return job
 
-    def dismiss(self, job: Job) -> None:
-        """An admitted job that could not be stored after all."""
+    def dismiss(self, job: Job, *, in_doubt: bool = True) -> None:
+        """An admitted job that was not stored after all.
+
+        Args:
+            in_doubt: whether it may be stored all the same.
+        """
         return
 
     @abstractmethod

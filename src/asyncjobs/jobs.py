@@ -24,6 +24,7 @@ from .given import text
 from .handler import Handler, RouteOptions, RouteSettings
 from .health import Health, health_of
 from .job import Job, Request, Response, State
+from .key import Key
 from .listing import Listing, Page
 from .opened import Opened, abandon_lost, forget, remember
 from .program import ERASED_IN, ProgramStore, introduce, program_of
@@ -304,17 +305,26 @@ class Jobs:
         *,
         owner: str | None = None,
         matched: str | None = None,
+        key: Key | None = None,
+        job_id: str | None = None,
     ) -> Job:
         """Make `request` a job of `route`. Durable when it returns.
+
+        Returns the job; or the one that has the key already, as it is now, also while no new jobs
+        are accepted.
 
         Once it has begun, it goes on even if the caller is cancelled.
 
         Args:
             matched: as `Job.matched`.
+            key: that no other job may have.
+            job_id: the id of the new job, by which it is told from the one that has the key: 32
+                hex digits, and random ones unless given.
 
         Raises:
             SetupError: the route has no handler.
             TypeError, ValueError: the owner is no text.
+            KeyReused: another request has the key; there is no job.
             ShuttingDown: there is no job.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
@@ -322,9 +332,12 @@ class Jobs:
         if owner is not None:
             text("the owner of a job", owner)
         handler = self._handler(route)
+        # Before anything can refuse a new job, or count it.
+        if key is not None and (holder := await opened.store.keyed(key)) is not None:
+            return holder
         now = opened.store.now()
         job = Job(
-            id=uuid.uuid4().hex,
+            id=job_id or uuid.uuid4().hex,
             route=route,
             path=request.path,
             created=now,
@@ -337,7 +350,7 @@ class Jobs:
         )
         job = opened.engine.admit(job)
         try:
-            await opened.store.add(job, request)
+            kept = await opened.store.add(job, request, key)
         except asyncio.CancelledError:
             # The client has gone, but the job may be on its way to the disk.
             self._begin(self._submit_if_added(opened, job, request))
@@ -345,6 +358,9 @@ class Jobs:
         except BaseException:
             opened.engine.dismiss(job)
             raise
+        if kept.id != job.id:  # somebody was faster
+            opened.engine.dismiss(job, in_doubt=False)
+            return kept
         self.events.emit(Submitted(job))
         await opened.engine.submit(job, request)
         return job

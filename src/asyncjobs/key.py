@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from .errors import KeyReused
-from .job import State
+from .job import Request, State
 
 #: Both digests have so many bytes.
 DIGEST_BYTES = 16
+#: A key has so many bytes at most.
+MAX_KEY_BYTES = 255
 # A key without fingerprint is free again when its job has come to this.
 _IN_VAIN = frozenset({State.FAILED, State.CANCELLED, State.INTERRUPTED})
+# In the place of a length: no part is so long.
+_NOTHING = b"\xff" * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +47,39 @@ class Key:
                 "was, or take a new key for this one"
             )
         return fingerprint is not None or state not in _IN_VAIN
+
+
+def key_of_client(said: str, request: Request, *scope: str | None) -> Key:
+    """The key that a client has given to this request: no other request may have it.
+
+    Args:
+        scope: where it is known: the same word of another program, owner or route is another key.
+    """
+    return Key(_digest("client", *scope, said), fingerprint_of(request))
+
+
+def key_of_route(said: str, *scope: str | None) -> Key:
+    """The key that a route has given to a request, or to many; see `key_of_client`."""
+    return Key(_digest("route", *scope, said))
+
+
+def fingerprint_of(request: Request) -> bytes:
+    """What tells a request from any other one that does something else."""
+    types = [value for name, value in request.headers if name == b"content-type"]
+    return _digest(
+        request.method,
+        request.path,
+        request.query,
+        b", ".join(types) if types else None,
+        request.body,
+    )
+
+
+def _digest(*parts: str | bytes | None) -> bytes:
+    """A digest of parts, none of which runs into the next one."""
+    digest = blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        data = part.encode(errors="surrogatepass") if isinstance(part, str) else part
+        digest.update(_NOTHING if data is None else len(data).to_bytes(8, "big"))
+        digest.update(data or b"")
+    return digest.digest()

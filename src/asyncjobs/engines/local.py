@@ -95,10 +95,11 @@ class LocalEngine(Engine):
         self._none_admitted.clear()
         return claim.job
 
-    def dismiss(self, job: Job) -> None:
+    def dismiss(self, job: Job, *, in_doubt: bool = True) -> None:
         if job.state is State.RUNNING:
             claim, slot = self._take_admitted(job)
-            self._claims.doubt(claim)
+            if in_doubt:
+                self._claims.doubt(claim)
             self._give_back(slot)
 
     async def submit(self, job: Job, request: Request) -> None:
