@@ -55,7 +55,7 @@ def test_the_extension_loads_no_terminal() -> None:
     """`QuartJobs` loads Quart, and nothing of a client, a test or the terminal of its own."""
     modules = modules_after("from asyncjobs import QuartJobs")
     assert "quart" in modules
-    assert not modules & {"httpx", "hypothesis", "pytest", "rich"}
+    assert not modules & {"http_sf", "httpx", "hypothesis", "pytest", "rich"}
 
 
 @pytest.mark.parametrize("home", sorted({*HOMES.values()}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
+from uuid import uuid4
 
 from msgspec import structs
 from quart import Quart, Request, Response
@@ -17,11 +18,13 @@ from ..background.replay import freeze
 from ..callers.session import has_data
 from ..context import Context, context_to_json
 from ..http.body import body_of, read_body
+from ..http.idempotency import IDEMPOTENCY_KEY, REPLAYED
 from ..quart_side import current_context, current_request, options_response, session_of
-from ..routing.marks import background_at, background_of
+from ..routing.marks import Background, View, background_at, background_of
 from ..routing.matching import matched
 from . import answers
 from .app_side import AppSide, answering_errors
+from .repeats import key_of
 from .submitted import Following, Submitted
 from .waiting import leave_submission, say_applied, seconds_wanted
 
@@ -61,7 +64,10 @@ class Submission:
                 f"the view of {endpoint!r} does not show that it is a background job: use "
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
-        added = _context_of_call(app, request, endpoint, args, kwargs)
+        routed = app.view_functions[endpoint]
+        background = background_of(routed)
+        assert background is not None
+        added = _context_of_call(routed, background, request, endpoint, args, kwargs)
         known = matched(app, request)
         context = structs.replace(
             known,
@@ -71,22 +77,33 @@ class Submission:
             session=has_data(session_of(current_context())),
         )
         frozen = freeze(request, body_of(request), context, jobs.settings)
+        owner = await self.side.owner()
+        key = job_id = None
+        if background.key is not None or IDEMPOTENCY_KEY in dict(request.scope["headers"]):
+            key = await key_of(request, frozen, background.key, program=jobs.name, owner=owner)
+            job_id = uuid4().hex
         job = await jobs.accept(
             endpoint,
             frozen,
-            owner=await self.side.owner(),
+            owner=owner,
             # For the guards of its blueprints, who may be asked when the request is erased.
             matched=context_to_json(known).decode() if "." in endpoint else None,
+            key=key,
+            job_id=job_id,
         )
+        is_repeat = job_id is not None and job.id != job_id
         links = self.side.links(job, request)
         accepted = answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
+        if is_repeat:
+            accepted.headers[REPLAYED] = "true"
         seconds = seconds_wanted(request, jobs.settings)
         if seconds is None:
             return accepted
         say_applied(accepted, seconds)
-        if not seconds:
+        if not (seconds or job.state.is_final):  # which the job of a repeat may be
             return accepted
-        submitted = Submitted(app, links, Following(jobs, job, seconds), accepted)
+        following = Following(jobs, job, seconds, is_new=not is_repeat)
+        submitted = Submitted(app, links, following, accepted)
         if leave_submission(request, submitted):
             return accepted
         with closing(submitted):
@@ -94,11 +111,13 @@ class Submission:
 
 
 def _context_of_call(
-    app: Quart, request: Request, endpoint: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    routed: View,
+    background: Background,
+    request: Request,
+    endpoint: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> Context:
-    routed = app.view_functions[endpoint]
-    background = background_of(routed)
-    assert background is not None
     callee = callee_of(routed, background.view, endpoint, request.method)
     return context_of_call(callee, request.view_args or {}, args, kwargs)
 

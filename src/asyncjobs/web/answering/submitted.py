@@ -15,10 +15,12 @@ from quart.typing import ResponseTypes
 from quart.wrappers.response import DataBody
 from werkzeug.datastructures import Headers
 
+from ...errors import StoreUnavailable
 from ...job import Job, State
 from ...job import Response as StoredResponse
 from ...jobs import Jobs
 from ..http.caching import kept_by_none
+from ..http.idempotency import REPLAYED
 from ..quart_side import ReadyHeaders
 from . import answers
 from .answers import Links
@@ -49,16 +51,21 @@ _OF_ACCEPTED = frozenset(
 # What is said in these comes to what the handler has said, and in all others in its place.
 _LISTED = frozenset({"link", "preference-applied", "server-timing", "set-cookie", "vary"})
 
+_CHANGED = StoreUnavailable("the job's result cannot be read just now: repeat the request")
+
 
 class Following:
-    """A job that was just made, followed from here on until that is closed.
+    """The job of a submission, followed from here on until that is closed.
 
     Args:
         seconds: for so many it is waited for at most.
+        is_new: whether it was just made; else it is that of an earlier request.
     """
 
-    def __init__(self, jobs: Jobs, job: Job, seconds: float) -> None:
+    def __init__(self, jobs: Jobs, job: Job, seconds: float, *, is_new: bool = True) -> None:
         self.job_id = job.id
+        self.is_new = is_new
+        self.had_ended = job.state.is_final
         self._jobs = jobs
         self._job = job
         self._seconds = seconds
@@ -68,7 +75,8 @@ class Following:
     async def result(self) -> tuple[Job, StoredResponse | None]:
         """The job and its response, if it ends in time."""
         job = self._job
-        if job.state is not State.RUNNING:  # somebody may have run it before it was followed
+        # It may have come further before it was followed, unless it is we who have just started it.
+        if job.state is not State.RUNNING or not self.is_new:
             job = await self._jobs.get(job.id)
         if await self._jobs.until_final(self._follower, job, self._seconds) is None:
             return job, None
@@ -113,10 +121,13 @@ class Submitted:
             return said
         try:
             job, stored = await self._following.result()
-            return said if stored is None else self._result(job, stored, said)
+            if stored is not None:
+                return self._result(job, stored, said)
         except Exception:
             logger.exception("the result of job %s is not answered at once", self._following.job_id)
-            return said
+        if self._following.had_ended:  # by its state, that 202 would be taken for the result
+            return answers.refused(self._app, _CHANGED)
+        return said
 
     def close(self) -> None:
         """Nobody waits any longer."""
@@ -133,6 +144,8 @@ class Submitted:
         answered = ReadyHeaders(kept_by_none(headers))
         answered["content-location"] = self._location
         answered["preference-applied"] = self._applied
+        if not self._following.is_new:
+            answered[REPLAYED] = "true"
         by_hooks = [
             (name, value)
             for name, value in _folded(said)
