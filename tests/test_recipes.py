@@ -20,7 +20,7 @@ import pytest
 
 import test_ecosystem
 from recipes import COMMANDS, DOCS, FILES, PAGE, transcript, type_recipe, write_files
-from server import DEADLINE, Server, has_socket, listener_at, result, submit, until
+from server import DEADLINE, Server, count_jobs, has_socket, listener_at, result, submit, until
 
 #: In the place of the program that counts primes: says who it is and what it has started, and
 #: takes its time. The second one ends if the first one does so by itself.
@@ -66,6 +66,29 @@ async def requests():
     return {what: count for what, count in asked.items() if count}
 """
 
+#: Has the first two answers of the app to orders be lost, as by a proxy that loses its connection.
+LOSING_TWO = """
+lost = 2
+whole_app = app.asgi_app
+
+async def losing_two(scope, receive, send):
+    global lost
+    if scope["type"] != "http" or scope["path"] != "/orders" or not lost:
+        return await whole_app(scope, receive, send)
+    lost -= 1
+
+    async def lose(message):
+        if message["type"] == "http.response.start":
+            message = {"type": "http.response.start", "status": 502, "headers": []}
+        else:
+            message = {"type": "http.response.body", "body": b""}
+        await send(message)
+
+    await whole_app(scope, receive, lose)
+
+app.asgi_app = losing_two
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -92,6 +115,9 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
         "developed.py",
         "films.py",
         "hypercorn.toml",
+        "nightly.sh",
+        "order.py",
+        "orders.py",
         "pooled.py",
         "primes.py",
         "processes.py",
@@ -100,7 +126,7 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
         "retried.py",
         "test_mails.py",
     ]
-    typed = [*test_ecosystem.FILES_TYPED, "asked.py", "films.py", "retried.py"]
+    typed = [*test_ecosystem.FILES_TYPED, "asked.py", "films.py", "orders.py", "retried.py"]
     elsewhere = {command for name in typed for command, _ in transcript(name)}
     assert [command for command in COMMANDS if command not in elsewhere] == [
         "systemctl enable --now reports.socket reports.service",
@@ -135,6 +161,18 @@ def test_clients_that_ask_once(folder: Path, answered: str) -> None:
     else:
         assert requests.pop("POST /reports/1") == 4
         assert len(requests) == 3  # of those that curl's one call has not polled
+
+
+def test_what_is_repeated_is_one_job(folder: Path) -> None:
+    """A client has its job made once, though the answers to it are lost on the way, and a timer
+    that fires twice has one job."""
+    app = folder / "orders.py"
+    app.write_text(app.read_text() + LOSING_TWO + COUNTING)
+    with Server("orders:app", folder) as server, server.client() as asking:
+        type_recipe("orders.py", folder, server.url)
+        requests = asking.get("/requests").json()
+        assert count_jobs(folder / "instance" / "jobs.db") == 2
+    assert (requests["POST /orders"], requests["POST /reports"]) == (3, 2)
 
 
 @pytest.mark.parametrize("route", ["primes", "threaded"])
