@@ -71,6 +71,7 @@ PAGES = {
         STORES,
         {"What it is asked": ["Store"], "What it tells": ["Liveness", "Orphan", "Presence"]},
         {
+            "asyncjobs.key": ["Key"],
             "asyncjobs.hints": ["Changed", "Queued", "Overruled", "Something", "Hints", "hints_of"],
             "asyncjobs.testing": ["FakeClock", "a_job", "StoreContract"],
         },
