@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from quart import Quart
 
 from asyncjobs import Jobs, QuartJobs, State, current_job, transitions
+from asyncjobs.control import Control
 from asyncjobs.errors import StoreUnavailable
-from asyncjobs.store import Liveness
+from asyncjobs.hints import Hint, Hints
+from asyncjobs.store import Liveness, StoreWrapper
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.processes.peers import Peers
 from asyncjobs.testing import NOW, REQUEST, a_job
+from asyncjobs.watch import Watch
 
 DEADLINE = 20
 STRANGER = "0" * 16
@@ -133,3 +140,135 @@ async def test_a_second_cancellation_is_told_the_truth_as_well(
             await jobs.cancel(job.id)
         judged(monkeypatch, Liveness.DEAD)
         assert (await jobs.cancel(job.id)).state is State.CANCELLED
+
+
+class Deaf(StoreWrapper):
+    """A store of which no hint arrives here."""
+
+    def changes(self) -> AsyncIterator[Hint]:
+        return Hints().listen()
+
+
+async def test_a_job_of_another_process_is_stopped_also_if_no_hint_arrives(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that runs in one process, and is cancelled in another one, is stopped at the next look
+    of the first, where the hint was lost: a handler gets its `CancelledError` all the same."""
+    monkeypatch.setattr("asyncjobs.watch.REREAD_INTERVAL", 0.05)
+    jobs = Jobs(store=Deaf(SqliteStore(path)), name="one")
+    begun, told = asyncio.Event(), []
+
+    @jobs.function(name="wait")
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    async with jobs, SqliteStore(path) as theirs, Watch(theirs) as watch:
+        other = Control(theirs, watch)
+        job = await jobs.submit("wait")
+        await begun.wait()
+        assert (await other.cancel(job.id)).cancel_requested
+        assert (await other.wait(job.id, DEADLINE)).state is State.CANCELLED
+    assert told == ["cancelled"]
+
+
+LOOKS: dict[str, Callable[[], object]] = {
+    "progress": lambda: current_job.progress(1),
+    "track": lambda: next(iter(current_job.track([1]))),
+    "check_cancelled": lambda: current_job.check_cancelled(),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_a_thread_stops_at_its_next_look(look: str) -> None:
+    """A sync handler stops at its next `progress`, step of `track`, or `check_cancelled`."""
+    jobs = Jobs(store="memory:")
+    begun, told = threading.Event(), []
+
+    @jobs.function(name="work")
+    def work() -> None:
+        begun.set()
+        try:
+            end = time.monotonic() + DEADLINE
+            while time.monotonic() < end:
+                LOOKS[look]()
+        except asyncio.CancelledError as error:
+            told.append(type(error).__name__)
+            raise
+
+    async with jobs:
+        job = await jobs.submit("work")
+        assert await asyncio.to_thread(begun.wait, DEADLINE)
+        await jobs.cancel(job.id)
+        assert (await jobs.wait(job.id, DEADLINE)).state is State.CANCELLED
+    assert told == ["JobCancelled"]
+
+
+async def test_a_queued_job_is_cancelled_at_once_and_never_starts() -> None:
+    """A job that waits in the queue is cancelled by the cancellation itself, and does not start
+    when there is room."""
+    jobs = Jobs(store="memory:", concurrency=1)
+    go, ran = asyncio.Event(), []
+
+    @jobs.function(name="work")
+    async def work(number: int) -> None:
+        ran.append(number)
+        await go.wait()
+
+    async with jobs:
+        first = await jobs.submit("work", 1)
+        second, third = await jobs.submit("work", 2), await jobs.submit("work", 3)
+        assert (await jobs.cancel(second.id)).state is State.CANCELLED
+        go.set()
+        for job in (first, third):
+            assert (await jobs.wait(job.id, DEADLINE)).state is State.SUCCEEDED
+        assert (await jobs.get(second.id)).state is State.CANCELLED
+    assert ran == [1, 3]
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_cancelled_job_stays_so_whatever_its_handler_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch, memory: bool, threaded: bool
+) -> None:
+    """Once its cancellation is stored a job is cancelled for good: neither the progress nor the
+    result of a handler that goes on changes anything."""
+    monkeypatch.setattr("asyncjobs.running.attempt.STOP_GRACE", 0.01)
+    jobs = Jobs(store="memory:" if memory else f"sqlite:///{path}")
+    begun, go, ended = (threading.Event() for _ in range(3))
+
+    async def stubborn() -> str:
+        begun.set()
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+        with suppress(asyncio.CancelledError):
+            current_job.progress(1)
+        ended.set()
+        return "done"
+
+    def stubborn_thread() -> str:
+        begun.set()
+        assert go.wait(DEADLINE)
+        with suppress(asyncio.CancelledError):
+            current_job.progress(1)
+        ended.set()
+        return "done"
+
+    jobs.function(name="work")(stubborn_thread if threaded else stubborn)
+    async with jobs:
+        job = await jobs.submit("work")
+        assert await asyncio.to_thread(begun.wait, DEADLINE)
+        await jobs.cancel(job.id)
+        cancelled = await jobs.wait(job.id, DEADLINE)
+        assert cancelled.state is State.CANCELLED
+        go.set()
+        assert await asyncio.to_thread(ended.wait, DEADLINE)
+    # What it has come to is dropped by the time that all is closed.
+    if not memory:
+        async with SqliteStore(path) as store:
+            assert await store.get(job.id) == cancelled

@@ -31,7 +31,7 @@ LAYERS = [
     ["running"],
     ["handler", "program"],
     ["settings"],
-    ["control"],
+    ["control", "backlog"],
     ["watch", "stores"],
     ["paging", "daemons"],
     ["store"],

@@ -208,7 +208,7 @@ def test_all_trouble_has_words(
         Action.PERFORM,
         Action.ADD,
     }
-    if task in {*about_one, Action.RESCUE, Action.SETTLE, Action.END}:
+    if task in {*about_one, Action.RESCUE, Action.CANCEL, Action.SETTLE, Action.END}:
         assert "0123" in line
 
 

@@ -75,7 +75,7 @@ async def opened(store: Store, events: Heard) -> AsyncIterator[Inline]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(store)
         claims = Claims(store, program.handlers, events, random.Random(), max_starts=25)
-        runner = await stack.enter_async_context(Runner(claims, program))
+        runner = await stack.enter_async_context(Runner(claims, program, shield_time=1))
         yield await stack.enter_async_context(Inline(runner))
 
 

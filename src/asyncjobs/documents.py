@@ -32,6 +32,7 @@ def status_of(
         "cancel_requested": job.cancel_requested,
         "progress": job.progress and _progress(job.progress),
         "created": _rfc3339(job.created),
+        "cancel_at": _rfc3339(job.cancel_at),
         "started": _rfc3339(None if job.state is State.QUEUED else job.started),
         "finished": _rfc3339(job.finished),
         "reason": job.reason,

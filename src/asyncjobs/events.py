@@ -140,6 +140,7 @@ class Action(enum.Enum):
     PERFORM = "bring an attempt to its end"
     ADD = "find out whether a job was stored"
     RESCUE = "decide about the job of a dead worker"
+    CANCEL = "cancel a job whose time is over"
     SETTLE = "give back a job that was never begun with"
     END = "end a job whose handler has gone"
     HEED = "stop the jobs that somebody has cancelled"

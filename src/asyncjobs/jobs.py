@@ -14,13 +14,14 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from . import log
 from .arguments import Callee
+from .backlog import Backlog
 from .control import Control
 from .engines.local import LocalEngine
 from .engines.slots import rivals
 from .errors import JobNotFound, SetupError, StoreUnavailable
 from .events import Action, Events, Finished, Retried, Submitted, Troubled
 from .functions import Call, Functions, check_name, name_of_function
-from .given import text
+from .given import number, text
 from .handler import Handler, RouteOptions, RouteSettings
 from .health import Health, health_of
 from .job import Job, Request, Response, State
@@ -156,10 +157,15 @@ class Jobs:
             await introduce(store, self._presence())
             opened.watch = await stack.enter_async_context(Watch(store))
             opened.control = ProgramControl(store, opened.watch, self)
+            opened.backlog = Backlog(
+                store, most=settings.max_queued, most_of_owner=settings.max_queued_per_owner
+            )
             opened.claims = Claims(
                 store, self.handlers, self.events.emit, self._random, settings.max_starts
             )
-            opened.runner = await stack.enter_async_context(Runner(opened.claims, self))
+            opened.runner = await stack.enter_async_context(
+                Runner(opened.claims, self, shield_time=settings.shield_time)
+            )
             opened.engine = LocalEngine(
                 opened.claims,
                 opened.runner,
@@ -291,6 +297,7 @@ class Jobs:
             Unstorable: an argument is no plain JSON, which has no nan and no infinity, and is not
                 what the function's annotation of it says.
             ShuttingDown: there is no job.
+            QueueFull: neither is there; it could not start at once, and `max_queued` jobs wait.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
         self._here("submit")
@@ -307,6 +314,7 @@ class Jobs:
         matched: str | None = None,
         key: Key | None = None,
         job_id: str | None = None,
+        cancel_at: float | None = None,
     ) -> Job:
         """Make `request` a job of `route`. Durable when it returns.
 
@@ -316,21 +324,27 @@ class Jobs:
         Once it has begun, it goes on even if the caller is cancelled.
 
         Args:
+            owner: whose it is.
             matched: as `Job.matched`.
             key: that no other job may have.
             job_id: the id of the new job, by which it is told from the one that has the key: 32
                 hex digits, and random ones unless given.
+            cancel_at: it is cancelled then, unless it has ended before: a time as `now` tells it.
 
         Raises:
             SetupError: the route has no handler.
-            TypeError, ValueError: the owner is no text.
+            TypeError, ValueError: the owner is no text, or the time no finite number.
             KeyReused: another request has the key; there is no job.
             ShuttingDown: there is no job.
+            QuotaExceeded, QueueFull: neither is there; it could not start at once, and as many
+                jobs wait, of its owner or in all, as may.
             StoreUnavailable: it is not known whether there is one; if so, it runs.
         """
         opened = self._here("accept")
         if owner is not None:
             text("the owner of a job", owner)
+        if cancel_at is not None:
+            cancel_at = float(number("cancel_at", cancel_at))
         handler = self._handler(route)
         # Before anything can refuse a new job, or count it.
         if key is not None and (holder := await opened.store.keyed(key)) is not None:
@@ -346,11 +360,16 @@ class Jobs:
             repeatable=handler.is_repeatable(request),
             program=self.name,
             ttl=handler.ttl,
+            cancel_at=cancel_at,
             matched=matched,
         )
         job = opened.engine.admit(job)
         try:
-            kept = await opened.store.add(job, request, key)
+            if job.state is State.QUEUED:
+                async with opened.backlog.adding(owner):
+                    kept = await opened.store.add(job, request, key)
+            else:
+                kept = await opened.store.add(job, request, key)
         except asyncio.CancelledError:
             # The client has gone, but the job may be on its way to the disk.
             self._begin(self._submit_if_added(opened, job, request))

@@ -44,6 +44,7 @@ _UNEXPECTED = {
     Action.PERFORM: "job %(id)s could not be finished",
     Action.ADD: "it cannot be told whether job %(id)s was stored",
     Action.RESCUE: "job %(id)s of a dead worker cannot be decided about; the others go on",
+    Action.CANCEL: "job %(id)s, whose time is over, cannot be cancelled; the others go on",
     Action.SETTLE: "job %(id)s cannot be given back; the others go on",
     Action.END: "job %(id)s, whose handler has gone, cannot be ended; the others go on",
     Action.HEED: "jobs that were cancelled cannot be stopped; the next try is soon",

@@ -10,6 +10,7 @@ import threading
 from contextlib import AsyncExitStack
 from typing import Protocol
 
+from .backlog import Backlog
 from .control import Control
 from .engine import Engine
 from .hints import Overruled, Queued
@@ -28,6 +29,7 @@ class Opened:
     store: ProgramStore
     watch: Watch
     control: Control
+    backlog: Backlog
     claims: Claims
     runner: Runner
     engine: Engine

@@ -46,7 +46,7 @@ def concluded(
             return transitions.finish(job, outcome.status, at), outcome
         case Stopped(JobWasCancelled() as why):
             return transitions.cancel(job, at, why), problem(why)
-        case Stopped(JobInterrupted()) | Raised() if job.cancel_requested:
+        case Stopped(JobInterrupted()) | Raised() if job.cancel_requested or is_overdue(job, at):
             return _cancelled(job, "while it ran", at)
         case Stopped(JobInterrupted() as why) if job.repeatable:
             return _released(job, at, str(why), max_starts)
@@ -67,7 +67,7 @@ def is_tried_again(job: Job, retries: int, max_starts: int) -> bool:
 
 
 def cancelled(job: Job, at: float, *, runs: bool) -> Verdict:
-    """A job that somebody wants cancelled: it ends, or is asked to.
+    """A job that somebody wants cancelled, or that is overdue: it ends, or is asked to.
 
     Args:
         runs: whether a living process runs it.
@@ -81,7 +81,7 @@ def cancelled(job: Job, at: float, *, runs: bool) -> Verdict:
 
 def never_started(job: Job, at: float, max_starts: int) -> Verdict:
     """A job that is stored as running, and whose worker knows that it never began with it."""
-    if job.cancel_requested:
+    if job.cancel_requested or is_overdue(job, at):
         return _cancelled(job, "before it started", at)
     return _released(job, at, "it is not known whether its start was stored", max_starts)
 
@@ -95,7 +95,7 @@ def orphaned(
         blamed: whether the job may be the reason for that: it is not where the worker had been told
             to stop before.
     """
-    if job.cancel_requested:
+    if job.cancel_requested or is_overdue(job, at):
         return _cancelled(job, "while it ran, and its process died", at)
     if not job.repeatable:
         why = JobInterrupted("the process that ran the job died; the job may have had effects")
@@ -131,6 +131,18 @@ def is_due(job: Job, now: float) -> bool:
     return not 0 < job.due - now <= _longest_wait(job)
 
 
+def is_overdue(job: Job, now: float) -> bool:
+    """Whether the time is over that its Cancel-After has given the job."""
+    return job.cancel_at is not None and job.cancel_at <= now
+
+
+def why_cancelled(job: Job, when: str, at: float) -> JobWasCancelled:
+    """Why the job is cancelled: somebody has asked for it, or it is overdue."""
+    if is_overdue(job, at):
+        return JobWasCancelled(f"the job was cancelled {when}: its Cancel-After was over")
+    return JobWasCancelled(f"the job was cancelled {when}")
+
+
 def backoff(base: float, times: int, random: random.Random) -> float:
     """Seconds to wait after the last of `times` + 1 failures: doubled each time, with full jitter.
 
@@ -151,7 +163,7 @@ def _longest_wait(job: Job) -> float:
 
 
 def _cancelled(job: Job, when: str, at: float) -> Verdict:
-    why = JobWasCancelled(f"the job was cancelled {when}")
+    why = why_cancelled(job, when, at)
     return transitions.cancel(job, at, why), problem(why)
 
 

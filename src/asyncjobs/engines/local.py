@@ -19,11 +19,13 @@ from ..running.claims import Claims
 from ..running.runner import Runner
 from ..running.threads import Threads
 from ..store import ANSWER_DEADLINE
+from ..verdict import is_overdue
 from .awaited import Awaited
 from .queue import Queue
 from .slots import Slot, Slots
 
-#: Seconds that handlers have to stop, once they were told to at the end of the drain time.
+#: Seconds that handlers have to stop, once they were told to at the end of the drain time, and what
+#: they have shielded is over.
 STOP_DEADLINE = 3 * STOP_GRACE
 
 
@@ -76,7 +78,7 @@ class LocalEngine(Engine):
         if not self._running:
             return
         self._claims.emit(Draining(len(self._running), None))
-        self._runner.stop_all(JobInterrupted("the server was stopped while the job ran"))
+        await self._runner.stop_all(JobInterrupted("the server was stopped while the job ran"))
         await self._ended(STOP_DEADLINE)
         for task in self._running:
             self._kill(task)
@@ -87,6 +89,8 @@ class LocalEngine(Engine):
             raise ShuttingDown("the server is stopping and accepts no more jobs: try again soon")
         if self._looking is None or self._queue.may_have(job.route):
             return job
+        if job.cancel_at is not None and is_overdue(job, job.created):
+            return job  # which is not started, but cancelled
         slot = self._slots.take(self._claims.handlers[job.route])
         if slot is None:
             return job

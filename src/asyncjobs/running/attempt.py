@@ -12,10 +12,12 @@ from ..job import Request
 from ..outcome import Outcome, Raised, Stopped, Unusable, in_words
 from ..problem import problem
 from ..tasks import to_the_end
+from ..verdict import why_cancelled
 from .claim import Claim
 from .current import Place, Program, RunningJob, running_job
 from .deadlines import Deadlines
 from .errands import Errands
+from .shield import PutOff
 
 #: Seconds that a handler has for stopping, once it was told to, before the job ends without it.
 STOP_GRACE = 1.0
@@ -33,6 +35,8 @@ class AttemptContext:
         errands: takes what may outlive an attempt.
         loop_ends: whether all that runs in the event loop is being cancelled.
         deadlines: calls `Attempt.time_out`.
+        put_off: has the attempts whose stop is put off.
+        shield_time: seconds that it is put off at most.
     """
 
     program: Program
@@ -40,6 +44,8 @@ class AttemptContext:
     errands: Errands
     loop_ends: Callable[[], bool]
     deadlines: Deadlines[Attempt]
+    put_off: PutOff
+    shield_time: float
 
 
 class Attempt:
@@ -61,6 +67,8 @@ class Attempt:
         "_current",
         "_done",
         "_ending",
+        "_expiry",
+        "_halting",
         "_is_finishing",
         "_is_performing",
         "_is_reporting",
@@ -97,10 +105,16 @@ class Attempt:
         self._stopped: Stopped | None = None
         # Stores the outcome; before the handler has ended, if that did not stop.
         self._ending: asyncio.Task[None] | None = None
+        # Stops it at the end of its Cancel-After, if it has one; and however long it is shielded.
+        self._expiry: asyncio.TimerHandle | None = None
+        self._halting: asyncio.TimerHandle | None = None
 
     async def run(self, request: Request | None) -> None:
         """Perform the job, made from `request`, which is read unless given; and finish it."""
         self._context.emit(Started(self.claim.job))
+        if (cancel_at := self.claim.job.cancel_at) is not None:
+            left = max(0.0, cancel_at - self.claim.now())
+            self._expiry = self._loop.call_later(left, self._expire, cancel_at)
         try:
             # Not in a coroutine more: each is kept for as long as the handler runs.
             try:
@@ -121,30 +135,33 @@ class Attempt:
             # Else the attempt, its task, and what the handler knows would be garbage in circles.
             self._task = None
             self._current.end()
+            if self._expiry is not None:
+                self._expiry.cancel()
+                self._expiry = None
 
     def stop(self, reason: JobFailure) -> None:
-        """Stop the handler, if it runs, and finish the job with `reason`."""
+        """Stop the handler, if it runs, and finish the job with `reason`. That is put off while
+        something is shielded."""
         if self._stopped is not None or not self._is_performing:
             return
         self._stopped = Stopped(reason)
         # Whatever its handler raises now: it is given back, or it ends.
         is_given_back = isinstance(reason, JobInterrupted) and self.claim.job.repeatable
         self._current.is_last = not is_given_back
-        self._current.stop()
-        if self.claim.handler.threaded:
-            # A thread cannot be cancelled. It is left time to see for itself that it shall stop.
-            self._current.stop_waits()
-            self._loop.call_later(STOP_GRACE, self._cancel)
-            self._loop.call_later(2 * STOP_GRACE, self._abandon, self._stopped)
+        if self._current.stopping.ask(self._unshielded):
+            self._halt()
         else:
-            # Now, and not a moment later, when it may have seen it and be cleaning up.
-            self._cancel()
-            self._loop.call_later(STOP_GRACE, self._abandon, self._stopped)
+            self._context.put_off.add(self)
+            self._halting = self._loop.call_later(self._context.shield_time, self._halt)
 
     def time_out(self) -> None:
         """Stop the handler, as its time is over."""
         timeout = self.claim.handler.timeout
         self.stop(JobTimedOut(f"the job ran past the {timeout:g} s of its route"))
+
+    def _expire(self, at: float) -> None:
+        """The time is over that the Cancel-After of the job has given it."""
+        self.stop(why_cancelled(self.claim.job, "while it ran", at))
 
     async def _perform(self, request: Request | None) -> Outcome:
         handler, deadlines = self.claim.handler, self._context.deadlines
@@ -172,6 +189,8 @@ class Attempt:
             self._is_performing = False
             if handler.timeout is not None:
                 deadlines.clear(self, handler.timeout)
+            if self._halting is not None:
+                self._put_off_no_more()
         if isinstance(outcome, Unusable):
             self._context.emit(Unfit(self.claim.job, outcome.reason))
         return self._stopped or outcome
@@ -199,15 +218,45 @@ class Attempt:
             self.is_over = True
             self._done()
 
+    def _unshielded(self) -> None:
+        """What was shielded is no more, in any thread."""
+        if _is_running(self._loop):
+            self._halt()  # now: it goes no step further
+        else:
+            self._loop.call_soon_threadsafe(self._halt)
+
+    def _halt(self) -> None:
+        """Stop the handler, whatever is shielded."""
+        self._put_off_no_more()
+        if self._current.stopping.is_due or not self._is_performing:
+            return
+        self._current.stopping.is_due = True
+        if self.claim.handler.threaded:
+            # A thread cannot be cancelled. It is left time to see for itself that it shall stop.
+            self._current.stop_waits()
+            self._loop.call_later(STOP_GRACE, self._cancel)
+            self._loop.call_later(2 * STOP_GRACE, self._abandon)
+        else:
+            # Now, and not a moment later, when it may have seen it and be cleaning up.
+            self._cancel()
+            self._loop.call_later(STOP_GRACE, self._abandon)
+
+    def _put_off_no_more(self) -> None:
+        self._context.put_off.discard(self)
+        if self._halting is not None:
+            self._halting.cancel()
+            self._halting = None
+
     def _cancel(self) -> None:
         if self._is_performing and self._task is not None:
             self._task.cancel()
 
-    def _abandon(self, outcome: Stopped) -> None:
+    def _abandon(self) -> None:
         """The handler does not stop. End its job; whatever it comes to is fenced off."""
         if self._is_performing:
             self._context.emit(self._overran(is_over=False))
-            self._ending = self._finish_soon(outcome)
+            assert self._stopped is not None
+            self._ending = self._finish_soon(self._stopped)
 
     def _overran(self, *, is_over: bool) -> Overran:
         return Overran(self.claim.job, self._loop.time() - self._began, is_over)
@@ -231,6 +280,14 @@ class Attempt:
         assert progress is not None
         if not self._is_finishing:  # which stores it as well
             await self.claim.report(progress)
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the caller is in this loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _raised(what: str, reason: str) -> Raised:

@@ -71,6 +71,10 @@ class Claim:
         """Whether the job ends with this attempt, also if its handler raises an exception."""
         return not is_tried_again(self.job, self.handler.retries, self._context.max_starts)
 
+    def now(self) -> float:
+        """The time, as the store tells it."""
+        return self._context.store.now()
+
     async def request(self) -> Request | Unusable:
         """The stored request, or why there is none. While the store is unavailable, wait for it:
         the job has not failed, it has not begun."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -14,9 +15,10 @@ from ..job import Job, State
 from ..store import Orphan, Query, Store
 from ..tasks import all_to_the_end
 from ..transitions import start
-from ..verdict import gone, is_due, orphaned
+from ..verdict import gone, is_due, is_overdue, orphaned
 from .apart import Apart
 from .claim import Claim, ClaimContext
+from .overdue import Overdue
 
 #: So many jobs of dead workers are decided about at a time.
 RESCUE_CHUNK = 100
@@ -71,6 +73,7 @@ class Claims:
         self._rescues = Apart(emit, Action.RESCUE)
         self._settlements = Apart(emit, Action.SETTLE)
         self._ends = Apart(emit, Action.END)
+        self._overdue = Overdue(store, emit)
 
     def start(self, job: Job, at: float) -> Claim:
         """The claim on a job that is to be stored as started: whoever stores it says so by that, or
@@ -80,11 +83,16 @@ class Claims:
         return Claim(self._context, started, self.handlers[job.route])
 
     async def claim(self, job: Job) -> Claim | None:
-        """Start a queued job for this process; None if somebody else was faster.
+        """Start a queued job for this process; None if somebody else was faster, or its time is
+        over and it is cancelled instead.
 
         Raises:
             StoreUnavailable: it does not run here, whatever the store says of it.
         """
+        if job.cancel_at is not None and is_overdue(job, self.store.now()):
+            with suppress(Conflict):
+                await self._overdue.cancel(job)
+            return None
         claim = self.start(job, self.store.now())
         try:
             await self.store.replace(job, claim.job)
@@ -133,6 +141,14 @@ class Claims:
         await all_to_the_end(
             self._rescues.done(orphan.job.id, self._rescue(orphan)) for orphan in orphans
         )
+
+    async def cancel_overdue(self) -> None:
+        """Cancel some of the jobs whose Cancel-After is over, whoever runs them.
+
+        Raises:
+            StoreUnavailable
+        """
+        await self._overdue.cancel_all()
 
     async def settle(self) -> None:
         """Give back the jobs in doubt that were stored as started after all.

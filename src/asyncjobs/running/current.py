@@ -13,6 +13,7 @@ from werkzeug.local import LocalProxy
 from ..errors import JobCancelled
 from ..given import number, shown, storable
 from ..job import Job, Progress, Request
+from .shield import Shield, Stopping
 
 T = TypeVar("T")
 
@@ -60,6 +61,7 @@ class RunningJob:
             read that.
         latest: the newest progress that the handler has reported.
         is_last: whether the job ends with this attempt, also if its handler raises an exception.
+        stopping: whether it shall stop, for the runner.
         principal: who has asked for the job, as what `QuartJobs` was given as `principal` has said
             when the request came; None if there is nothing, and in functions of `Jobs`.
     """
@@ -70,7 +72,6 @@ class RunningJob:
         "_loop_ends",
         "_place",
         "_reported",
-        "_stopping",
         "_waits",
         "attempt",
         "id",
@@ -81,6 +82,7 @@ class RunningJob:
         "program",
         "request",
         "route",
+        "stopping",
     )
 
     def __init__(
@@ -102,22 +104,47 @@ class RunningJob:
         self._place = place
         self._reported = reported
         self._loop_ends = loop_ends
-        self._stopping = False
+        self.stopping = Stopping()
         self._waits = _NO_WAITS
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the handler shall stop: cancelled, past its timeout, or the server goes down."""
-        return self._stopping or self._loop_ends()
+        return self.stopping.is_asked_for or self._loop_ends()
+
+    @property
+    def has_to_stop(self) -> bool:
+        """Whether the handler has to stop now: `is_cancelled`, and nothing of it is shielded."""
+        return self.stopping.is_due or self._loop_ends()
 
     def check_cancelled(self) -> None:
-        """Stop here if the job shall stop.
+        """Stop here if the job shall stop, and nothing of it is shielded.
 
         Raises:
             JobCancelled: let it pass, after cleaning up.
         """
-        if self.is_cancelled:
+        if self.has_to_stop:
             raise JobCancelled(f"job {self.id} shall stop")
+
+    def shield(self) -> Shield:
+        """Keep what must not be cut from being so: ``async with current_job.shield():``, in a sync
+        handler ``with``.
+
+        Within this the job is not stopped: not by a cancellation, not by its time-out, and not by
+        the stop of the server. When it is left, a stop that was put off takes effect at once, as a
+        `CancelledError`. It is put off by the setting `shield_time` at most; then the job is
+        stopped as without. `is_cancelled` tells all the while whether it shall stop; what else
+        raises `JobCancelled` does not do so within.
+
+        It is for the whole handler: as long as any task or thread of it shields something, no other
+        one is stopped. It does not keep off what the handler cancels itself, such as by
+        `asyncio.timeout`, nor the end of the event loop.
+
+        Raises:
+            JobCancelled: on entering, if the job shall stop already: it begins nothing new.
+            TypeError: on entering with ``with``, in an async handler.
+        """
+        return Shield(self.stopping)
 
     def progress(
         self, current: float, total: float | None = None, message: str | None = None
@@ -197,13 +224,9 @@ class RunningJob:
             yield
         finally:
             try:
-                await self._place.resume(job_id, go_on=not self.is_cancelled)
+                await self._place.resume(job_id, go_on=not self.has_to_stop)
             finally:
                 self._waits -= {task}
-
-    def stop(self) -> None:
-        """Have the handler stop at its next look; called by the runner."""
-        self._stopping = True
 
     def stop_waits(self) -> None:
         """End what a thread waits for, which cannot be cancelled itself; called by the runner."""
@@ -214,6 +237,8 @@ class RunningJob:
     def end(self) -> None:
         """Tell nobody of progress any more; called by the runner."""
         self._reported = _to_nobody
+        if self.stopping.is_asked_for:
+            self.stopping.end()
 
     def _report(self, progress: Progress) -> None:
         self.check_cancelled()

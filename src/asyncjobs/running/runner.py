@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
-from ..errors import JobFailure, JobWasCancelled, StoreUnavailable
+from ..errors import JobFailure, StoreUnavailable
 from ..events import Action, Troubled
 from ..job import Job, Request, State
+from ..verdict import why_cancelled
 from .attempt import STOP_GRACE, Attempt, AttemptContext
 from .claim import Claim
 from .claims import Claims
 from .current import Place, Program
 from .deadlines import Deadlines
 from .errands import Errands
+from .shield import PutOff
 
 
 class Runner:
@@ -25,17 +27,21 @@ class Runner:
 
     Args:
         program: whose jobs they are.
+        shield_time: seconds that the stop of a job is put off at most by what it has shielded.
     """
 
-    def __init__(self, claims: Claims, program: Program) -> None:
+    def __init__(self, claims: Claims, program: Program, *, shield_time: float) -> None:
         self._claims = claims
         self._errands = Errands(STOP_GRACE)
+        self._put_off = PutOff()
         self._context = AttemptContext(
             program,
             claims.emit,
             self._errands,
             lambda: self._errands.is_loop_ending,
             Deadlines(Attempt.time_out),
+            self._put_off,
+            shield_time,
         )
         self._attempts: dict[str, Attempt] = {}
         self._overruled = asyncio.Event()
@@ -103,10 +109,11 @@ class Runner:
         if (attempt := self._attempts.get(job_id)) is not None:
             attempt.stop(reason)
 
-    def stop_all(self, reason: JobFailure) -> None:
-        """Stop every handler that runs here."""
+    async def stop_all(self, reason: JobFailure) -> None:
+        """Stop every handler that runs here; returns once none puts that off any more."""
         for job_id in list(self._attempts):
             self.stop(job_id, reason)
+        await self._put_off.over()
 
     def overruled(self) -> None:
         """Somebody may have asked to cancel jobs that run here: look soon."""
@@ -126,4 +133,4 @@ class Runner:
     async def _stop_overruled(self) -> None:
         if self._attempts:
             for job in await self._claims.find_overruled(len(self._attempts)):
-                self.stop(job.id, JobWasCancelled("the job was cancelled while it ran"))
+                self.stop(job.id, why_cancelled(job, "while it ran", self._claims.store.now()))

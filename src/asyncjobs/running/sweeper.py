@@ -1,4 +1,4 @@
-"""What every process does for all: rescue, settle, fail what is without handler, tidy."""
+"""What every process does for all: rescue, cancel, settle, fail what is without handler, tidy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ..store import ANSWER_DEADLINE
 from ..tasks import to_the_end
 from .claims import Claims
 
-#: Seconds between two looks for dead processes, on average: a lock each is all that it costs. The
-#: jitter keeps the processes from looking together.
+#: Seconds between two looks for dead processes, and for jobs whose time is over, on average: a lock
+#: for each process and a step through an index are all that it costs. The jitter keeps the
+#: processes from looking together.
 RESCUE_INTERVAL = 0.25
 #: Seconds between two sweeps, on average.
 SWEEP_INTERVAL = 0.8
@@ -63,6 +64,7 @@ class Sweeper:
 
     async def _rescue(self) -> None:
         await self._decide(self._claims.rescue)
+        await self._decide(self._claims.cancel_overdue)
 
     async def _sweep(self) -> None:
         await self._decide(self._settle_and_end)

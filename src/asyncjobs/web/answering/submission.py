@@ -18,6 +18,7 @@ from ..background.replay import freeze
 from ..callers.session import has_data
 from ..context import Context, context_to_json
 from ..http.body import body_of, read_body
+from ..http.cancel_after import cancel_after
 from ..http.idempotency import IDEMPOTENCY_KEY, REPLAYED
 from ..quart_side import current_context, current_request, options_response, session_of
 from ..routing.marks import Background, View, background_at, background_of
@@ -78,10 +79,12 @@ class Submission:
         )
         frozen = freeze(request, body_of(request), context, jobs.settings)
         owner = await self.side.owner()
-        key = job_id = None
+        key = job_id = cancel_at = None
         if background.key is not None or IDEMPOTENCY_KEY in dict(request.scope["headers"]):
             key = await key_of(request, frozen, background.key, program=jobs.name, owner=owner)
             job_id = uuid4().hex
+        if b"cancel-after" in dict(request.scope["headers"]):
+            cancel_at = jobs.now() + cancel_after(request)
         job = await jobs.accept(
             endpoint,
             frozen,
@@ -90,6 +93,7 @@ class Submission:
             matched=context_to_json(known).decode() if "." in endpoint else None,
             key=key,
             job_id=job_id,
+            cancel_at=cancel_at,
         )
         is_repeat = job_id is not None and job.id != job_id
         links = self.side.links(job, request)

@@ -134,7 +134,7 @@ async def _ask(grace: float) -> None:
     # The loop needs a turn for there to be an answer: not every generator awaits something.
     await asyncio.sleep(0)
     task = asyncio.current_task()
-    if current_job.is_cancelled and task is not None and not task.cancelling():
+    if current_job.has_to_stop and task is not None and not task.cancelling():
         # Our cancellation is on its way. It must come here, and not while we close the iterator.
         await asyncio.sleep(grace)
     current_job.check_cancelled()

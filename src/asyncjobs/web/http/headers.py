@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from ...credentials import is_credential
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, HeadersTooLarge
 from ...job import HeaderPairs
 from ...settings import Settings
 
@@ -72,11 +72,16 @@ BODILESS = frozenset({204, 205, 304})
 def storable_request_headers(
     pairs: Iterable[tuple[bytes, bytes]], body: bytes, settings: Settings
 ) -> HeaderPairs:
-    """The headers of a request that its job keeps, and the length that its body has in there."""
+    """The headers of a request that its job keeps, and the length that its body has in there.
+
+    Raises:
+        HeadersTooLarge: all of them together, those that are not kept as well, are over the limit.
+    """
     drop, keep = frozenset(settings.drop_headers), frozenset(settings.keep_headers)
     kept: list[tuple[bytes, bytes]] = []
-    place = None
+    place, size = None, 0
     for written, value in pairs:
+        size += len(written) + len(value)
         name = written.lower()  # a server has done so, but no ASGI middleware must
         if name in _LENGTH:
             place = len(kept) if place is None else place
@@ -84,6 +89,11 @@ def storable_request_headers(
             if shared in _REDUCED and shared.decode() not in keep:
                 value = _reduced(shared, value)
             kept.append((shared, value))
+    if size > settings.max_headers:
+        raise HeadersTooLarge(
+            f"the request headers are over the limit of {settings.max_headers} bytes; no job was "
+            "made"
+        )
     if place is not None or body:
         length = (b"content-length", b"%d" % len(body))
         kept.insert(len(kept) if place is None else place, length)

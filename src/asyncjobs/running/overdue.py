@@ -1,0 +1,52 @@
+"""Cancels jobs whose Cancel-After is over, in the stead of whoever has set it."""
+
+from __future__ import annotations
+
+from ..events import Action, Emit, Finished
+from ..job import Job, State
+from ..store import Query, Store
+from ..tasks import all_to_the_end
+from ..verdict import cancelled
+from .apart import Apart
+
+#: So many are cancelled at a time.
+OVERDUE_CHUNK = 100
+
+
+class Overdue:
+    """The jobs of a store whose time is over, whoever runs them.
+
+    Args:
+        emit: is told what happens.
+    """
+
+    def __init__(self, store: Store, emit: Emit) -> None:
+        self._store = store
+        self._emit = emit
+        self._cancellations = Apart(emit, Action.CANCEL)
+
+    async def cancel_all(self) -> None:
+        """Cancel some of those whose time is over.
+
+        Raises:
+            StoreUnavailable
+        """
+        # Not those that have been asked already: they would keep the others from being found.
+        query = Query(cancel_before=self._store.now(), cancel_requested=False, limit=OVERDUE_CHUNK)
+        overdue = await self._store.find(query)
+        # Together, so that all of it is one transaction.
+        await all_to_the_end(self._cancellations.done(job.id, self.cancel(job)) for job in overdue)
+
+    async def cancel(self, job: Job) -> None:
+        """End the job, or have it stopped where it runs: if its process has died, that is seen to
+        by those who rescue it.
+
+        Raises:
+            Conflict: it has changed just now.
+            StoreUnavailable
+        """
+        runs = job.state is State.RUNNING
+        new, response = cancelled(job, self._store.now(), runs=runs)
+        await self._store.replace(job, new, response)
+        if new.state.is_final:
+            self._emit(Finished(new))
