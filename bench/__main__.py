@@ -42,6 +42,7 @@ PARTS: dict[str, list[Run]] = {
     "poll": [Run(short="--rounds 5 --polls 1000")],
     "hints": [Run(short="--ends 100 --waiters 200 --seconds 3")],
     "waiters": [Run(short="--waiters 1000 --seconds 4 --ends 100 --floods 100")],
+    "cancel": [Run(short="--cancelled 100", full="--cancelled 1000")],
     "held": [Run(short="--seconds 2")],
     "queue": [Run(short="--queued 200 --jobs 500")],
     "listing": [Run(short="--rows 100000")],

@@ -86,7 +86,7 @@ INTERNAL = {
     },
     "Control": {"follow", "until_final"},
     "Events": {"emit"},
-    "RunningJob": {"end", "stop", "stop_waits", "waiting"},
+    "RunningJob": {"end", "has_to_stop", "stop_waits", "stopping", "waiting"},
     "Job": set(vars(asyncjobs.Job)),
     "Query": {"matches", "cut"},
     "Listing": {"matches"},

@@ -61,7 +61,6 @@ class RunningJob:
             read that.
         latest: the newest progress that the handler has reported.
         is_last: whether the job ends with this attempt, also if its handler raises an exception.
-        stopping: whether it shall stop, for the runner.
         principal: who has asked for the job, as what `QuartJobs` was given as `principal` has said
             when the request came; None if there is nothing, and in functions of `Jobs`.
     """
@@ -104,7 +103,7 @@ class RunningJob:
         self._place = place
         self._reported = reported
         self._loop_ends = loop_ends
-        self.stopping = Stopping()
+        self.stopping = Stopping()  # of which the runner tells
         self._waits = _NO_WAITS
 
     @property
