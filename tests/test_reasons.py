@@ -326,7 +326,7 @@ async def test_what_an_earlier_version_has_ended(
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE jobs SET state = ?", (state,))
     told = await store.get(job.id)
-    assert told.reason == (None if state.is_final else "an operator had it retried")
+    assert told.reason == (None if state.is_final else "somebody had it retried")
     assert told.status is None
 
 

@@ -160,7 +160,7 @@ def retry(job: Job, at: float) -> Job:
         finished=None,
         expires=None,
         due=at,
-        reason="an operator had it retried",
+        reason="somebody had it retried",
         status=None,
         cancel_at=None,
     )
