@@ -70,6 +70,7 @@ def urls_of(location: str) -> Iterator[tuple[str, str]]:
         yield method, location
         yield method, f"/jobs/{job_id}"
         yield method, f"/jobs/{job_id}/result"
+    yield "POST", f"/jobs/{job_id}/retry"
     yield "GET", f"/mine/{job_id}"
 
 

@@ -15,6 +15,7 @@ def status_of(
     links: Mapping[str, str] | None = None,
     *,
     ahead: int | EllipsisType | None = ...,
+    with_owner: bool = False,
 ) -> dict[str, Any]:
     """The document that tells how a job does, whatever its state.
 
@@ -22,8 +23,9 @@ def status_of(
         links: where to find it (``self``) and its ``result``; left out where that is not known.
         ahead: how many will start before it, None if they are too many to be counted; left out
             where it was not asked, or is not queued.
+        with_owner: whether it tells whose the job is, which is for operators alone.
     """
-    document = {
+    document: dict[str, Any] = {
         "id": job.id,
         "state": job.state.value,
         "route": job.route,
@@ -40,6 +42,8 @@ def status_of(
     }
     if ahead is not ... and job.state is State.QUEUED:
         document["ahead"] = ahead
+    if with_owner:
+        document["owner"] = job.owner
     return document if links is None else {**document, "links": dict(links)}
 
 

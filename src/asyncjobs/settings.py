@@ -197,9 +197,9 @@ class Settings:
     trusted_origins: Collection[str] = setting(
         (),
         NAMES,
-        "origins whose pages may cancel jobs, besides that of the request itself, such as "
-        '`["https://shop.example"]`: those that CORS allows, and the app\'s own where a proxy does '
-        "not pass on `Host` with its port",
+        "origins whose pages may cancel and retry jobs, besides that of the request itself, such "
+        'as `["https://shop.example"]`: those that CORS allows, and the app\'s own where a proxy '
+        "does not pass on `Host` with its port",
     )
 
     def __post_init__(self) -> None:
@@ -319,7 +319,7 @@ def _origin(written: Any) -> Origin:
     if written == "*":
         raise ConfigurationError(
             "the setting 'trusted_origins' must name each origin: with '*' every page on the web "
-            "could cancel the jobs of whoever looks at it"
+            "could cancel or retry the jobs of whoever looks at it"
         )
     origin = origin_of(written) if isinstance(written, str) else None
     if origin is None:

@@ -18,7 +18,9 @@ from ..settings import make_settings
 from ..store import Store
 from ..stores import SqliteStore, folder_for_store
 from .answering.app_side import AppSide
+from .answering.lists import Lists
 from .answering.polls import Polls
+from .answering.steering import Steering
 from .answering.submission import Submission
 from .answering.waiting import connection_class_of
 from .around import around
@@ -39,11 +41,11 @@ logger = logging.getLogger("asyncjobs")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Declared:
-    """What one `QuartJobs` was told, whatever apps that is for; all but the first three grows.
+    """What one `QuartJobs` was told, whatever apps that is for; all but the first four grows.
 
     Attributes:
         options: settings that go before an app's configuration.
-        owner, principal: as in `QuartJobs`.
+        owner, principal, operator: as in `QuartJobs`.
         views: those that are to be jobs; none of them should be routed without that.
         before_run: called before each view in the background.
         functions: register the functions that jobs can be made of.
@@ -52,6 +54,7 @@ class Declared:
     options: Mapping[str, Any]
     owner: Callable[[], Any] | None
     principal: Callable[[], Any] | None
+    operator: Callable[[], Any] | None
     views: Decorated = field(default_factory=Decorated)
     before_run: list[View] = field(default_factory=list)
     functions: dict[str, Callable[[Jobs], object]] = field(default_factory=dict)
@@ -66,11 +69,13 @@ class AppJobs:
         self._backgrounds: dict[str, Background] = {}
         settings_said(app.config, declared.options)
         self._lifespan = Lifespan(app, self._open)
-        self._side = AppSide(app, self._lifespan.started, declared.owner, declared.principal)
-        self.submission, self.polls = Submission(self._side), Polls(self._side)
-        self._routes = PollRoutes(
-            app, declared.views, self.polls.poll_route, self.polls.own_routes, self._found
+        self._side = AppSide(
+            app, self._lifespan.started, declared.owner, declared.principal, declared.operator
         )
+        steering = Steering(self._side)
+        self.submission, self.polls = Submission(self._side), Polls(self._side, steering)
+        own = [each for of in (self.polls, steering, Lists(self._side)) for each in of.own_routes]
+        self._routes = PollRoutes(app, declared.views, self.polls.poll_route, own, self._found)
         self._are_routes_complete = False
         self._install(app)
 

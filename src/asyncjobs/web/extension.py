@@ -25,6 +25,8 @@ from .routing.refusals import NAMELESS, check_view, name_of
 V = TypeVar("V", bound=View)
 OwnerOf = Callable[[], str | Awaitable[str | None] | None]
 PrincipalOf = Callable[[], Any]
+May = bool | Literal["view", "steer"] | None
+OperatorOf = Callable[[], May | Awaitable[May]]
 KeyOf = Callable[[], str | Awaitable[str | None] | None]
 Mode = Literal["async", "prefer"]
 
@@ -54,16 +56,23 @@ class QuartJobs:
         principal: tells who has sent the current request, for its job: `current_job.principal`.
             May be async. JSON of 8 KiB at most, which is stored: what names somebody, and no
             credentials. `asyncjobs.web.auth.user` is one for quart-auth.
+        operator: tells what who has sent the current request may do with the jobs of all owners:
+            ``None`` or False if nothing, ``"view"`` if see them, ``"steer"`` or True if cancel and
+            retry them as well. May be async. It is asked for the list of jobs, and where a job is
+            not the caller's own; anything else is a TypeError, and so a 500. Like `owner` it may
+            raise, such as an ``Unauthorized`` that leads to the login: that is the answer then.
         options: see `Settings`; each can be ``QUART_JOBS_<NAME>`` in the app's configuration too.
 
     For ``url_for``, and for hooks that look at ``request.endpoint``: the endpoints of the status
-    document and of the result of a job are ``asyncjobs_status`` and ``asyncjobs_result``, and both
-    take its id as ``job_id``.
+    document and of the result of a job are ``asyncjobs_status`` and ``asyncjobs_result``, that to
+    retry it is ``asyncjobs_retry``, and all of them take its id as ``job_id``. That of the list is
+    ``asyncjobs_list``, which there is with `owner` or `operator` only.
 
     Raises:
         ConfigurationError: an option is unknown, has the wrong type or is out of range. What the
             app's configuration has is looked at when the app starts.
-        SetupError: the owner is no function, or the app has a `QuartJobs` already.
+        SetupError: `owner`, `principal` or `operator` is no function, or the app has a `QuartJobs`
+            already.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class QuartJobs:
         *,
         owner: OwnerOf | None = None,
         principal: PrincipalOf | None = None,
+        operator: OperatorOf | None = None,
         **options: Unpack[Options],
     ) -> None:
         if owner is not None and not callable(owner):
@@ -80,7 +90,11 @@ class QuartJobs:
             raise SetupError(
                 f"principal must be a function that tells who has sent a request, not {principal!r}"
             )
-        self._declared = Declared(options, owner, principal)
+        if operator is not None and not callable(operator):
+            raise SetupError(
+                f"operator must be a function that tells what an operator may do, not {operator!r}"
+            )
+        self._declared = Declared(options, owner, principal, operator)
         self._apps: list[Quart] = []
         if app is not None:
             self.init_app(app)
@@ -242,8 +256,8 @@ class QuartJobs:
 
         It is the handler's own response once that is there, before that a 202; ``Prefer: wait=N``
         of the current request is obeyed. It is the app's own 404 if there is no such job, or it is
-        somebody else's. Any job of the app is answered for, whatever its route: compare the route
-        of ``await jobs.jobs.get(task_id)`` if that matters.
+        somebody else's and the caller no operator. Any job of the app is answered for, whatever its
+        route: compare the route of ``await jobs.jobs.get(task_id)`` if that matters.
 
         If a GET or HEAD without a body prefers to wait, and the job is not final, its context is
         left meanwhile: what this returns is not sent, and the view is called once more after the

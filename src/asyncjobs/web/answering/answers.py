@@ -7,9 +7,11 @@ added to it is in headers.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from types import EllipsisType
+from typing import Any
 from urllib.parse import quote
 
 from quart import Quart
@@ -39,8 +41,8 @@ class Links:
     """The URLs of one job, relative to the host."""
 
     def __init__(self, job: Job, root_path: str, prefix: str) -> None:
-        self.poll = f"{_encoded(root_path, job.path)}/{job.id}"
-        self.status = f"{_encoded(root_path, prefix)}/{job.id}"
+        self.poll = f"{path_of(root_path, job.path)}/{job.id}"
+        self.status = f"{path_of(root_path, prefix)}/{job.id}"
         self.result = f"{self.status}/result"
 
 
@@ -92,11 +94,39 @@ def health(app: Quart, health: Health) -> QuartResponse:
     return _response(app, 200 if health.accepting else 503, headers, body)
 
 
+def document_of(
+    job: Job, links: Links, *, ahead: int | EllipsisType | None = ..., with_owner: bool = False
+) -> dict[str, Any]:
+    """What tells how a job does; to operators, whose it is as well. `ahead` as in `status_of`."""
+    told = {"self": links.status, "result": links.result}
+    return status_of(job, told, ahead=ahead, with_owner=with_owner)
+
+
+def listed(app: Quart, documents: Sequence[dict[str, Any]], following: str | None) -> QuartResponse:
+    """A page of the list of jobs.
+
+    Args:
+        following: the URL of the next one, if there is one.
+    """
+    headers = [_JSON, _NO_STORE]
+    if following is not None:
+        headers.append(("link", f'<{following}>; rel="next"'))
+    document = {"jobs": documents, "next": following}
+    body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    return _response(app, 200, headers, body)
+
+
 def status_document(
-    app: Quart, job: Job, links: Links, now: float, ahead: int | EllipsisType | None = ...
+    app: Quart,
+    job: Job,
+    links: Links,
+    now: float,
+    *,
+    ahead: int | EllipsisType | None = ...,
+    with_owner: bool = False,
 ) -> QuartResponse:
-    """The document that tells how a job does, whatever its state; `ahead` as in `status_of`."""
-    document = status_of(job, {"self": links.status, "result": links.result}, ahead=ahead)
+    """The answer that has the document of a job."""
+    document = document_of(job, links, ahead=ahead, with_owner=with_owner)
     headers = [_JSON, *_polled(job, links)]
     if not job.state.is_final:
         headers.append(("retry-after", str(retry_after(job, now))))
@@ -169,6 +199,6 @@ def _response(
 
 
 @lru_cache(maxsize=256)  # few routes have most of the jobs
-def _encoded(root_path: str, path: str) -> str:
+def path_of(root_path: str, path: str) -> str:
     """A path as it is written in a URL: what was %3F or %2F there is written so again."""
     return without_authority(quote(root_path.rstrip("/") + path.rstrip("/"), IN_PATH))

@@ -15,11 +15,14 @@ from ...errors import AsyncJobsError, JobNotFound, SetupError
 from ...given import text
 from ...job import Job
 from ...jobs import Jobs
+from ...owner import ANYONE
+from ..callers.operator import Right, right_of
 from ..callers.principal import principal_to_json
 from ..quart_side import current_request, handle_user_exception
 from . import answers
 from .answers import Links
 
+T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
 
 
@@ -30,6 +33,7 @@ class AppSide:
         started: the app's jobs, started if need be.
         owner: tells whom the current request's jobs belong to, if they are told apart.
         principal: tells who has sent it, for its job, if that is to be known.
+        operator: tells what who has sent it may do with the jobs of all, if anybody may.
         prefix: the path above the status documents, known once the app's configuration is.
     """
 
@@ -41,11 +45,52 @@ class AppSide:
         started: Callable[[], Awaitable[Jobs]],
         owner: Callable[[], Any] | None,
         principal: Callable[[], Any] | None,
+        operator: Callable[[], Any] | None,
     ) -> None:
         self.app = app
         self.started = started
         self._owner_of_request = owner
         self._principal_of_request = principal
+        self._operator_of_request = operator
+
+    @property
+    def tells_callers_apart(self) -> bool:
+        """Whether anybody may see jobs without knowing their ids."""
+        return self._owner_of_request is not None or self._operator_of_request is not None
+
+    async def seen(self, read: Callable[..., Awaitable[T]], job_id: str) -> tuple[T, Right | None]:
+        """What `read` has of a job for who has sent the current request.
+
+        Args:
+            read: takes the id, and as `owner` whose it has to be.
+
+        Returns:
+            With it, what an operator may do; None where the job is the caller's own, and no
+            operator was asked for.
+
+        Raises:
+            JobNotFound: there is none, or it is for others to see.
+        """
+        try:
+            return await read(job_id, owner=await self.owner()), None
+        except JobNotFound:
+            return await self.seen_by_operator(read, job_id)
+
+    async def seen_by_operator(
+        self, read: Callable[..., Awaitable[T]], job_id: str
+    ) -> tuple[T, Right]:
+        """The same of a job that is not the caller's own."""
+        right = await self.operator()
+        if right is None:
+            raise JobNotFound(f"no job {job_id}")
+        return await read(job_id, owner=ANYONE), right
+
+    async def operator(self) -> Right | None:
+        """What who has sent the current request may do with the jobs of all; None if nothing."""
+        if self._operator_of_request is None:
+            return None
+        said = self._operator_of_request()
+        return right_of(await said if inspect.isawaitable(said) else said)
 
     async def owner(self) -> str | None:
         """Whom the current request's jobs belong to; None if the app does not tell them apart."""

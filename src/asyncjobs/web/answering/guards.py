@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from msgspec import UNSET
@@ -10,10 +11,11 @@ from quart.routing import QuartRule
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import ValidationError
 
-from ...errors import JobNotFound
+from ...errors import JobNotFound, JobUnreadable
 from ...job import Job
 from ...jobs import Jobs
 from ..context import Context, context_from_json
+from ..quart_side import error_handler_of
 from ..routing.marks import background_at, poll_endpoint, poll_rule
 from ..routing.matching import known_of, preprocess, rule_of, rules_of, values_for
 
@@ -37,6 +39,34 @@ async def answer_of_guards(app: Quart, jobs: Jobs, job: Job, request: Request) -
         known = await _known_of(app, jobs, job, request)
     _become_poll(app, request, job, known)
     return await _ask(app, request, names)
+
+
+async def lets_in(app: Quart, jobs: Jobs, job: Job, request: Request) -> bool:
+    """Whether who has sent `request`, which is to no URL of the job, would be let in at one.
+
+    It is one to the job's own URL meanwhile, and what it was afterwards. What the guards have taken
+    is given back by the functions that tear down the requests of their blueprints, as those of the
+    next job may take it once more.
+
+    Raises:
+        Exception: a guard has raised it, and the app has no answer to it.
+    """
+    rule, view_args = request.url_rule, request.view_args
+    error: Exception | None = None
+    try:
+        return await answer_of_guards(app, jobs, job, request) is None
+    except (JobNotFound, JobUnreadable):
+        return False
+    except Exception as raised:
+        error = raised
+        if not _is_answered(app, error, request):
+            raise
+        return False
+    finally:
+        if request.url_rule is not rule:
+            await _tear_down(app, request, error)
+            request.url_rule, request.view_args = rule, view_args
+            await asyncio.sleep(0)  # neither guards nor stores need ever have a reason to wait
 
 
 def _blueprints_of(app: Quart, jobs: Jobs, job: Job) -> list[str]:
@@ -145,3 +175,15 @@ async def _ask(app: Quart, request: Request, names: list[str]) -> Any:
             if answer is not None:
                 return answer
     return None
+
+
+def _is_answered(app: Quart, error: Exception, request: Request) -> bool:
+    if isinstance(error, HTTPException):
+        return True
+    return error_handler_of(app, error, request.blueprints) is not None
+
+
+async def _tear_down(app: Quart, request: Request, error: Exception | None) -> None:
+    for name in request.blueprints:
+        for function in reversed(app.teardown_request_funcs[name]):
+            await app.ensure_async(function)(error)

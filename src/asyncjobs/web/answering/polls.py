@@ -1,4 +1,4 @@
-"""The views that answer for the jobs there are: poll, status, cancel; and the health of all."""
+"""The views that answer for the jobs there are: poll, status; and the health of all."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ from typing import Any, cast
 
 from quart import Request, Response
 
+from ...errors import JobNotFound
 from ...job import UNKNOWN, Job, State
 from ...job import Response as StoredResponse
 from ...jobs import Jobs
-from ..http.cross_site import refuse_cross_site
+from ..callers.operator import Right
 from ..quart_side import current_request
 from ..routing.marks import JOB_ENDPOINTS, poll_endpoint
 from ..routing.matching import rules_of
-from ..routing.routes import OwnRoute
+from ..routing.routes import OF_JOB, OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
+from .steering import Steering
 from .waiting import leave_poll, say_applied, seconds_wanted
 
 
 class Polls:
     """Answers the requests of one app about the jobs that it has."""
 
-    def __init__(self, side: AppSide) -> None:
+    def __init__(self, side: AppSide, steering: Steering) -> None:
         self.side = side
+        self._steering = steering
 
     @property
     def own_routes(self) -> list[OwnRoute]:
         """The routes under the prefix, for each host and subdomain that has jobs."""
         views, methods = (self.status, self.result), ["GET", "DELETE"]
         return [
-            OwnRoute(suffix, endpoint, view, methods)
+            OwnRoute(f"{OF_JOB}{suffix}", endpoint, view, methods)
             for view, (suffix, endpoint) in zip(views, JOB_ENDPOINTS.items(), strict=True)
         ]
 
@@ -41,7 +44,7 @@ class Polls:
         """The answer to a poll by the current request, whatever its path."""
         request = current_request()
         jobs = await self.side.started()
-        job, response = await jobs.poll(job_id, owner=await self.side.owner())
+        (job, response), _ = await self.side.seen(jobs.poll, job_id)
         # The route is the app's own, and its own hooks go on with it.
         rule, view_args = request.url_rule, request.view_args
         try:
@@ -57,33 +60,43 @@ class Polls:
         """The view of every poll route: below the path that the job was submitted to, only."""
         request = current_request()
         jobs = await self.side.started()
-        job, response = await jobs.poll(asyncjobs_id, owner=await self.side.owner())
+        right = None
+        try:  # as `AppSide.seen`, which would be one more call on the way of each poll
+            job, response = await jobs.poll(asyncjobs_id, owner=await self.side.owner())
+        except JobNotFound:
+            (job, response), right = await self.side.seen_by_operator(jobs.poll, asyncjobs_id)
         if not (_is_polled_at(job, request) and self._is_polled_where(job, request)):
             return await self.side.not_found()
-        return await self._answer_for(jobs, job, response, request)
+        return await self._answer_for(jobs, job, response, request, right)
 
     @answering_errors
     async def result(self, job_id: str, **view_args: Any) -> Any:
         """The view of the results, each at an address that no other route of the app changes."""
         request = current_request()
         jobs = await self.side.started()
-        job, response = await jobs.poll(job_id, owner=await self.side.owner())
-        return await self._answer_for(jobs, job, response, request)
+        (job, response), right = await self.side.seen(jobs.poll, job_id)
+        return await self._answer_for(jobs, job, response, request, right)
 
     @answering_errors
     async def status(self, job_id: str, **view_args: Any) -> Any:
         """The view of the status documents."""
         request = current_request()
         jobs = await self.side.started()
-        job = await jobs.get(job_id, owner=await self.side.owner())
+        job, right = await self.side.seen(jobs.get, job_id)
         answer = await answer_of_guards(self.side.app, jobs, job, request)
         if answer is not None:
             return answer
         if request.method == "DELETE":
-            return await self._cancel(jobs, job, request)
+            return await self._steering.cancel(jobs, job, request, right)
         links = self.side.links(job, request)
-        ahead = await jobs.ahead(job) if job.state is State.QUEUED else None
-        return answers.status_document(self.side.app, job, links, jobs.now(), ahead)
+        return answers.status_document(
+            self.side.app,
+            job,
+            links,
+            jobs.now(),
+            ahead=await jobs.ahead(job) if job.state is State.QUEUED else ...,
+            with_owner=right is not None,
+        )
 
     @answering_errors
     async def health(self) -> Response:
@@ -92,14 +105,19 @@ class Polls:
         return answers.health(self.side.app, await jobs.health())
 
     async def _answer_for(
-        self, jobs: Jobs, job: Job, response: StoredResponse | None, request: Request
+        self,
+        jobs: Jobs,
+        job: Job,
+        response: StoredResponse | None,
+        request: Request,
+        right: Right | None,
     ) -> Any:
         """What is answered for the job at the URLs of its result, if its guards let it."""
         answer = await answer_of_guards(self.side.app, jobs, job, request)
         if answer is not None:
             return answer
         if request.method == "DELETE":
-            return await self._cancel(jobs, job, request)
+            return await self._steering.cancel(jobs, job, request, right)
         return await self._answer_poll(jobs, job, response, request)
 
     def _is_polled_where(self, job: Job, request: Request) -> bool:
@@ -133,12 +151,6 @@ class Polls:
         if seconds is not None:
             say_applied(response, seconds)
         return response
-
-    async def _cancel(self, jobs: Jobs, job: Job, request: Request) -> Response:
-        refuse_cross_site(request, jobs.settings.trusted_origins)
-        job = await jobs.cancel(job.id)
-        links = self.side.links(job, request)
-        return answers.status_document(self.side.app, job, links, jobs.now())
 
 
 def _is_polled_at(job: Job, request: Request) -> bool:

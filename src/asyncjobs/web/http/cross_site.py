@@ -1,4 +1,4 @@
-"""Cancellations that pages of other sites ask for, with the cookies of who looks at them.
+"""What pages of other sites ask to be done to jobs, with the cookies of who looks at them.
 
 Fetch Metadata says where a request comes from (https://www.w3.org/TR/fetch-metadata/); older
 browsers, and all that have come to a page by plain HTTP, send Origin alone; clients that are no
@@ -17,13 +17,13 @@ from ...origin import origin_of
 
 _OWN_SITES = ("same-origin", "none")
 _WAY_OUT = (
-    "If that is a page of the app, or one that may cancel jobs, name its origin in the setting "
-    "'trusted_origins'"
+    "If that is a page of the app, or one that may cancel and retry jobs, name its origin in the "
+    "setting 'trusted_origins'"
 )
 
 
 def refuse_cross_site(request: Request, trusted: Collection[str]) -> None:
-    """Have no other site's page cancel jobs.
+    """Have no other site's page cancel or retry jobs.
 
     Args:
         trusted: the setting `trusted_origins`.
@@ -37,7 +37,7 @@ def refuse_cross_site(request: Request, trusted: Collection[str]) -> None:
     )
     if foreign is not None:
         raise CrossSiteRequest(
-            f"jobs can be cancelled from pages of their own site only. {foreign}"
+            f"jobs can be cancelled and retried from pages of their own site only. {foreign}"
         )
 
 

@@ -27,22 +27,23 @@ Head = tuple[str, str, str]
 
 
 def collisions(ours: Iterable[Rule], others: Iterable[Rule]) -> Iterator[tuple[Rule, Rule]]:
-    """Each rule of `ours`, with each of `others` that matches the URL of some job as well.
+    """Each rule of `ours`, with each of `others` that matches the URL of some job as well, or that
+    of the list of them.
 
     Only one that is the same up to the id, as far as it is no variable: an app knows that what is
     further up, such as ``/<path:page>``, gives way to others.
     """
     by_head: dict[Head, list[Rule]] = defaultdict(list)
     for our in ours:
-        before, _ = ID.split(our.rule)
+        before, *_ = ID.split(our.rule)
         by_head[_head(our, before)].append(our)
     for other in others:
         if other.build_only or other.websocket:
             continue
         for before, tail in _cuts(other):
             for our in by_head.get(_head(other, before), ()):
-                _, after = ID.split(our.rule)
-                if _share_methods(our, other) and _fits(tail, after, other):
+                _, *after = ID.split(our.rule)
+                if _share_methods(our, other) and (not after or _fits(tail, after[0], other)):
                     yield our, other
 
 
@@ -54,7 +55,9 @@ def _head(rule: Rule, before: str) -> Head:
 
 
 def _cuts(rule: Rule) -> Iterator[tuple[str, str]]:
-    """A rule in two, behind each of its slashes; some converters have slashes as well."""
+    """A rule in two, behind each of its slashes; some converters have slashes as well. And as a
+    whole, as far as without a slash at its end there is a redirect to it at most."""
+    yield rule.rule.rstrip("/"), ""
     masked = _VARIABLE.sub(lambda variable: "-" * len(variable[0]), rule.rule)
     for slash in re.finditer("/", masked):
         yield rule.rule[: slash.end()], rule.rule[slash.end() :]

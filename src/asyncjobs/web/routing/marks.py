@@ -14,6 +14,8 @@ View = Callable[..., Any]
 
 #: The endpoints that every job has an URL of, by what stands behind its id in there.
 JOB_ENDPOINTS = {"": "asyncjobs_status", "/result": "asyncjobs_result"}
+#: The endpoints of the list of jobs, and of the URL that has one retried.
+LIST_ENDPOINT, RETRY_ENDPOINT = "asyncjobs_list", "asyncjobs_retry"
 
 _MARK = "_asyncjobs_background"
 # Without a dot, so that hooks of the view's blueprint guard polls.

@@ -23,11 +23,15 @@ from .refusals import (
     no_websocket,
 )
 
+#: What comes after the prefix, for the routes of ours that are about one job.
+OF_JOB = "/<asyncjobs_id:job_id>"
 #: The host and the subdomain that a rule is for.
 Domain = tuple[str | None, str | None]
 
 # What the decorator `rate_exempt` of quart-rate-limiter sets: to poll is what we ask clients to do.
 _RATE_EXEMPT = "_quart_rate_limiter_exempt"
+# What quart-schema's `hide` sets: it knows only of answers that views have said themselves.
+_HIDDEN = "_quart_schema_hidden"
 
 
 class JobIdConverter(BaseConverter):
@@ -51,12 +55,18 @@ class Decorated:
 
 @dataclass(frozen=True, slots=True)
 class OwnRoute:
-    """A route of ours that is no view's: `suffix` comes after ``<prefix>/<id>``."""
+    """A route of ours that is no view's.
 
-    suffix: str
+    Attributes:
+        path: comes after the prefix.
+        is_polled: whether it is where clients are told to ask again and again.
+    """
+
+    path: str
     endpoint: str
     view: View
     methods: Sequence[str]
+    is_polled: bool = True
 
 
 class PollRoutes:
@@ -147,20 +157,21 @@ class PollRoutes:
         if background.poll_route:
             endpoint = poll_endpoint(rule.endpoint)
             self._poll_endpoints.add(endpoint)
+            _say(self._poll, _RATE_EXEMPT)
             self._add_ours(poll_rule(rule.rule), endpoint, self._poll, ("GET", "DELETE"), domain)
 
     def _add_own(self, prefix: str, domain: Domain) -> None:
         if (prefix, domain) in self._prefixed:
             return
         for route in self._own:
-            path = f"{prefix}/<asyncjobs_id:job_id>{route.suffix}"
+            _say(route.view, _RATE_EXEMPT if route.is_polled else _HIDDEN)
+            path = f"{prefix}{route.path}"
             self._add_ours(path, route.endpoint, route.view, route.methods, domain)
         self._prefixed.add((prefix, domain))
 
     def _add_ours(
         self, path: str, endpoint: str, view: View, methods: Sequence[str], domain: Domain
     ) -> None:
-        setattr(getattr(view, "__func__", view), _RATE_EXEMPT, True)
         host, subdomain = domain
         options: dict[str, Any]
         options = {"host": host} if self._app.url_map.host_matching else {"subdomain": subdomain}
@@ -220,11 +231,18 @@ def wrong_order(rule: Rule, view: View) -> str:
     )
 
 
+def _say(view: View, attribute: str) -> None:
+    setattr(getattr(view, "__func__", view), attribute, True)
+
+
 def _both(our: Rule, other: Rule) -> str:
-    return (
+    said = (
         f"the routes {_shown(other)} and {_shown(our)}, which asyncjobs has added, would take "
-        "requests from each other, where a part of the path looks like the id of a job"
+        "requests from each other"
     )
+    if ID.search(our.rule) is None:
+        return said
+    return f"{said}, where a part of the path looks like the id of a job"
 
 
 def _view_of(poll: Rule) -> str:
