@@ -46,6 +46,7 @@ PARTS: dict[str, list[Run]] = {
     "held": [Run(short="--seconds 2")],
     "queue": [Run(short="--queued 200 --jobs 500")],
     "listing": [Run(short="--rows 100000")],
+    "foreign": [Run(short="--requests 300")],
     "processes": [
         Run("queue", "--jobs 5000 --rounds 1"),
         Run("http", "--jobs 2000 --rounds 1"),

@@ -71,3 +71,14 @@ async def short():
 async def sleep():
     await asyncio.sleep(3600)
     return {"Result": True}
+
+
+#: Tells whose a request is by a header.
+owned = Quart("owned", instance_path=str(Path.cwd() / "instance"))
+owners_jobs = QuartJobs(owned, owner=lambda: request.headers.get("X-User"))
+
+
+@owned.post("/owned", endpoint="owned")
+@owners_jobs.background
+async def an_owners():
+    return {"Result": True}
