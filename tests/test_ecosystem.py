@@ -39,7 +39,15 @@ from server import (
 )
 
 #: The files of the recipes that are run here, and those whose commands are typed as well.
-FILES_TYPED = ["absolute.py", "limited.py", "login.py", "members.py", "proxied.py", "shop.py"]
+FILES_TYPED = [
+    "absolute.py",
+    "admins.py",
+    "limited.py",
+    "login.py",
+    "members.py",
+    "proxied.py",
+    "shop.py",
+]
 FILES_TYPED += ["sums.py", "validated.py"]
 FILES_RUN = [*FILES_TYPED, "azure_client.py", "poll.js", "reports.conf"]
 FILES_RUN += ["reporting.py", "stripped.py", "traced.py"]
@@ -129,10 +137,10 @@ def recipe(name: str, folder: Path, setting: str) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", ["login.py", "members.py", "shop.py", "validated.py"])
+@pytest.mark.parametrize("name", ["admins.py", "login.py", "members.py", "shop.py", "validated.py"])
 def test_what_a_recipe_types(folder: Path, name: str, setting: str) -> None:
-    """The recipes for quart-auth, quart-cors, quart-schema, and for a login with validation print
-    what the page shows."""
+    """The recipes for quart-auth, for admins, quart-cors, quart-schema, and for a login with
+    validation print what the page shows."""
     with recipe(name.removesuffix(".py"), folder, setting) as site:
         type_recipe(name, folder, site.url, site.curl_options())
 
