@@ -6,6 +6,7 @@ import builtins
 import re
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -160,8 +161,10 @@ class Reader:
 
     async def keyed(self, key: Key) -> Job | None:
         """As `Store.keyed`."""
-        holder = holder_of(self._source.read, key)
-        return None if holder is None else await self.get(holder)
+        if (holder := holder_of(self._source.read, key)) is not None:
+            with suppress(JobNotFound):  # it was forgotten just now, and has the key no more
+                return await self.get(holder)
+        return None
 
     async def programs(self) -> frozenset[str]:
         """As `Store.programs`."""

@@ -236,15 +236,13 @@ class SqliteStore(Store):
                 return await self.get(holder)
 
     async def keyed(self, key: Key) -> Job | None:
-        if (holder := holder_of(self._database.read, key)) is None:
-            return None
-        version = self._database.data_version()
-        if version != self._flushed:  # another process may have committed it just now
-            await self._write(None, _nothing)
+        while (job := await self._reader.keyed(key)) is not None:
+            version = self._database.data_version()
+            if version == self._flushed:
+                break
+            await self._write(None, _nothing)  # another process may have committed it just now
             self._flushed = version
-        with suppress(JobNotFound):
-            return await self.get(holder)
-        return None
+        return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
         return await self._reader.get(job_id, owner)
