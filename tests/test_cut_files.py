@@ -226,7 +226,7 @@ def test_a_running_server(
         server.client() as client,
     ):
         until(lambda: server.log().count("Running on") == workers, "all workers")
-        for _ in range(5):
+        for _ in range(3):  # not so many that a checkpoint is due just then
             polls = [submit(client, "POST", "/upload", content=bytes(50_000)) for _ in range(4)]
             for poll in polls:
                 assert result(client, poll).status_code == 200
