@@ -171,17 +171,19 @@ class Followed:
     Attributes:
         followers: who does.
         version: the newest that anybody here has read.
-        final: the job, if it was final then.
+        newest: the job, as it was read last for all who wait.
+        final: the same, if it was final then.
         is_hinted: whether it may be at another version by now.
         is_read: whether it is being read, for all who wait.
     """
 
-    __slots__ = ("_store", "final", "followers", "is_hinted", "is_read", "version")
+    __slots__ = ("_store", "final", "followers", "is_hinted", "is_read", "newest", "version")
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.followers: set[Follower] = set()
         self.version: int | None = None
+        self.newest: Job | None = None
         self.final: Job | None = None
         self.is_hinted = False
         self.is_read = False
@@ -197,7 +199,7 @@ class Followed:
 
     def found(self, job: Job) -> None:
         """This is the job now."""
-        self.version = job.version
+        self.version, self.newest = job.version, job
         if job.state.is_final:
             self.final = job
             self.wake(job)
@@ -299,24 +301,23 @@ class Follower:
             return final
         if self.has_ended:
             return None
-        return await self._woken_since(known)
-
-    async def _changed(self, known: Job) -> Job | None:
-        """The job as it is, once it may have changed; None if the waiting has ended."""
-        changed = None
-        if (self._followed.version or 0) <= known.version:
-            changed = await self._woken_since(known)
-        if changed is None and not self.has_ended:
-            changed = await self._followed.read(known.id)
-        return changed
-
-    async def _woken_since(self, known: Job) -> Job | None:
         self._followed.known(known)
         self._woken = asyncio.get_running_loop().create_future()
         try:
             return await self._woken
         finally:
             self._woken = None
+
+    async def _changed(self, known: Job) -> Job | None:
+        """The job as it is, once it may have changed; None if the waiting has ended."""
+        newest, changed = self._followed.newest, None
+        if newest is not None and newest.version > known.version:
+            return newest  # it was read while this one did not wait
+        if (self._followed.version or 0) <= known.version:
+            changed = await self._final(known)  # or any other change, as it wants them all
+        if changed is None and not self.has_ended:
+            changed = await self._followed.read(known.id)
+        return changed
 
     def wake(self, job: Job | None = None) -> None:
         """Let it have the job, or have it read it, if it waits."""
