@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +80,30 @@ def test_a_poll_is_held_through_the_proxy(nginx: Nginx, signals: Signals, name: 
         signals.wait(f"{name}.started")
         signals.send(f"{name}.go")
         assert held.result().json() == {"waited": name}
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+def test_events_come_through_the_proxy_as_they_happen(
+    nginx: Nginx, signals: Signals, name: str, version: str
+) -> None:
+    """It passes them on one by one, with its defaults: what is said first is there before the job
+    goes on, and the end of the job ends the stream."""
+    with nginx.client(http2=version == "HTTP/2") as client:
+        submitted = client.get(f"/sub/wait/{name}")
+        signals.wait(f"{name}.started")
+        status = submitted.links["status"]["url"]
+        with client.stream("GET", status, headers={"Accept": "text/event-stream"}) as answer:
+            assert (answer.status_code, answer.http_version) == (200, version)
+            documents = (
+                json.loads(line.removeprefix("data: "))
+                for line in answer.iter_lines()
+                if line.startswith("data: ")
+            )
+            assert next(documents)["state"] == "running"
+            signals.send(f"{name}.go")
+            *_, last = documents
+        assert (last["state"], last["links"]["self"]) == ("succeeded", status)
+    assert nginx.log() == ""
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])

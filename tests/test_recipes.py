@@ -113,6 +113,7 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
         "ask.sh",
         "asked.py",
         "developed.py",
+        "film.js",
         "films.py",
         "hypercorn.toml",
         "nightly.sh",
@@ -121,12 +122,22 @@ def test_every_file_of_a_recipe_is_run_here() -> None:
         "pooled.py",
         "primes.py",
         "processes.py",
+        "read.js",
         "reports.service",
         "reports.socket",
         "retried.py",
         "test_mails.py",
+        "watch.js",
+        "watched.py",
     ]
-    typed = [*test_ecosystem.FILES_TYPED, "asked.py", "films.py", "orders.py", "retried.py"]
+    typed = [
+        *test_ecosystem.FILES_TYPED,
+        "asked.py",
+        "films.py",
+        "orders.py",
+        "retried.py",
+        "watched.py",
+    ]
     elsewhere = {command for name in typed for command, _ in transcript(name)}
     assert [command for command in COMMANDS if command not in elsewhere] == [
         "systemctl enable --now reports.socket reports.service",
@@ -173,6 +184,15 @@ def test_what_is_repeated_is_one_job(folder: Path) -> None:
         requests = asking.get("/requests").json()
         assert count_jobs(folder / "instance" / "jobs.db") == 2
     assert (requests["POST /orders"], requests["POST /reports"]) == (3, 2)
+
+
+def test_clients_that_watch(folder: Path) -> None:
+    """In a shell, and by `fetch`; `watch.js` is for browsers, and tried in one elsewhere."""
+    if shutil.which("node") is None:
+        pytest.skip("node is missing")
+    (folder / "package.json").write_text('{"type": "module"}')
+    with Server("watched:app", folder) as server:
+        type_recipe("watched.py", folder, server.url)
 
 
 @pytest.mark.parametrize("route", ["primes", "threaded"])

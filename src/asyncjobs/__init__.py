@@ -57,6 +57,7 @@ __all__ = [
     "StoreTooOld",
     "StoreUnavailable",
     "ThreadsInUse",
+    "TooManyWatchers",
     "Unstorable",
     "current_job",
 ]
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
         StoreTooNew,
         StoreTooOld,
         StoreUnavailable,
+        TooManyWatchers,
         Unstorable,
     )
     from .handler import RouteSettings
@@ -145,6 +147,7 @@ else:
         "StoreTooNew": ".errors",
         "StoreTooOld": ".errors",
         "StoreUnavailable": ".errors",
+        "TooManyWatchers": ".errors",
         "Unstorable": ".errors",
         "RouteSettings": ".handler",
         "Job": ".job",

@@ -32,6 +32,7 @@
     ├── KeyReused               422  another request has this Idempotency-Key; no job was made
     ├── QuotaExceeded           429  its owner has too many queued jobs; no job was made
     ├── QueueFull               503  there are too many queued jobs; no job was made
+    ├── TooManyWatchers         503  as many event streams are open as may be
     └── JobFailure                   why a job ended without its handler's own response
         ├── HandlerFailed       500  it raised an exception; the log has the traceback
         ├── HandlerGone         500  the program has it no longer
@@ -245,6 +246,15 @@ class QueueFull(AsyncJobsError):
     name = "queue-full"
     title = "The queue is full"
     retry_after = 10
+
+
+class TooManyWatchers(AsyncJobsError):
+    """This process has as many event streams open as it may: poll, or try again later."""
+
+    status = 503
+    name = "too-many-watchers"
+    title = "Too many event streams are open"
+    retry_after = 30
 
 
 class JobFailure(AsyncJobsError):

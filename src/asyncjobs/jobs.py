@@ -209,8 +209,13 @@ class Jobs:
         opened = self._here("drain")
         # If the server is killed before it is done, its jobs are not to blame.
         opened.store.announce(self._presence(stopping=True))
-        opened.watch.end()
+        self.end_waits()
         await opened.engine.drain()
+
+    def end_waits(self) -> None:
+        """Answer all who wait for jobs with these as they are, now and from now on: nobody is to be
+        waited for who only waits."""
+        self._here("end_waits").watch.end()
 
     def now(self) -> float:
         """The time by the clock of the store, in seconds since the epoch: what the times of jobs

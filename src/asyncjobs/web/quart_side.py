@@ -45,6 +45,9 @@ CONNECTIONS_GROUP = (
 _CREATE_REQUEST = asgi.ASGIHTTPConnection._create_request_from_scope
 _TAKES_CONTEXT = "ctx" in inspect.signature(Quart.handle_user_exception).parameters
 _ClientDisconnected: type[Exception] | tuple[()] = getattr(base, "ClientDisconnectedError", ())
+#: What is raised to who sends something to a client that has gone.
+CLIENT_HAS_GONE: tuple[type[Exception], ...]
+CLIENT_HAS_GONE = (OSError, *([_ClientDisconnected] if _ClientDisconnected else []))
 _CONTEXT: ContextVar[Any] = getattr(quart.globals, "_cv_app" if _TAKES_CONTEXT else "_cv_request")
 _MATCH_REQUEST = getattr(
     quart.ctx, "AppContext" if _TAKES_CONTEXT else "RequestContext"
@@ -337,6 +340,14 @@ def event_of_hypercorn() -> Any:
     arguments = getattr(multiprocessing.current_process(), "_kwargs", {})
     event = arguments.get("shutdown_event")
     return event if hasattr(event, "is_set") else None
+
+
+def stop_of_hypercorn(send: Any) -> Any:
+    """The event by which hypercorn tells the connections of a process that it stops, by what one of
+    them sends with; None if that is not its own."""
+    stream = getattr(inspect.unwrap(send), "__self__", None)
+    event = getattr(getattr(stream, "context", None), "terminated", None)
+    return event if inspect.iscoroutinefunction(getattr(event, "wait", None)) else None
 
 
 def _function(method: Any) -> Any:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from quart import Quart
 from quart import Response as QuartResponse
+from quart.wrappers.response import ResponseBody
 
 from ...documents import status_of
 from ...errors import AsyncJobsError, StoreUnavailable
@@ -23,17 +24,21 @@ from ...functions import FORM_HEADER
 from ...health import Health
 from ...job import HeaderPairs, Job, Response
 from ...problem import problem
+from ..http import event_stream
 from ..http.caching import kept_private
 from ..http.headers import BODILESS
 from ..http.links import without_relation
 from ..http.relative import IN_PATH, without_authority
 from ..quart_side import ReadyHeaders
+from .large import PIECE, LargeBody, copy_of
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
 
 _JSON = ("content-type", "application/json")
 _NO_STORE = ("cache-control", "no-store")
+# The status is JSON, or a stream of events.
+_VARY = ("vary", "Accept")
 _OURS = frozenset({"job-state", FORM_HEADER.decode()})
 
 
@@ -71,7 +76,10 @@ def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartRespons
     """
     handlers, own = _handlers_own(stored.headers, is_private=job.owner is not None)
     headers = [*handlers, *[each for each in _polled(job, links) if each[0] not in own]]
-    return _response(app, stored.status, headers, stored.body, typed="content-type" in own)
+    response = _response(app, stored.status, headers, stored.body, typed="content-type" in own)
+    if len(stored.body) > PIECE and stored.status not in BODILESS:
+        response.response = LargeBody(copy_of(job, stored.body))
+    return response
 
 
 def nothing_started(app: Quart) -> QuartResponse:
@@ -90,16 +98,12 @@ def health(app: Quart, health: Health) -> QuartResponse:
     headers = [_JSON, _NO_STORE]
     if not health.accepting:
         headers.append(("retry-after", str(StoreUnavailable.retry_after)))
-    body = json.dumps(asdict(health), separators=(",", ":")).encode() + b"\n"
-    return _response(app, 200 if health.accepting else 503, headers, body)
+    return _response(app, 200 if health.accepting else 503, headers, _json(asdict(health)))
 
 
-def document_of(
-    job: Job, links: Links, *, ahead: int | EllipsisType | None = ..., with_owner: bool = False
-) -> dict[str, Any]:
-    """What tells how a job does; to operators, whose it is as well. `ahead` as in `status_of`."""
-    told = {"self": links.status, "result": links.result}
-    return status_of(job, told, ahead=ahead, with_owner=with_owner)
+def document_of(job: Job, links: Links, *, with_owner: bool) -> dict[str, Any]:
+    """What a list tells of a job; to operators, whose it is as well."""
+    return status_of(job, {"self": links.status, "result": links.result}, with_owner=with_owner)
 
 
 def listed(app: Quart, documents: Sequence[dict[str, Any]], following: str | None) -> QuartResponse:
@@ -111,28 +115,56 @@ def listed(app: Quart, documents: Sequence[dict[str, Any]], following: str | Non
     headers = [_JSON, _NO_STORE]
     if following is not None:
         headers.append(("link", f'<{following}>; rel="next"'))
-    document = {"jobs": documents, "next": following}
-    body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
-    return _response(app, 200, headers, body)
+    return _response(app, 200, headers, _json({"jobs": documents, "next": following}))
 
 
 def status_document(
-    app: Quart,
+    app: Quart, job: Job, links: Links, now: float, document: bytes
+) -> QuartResponse:
+    """The answer that has the document of a job, as `status_json` writes it."""
+    headers = [_JSON, _VARY, *_polled(job, links)]
+    if not job.state.is_final:
+        headers.append(("retry-after", str(retry_after(job, now))))
+    return _response(app, 200, headers, document)
+
+
+@lru_cache(maxsize=256)  # many may watch one job
+def status_json(
     job: Job,
-    links: Links,
-    now: float,
+    status: str,
+    result: str,
     *,
     ahead: int | EllipsisType | None = ...,
     with_owner: bool = False,
-) -> QuartResponse:
-    """The answer that has the document of a job."""
-    document = document_of(job, links, ahead=ahead, with_owner=with_owner)
-    headers = [_JSON, *_polled(job, links)]
-    if not job.state.is_final:
-        headers.append(("retry-after", str(retry_after(job, now))))
-    # Not the app's JSON provider: the document is a contract, whatever the app has configured.
-    body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
-    return _response(app, 200, headers, body)
+) -> bytes:
+    """The document of a job as it is written, in an answer of its own and in events.
+
+    Args:
+        status, result: where both are to be found.
+        ahead, with_owner: as in `status_of`.
+    """
+    links = {"self": status, "result": result}
+    return _json(status_of(job, links, ahead=ahead, with_owner=with_owner))
+
+
+def events(app: Quart, job: Job, links: Links, stream: ResponseBody | None) -> QuartResponse:
+    """The answer to who watches a job; without a stream to who asks for its headers."""
+    headers = [
+        ("content-type", event_stream.CONTENT_TYPE),
+        ("x-content-type-options", "nosniff"),
+        ("x-accel-buffering", "no"),  # else nginx keeps events until it has enough of them
+        _VARY,
+        *_about(job, links),
+    ]
+    body = app.response_class.data_body_class(b"") if stream is None else stream
+    response = app.response_class(body, 200, ReadyHeaders(headers))
+    response.timeout = None  # else Quart would end it after a while
+    return response
+
+
+def no_more_events(app: Quart, job: Job, links: Links) -> QuartResponse:
+    """The answer to who has seen the last event: to a browser a 204 says not to come back."""
+    return _response(app, 204, [_VARY, *_about(job, links)], b"", typed=False)
 
 
 def retry_after(job: Job, now: float) -> int:
@@ -176,6 +208,11 @@ def _handlers_own(
         headers = kept_private(headers)
     names = frozenset(name for name, _ in headers)
     return tuple(headers), names - {"link"}  # of which there may be several
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    # Not the app's JSON provider: documents are a contract, whatever the app has configured.
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
 def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -17,11 +18,12 @@ from quart import Request, Response
 from quart.asgi import ASGIHTTPConnection
 from quart.typing import ResponseTypes
 from quart.utils import encode_headers
-from quart.wrappers.response import DataBody
+from quart.wrappers.response import DataBody, IterableBody
 
 from ...running.deadlines import Deadlines
 from ...tasks import in_time
 from ..quart_side import (
+    CLIENT_HAS_GONE,
     CONNECTIONS_GROUP,
     as_connections_raise,
     client_has_gone,
@@ -33,9 +35,19 @@ from ..quart_side import (
     response_to,
     send_in_parts,
 )
+from .large import LargeBody
 
 #: Seconds for which a request may be handled before its client is listened to, who may have gone.
 PATIENCE = 0.5
+
+
+class LastingBody(IterableBody):
+    """The body of an answer that goes on long after its request: a connection that can do so lets
+    go of that first, with all that it has from the app. No time-out ends it, and nothing is wrong
+    if its client does."""
+
+    def begin(self, send: Any) -> None:
+        """It is about to be sent by that, which is the server's."""
 
 
 class DirectConnection(ASGIHTTPConnection):
@@ -57,7 +69,9 @@ class DirectConnection(ASGIHTTPConnection):
     has_arrived = False
     has_body = False
     # What is handled here, and the task that handles it.
-    _handling: tuple[Request, Any, asyncio.Task[Any]] | None = None
+    _handling: tuple[Any, Any, asyncio.Task[Any]] | None = None
+    # What is sent once the request is let go of.
+    _lasting: Response | None = None
     _listening: asyncio.Task[None] | None = None
     _has_gone = False
     _is_untouched = True
@@ -78,7 +92,11 @@ class DirectConnection(ASGIHTTPConnection):
         send = outgoing(send)
         request = request_of(self, send)
         await fill(request.body, chunks)
-        await self._handle_here(request, receive, send)
+        await self._handle_here(request, receive, self.handle_request(request, send))
+        if self._lasting is not None and not self._has_gone:
+            del request  # and whatever the app keeps there
+            sending = self._send_to_the_end(self._lasting, send)
+            await self._handle_here(_LetGo(), receive, sending)
 
     async def handle_messages(self, request: Request, receive: Any, *handler: Any) -> None:
         """Quart's, of which we note what comes."""
@@ -118,14 +136,14 @@ class DirectConnection(ASGIHTTPConnection):
         assert self._handling is not None
         self._listening = asyncio.create_task(self._listen(*self._handling))
 
-    async def _handle_here(self, request: Request, receive: Any, send: Any) -> None:
+    async def _handle_here(self, request: Any, receive: Any, handling: Awaitable[None]) -> None:
         task = asyncio.current_task()
         assert task is not None
         asked = task.cancelling()
         self._handling = request, receive, task
         self.patience.set(self, PATIENCE)
         try:
-            raised = await self._handled(request, send)
+            raised = await self._handled(handling)
         finally:
             self.patience.clear(self, PATIENCE)
             self._handling = None  # else the task and its connection would be garbage in a circle
@@ -145,15 +163,15 @@ class DirectConnection(ASGIHTTPConnection):
         finally:
             del raised
 
-    async def _handled(self, request: Request, send: Any) -> BaseException | None:
+    async def _handled(self, handling: Awaitable[None]) -> BaseException | None:
         """What the handling of the request raises, itself: who cancels knows it by that."""
         try:
-            await self.handle_request(request, send)
+            await handling
         except (asyncio.CancelledError, Exception) as error:
             return error
         return None
 
-    async def _listen(self, request: Request, receive: Any, task: asyncio.Task[Any]) -> None:
+    async def _listen(self, request: Any, receive: Any, task: asyncio.Task[Any]) -> None:
         await listen_for_end(self, request, receive, task)
         self._has_gone = True
 
@@ -164,10 +182,28 @@ class DirectConnection(ASGIHTTPConnection):
         try:
             if self._may_send_at_once(response, timeout):
                 await in_time(_send_at_once(response, send), timeout)
+            elif isinstance(response, Response) and isinstance(response.response, LastingBody):
+                await self._send_lasting(response, send)
+            elif self._may_send_in_pieces(response, timeout):
+                if self._handling is not None and self._listening is None:
+                    self.listen()  # who has gone shall not be sent the rest
+                await _send_in_pieces(response, send, timeout)
             else:
                 await asyncio.wait_for(send_in_parts(self, response, send), timeout)
         except TimeoutError:
             pass
+
+    async def _send_lasting(self, response: Response, send: Any) -> None:
+        if self._handling is None:  # it is for Quart to listen to the client
+            await self._send_to_the_end(response, send)
+        else:
+            self._lasting = response
+
+    async def _send_to_the_end(self, response: Response, send: Any) -> None:
+        if isinstance(response.response, LastingBody):
+            response.response.begin(send)
+        with suppress(*CLIENT_HAS_GONE):  # as those who watch do, with or without a word
+            await send_in_parts(self, response, send)
 
     def _may_send_at_once(self, response: ResponseTypes, timeout: float | None) -> bool:
         return (
@@ -178,6 +214,32 @@ class DirectConnection(ASGIHTTPConnection):
             and self._is_untouched
             and not client_has_gone(self)
         )
+
+    def _may_send_in_pieces(self, response: ResponseTypes, timeout: float | None) -> bool:
+        return (
+            isinstance(response.response, LargeBody)
+            and (timeout is None or timeout > 0)
+            and self._is_untouched
+            and not client_has_gone(self)
+        )
+
+
+class _LetGo:
+    """In the place of a request that is answered, for who still listens to its client."""
+
+    @property
+    def body(self) -> _LetGo:
+        return self
+
+    async def put(self, data: bytes) -> None:
+        """Quart 0.23 has a body take what comes so."""
+
+    def append(self, data: bytes) -> None:
+        """Quart 0.22 so."""
+
+    def set_complete(self) -> None: ...
+
+    def disconnect(self) -> None: ...
 
 
 def _package_of(method: Any) -> str:
@@ -211,3 +273,21 @@ async def _send_at_once(response: Any, send: Any) -> None:
     body = response.response
     data = body.data[body.begin : body.end]
     await send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+async def _send_in_pieces(response: Any, send: Any, timeout: float | None) -> None:
+    """Send what is large: the time-out is for each piece, as all of it may take a slow client long.
+
+    Raises:
+        TimeoutError
+    """
+    status, headers = response.status_code, encode_headers(response.headers)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for piece in response.response.pieces():
+        await in_time(_send_piece(piece, send), timeout)
+        await asyncio.sleep(0)  # to hear that, and as others wait
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_piece(piece: bytes, send: Any) -> None:
+    await send({"type": "http.response.body", "body": piece, "more_body": True})

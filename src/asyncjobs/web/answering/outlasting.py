@@ -32,7 +32,9 @@ class OutlastingConnection(DirectConnection):
     async def next_message(self, request: Request, receive: Any) -> Any:
         message = await super().next_message(request, receive)
         is_end = message["type"] != "http.request"
-        if is_end and self.has_arrived and _leads_to_job(self.app, request):
+        if self._has_ended or not (is_end and self.has_arrived):
+            return message
+        if _leads_to_job(self.app, request):
             self._goes_on = asyncio.Event()
             while not self._is_answered:
                 await self._goes_on.wait()

@@ -12,6 +12,7 @@ from ...job import UNKNOWN, Job, State
 from ...job import Response as StoredResponse
 from ...jobs import Jobs
 from ..callers.operator import Right
+from ..http.event_stream import wants_events
 from ..quart_side import current_request
 from ..routing.marks import JOB_ENDPOINTS, poll_endpoint
 from ..routing.matching import rules_of
@@ -21,6 +22,7 @@ from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
 from .steering import Steering
 from .waiting import leave_poll, say_applied, seconds_wanted
+from .watching import Watching
 
 
 class Polls:
@@ -29,6 +31,7 @@ class Polls:
     def __init__(self, side: AppSide, steering: Steering) -> None:
         self.side = side
         self._steering = steering
+        self._watching = Watching(side)
 
     @property
     def own_routes(self) -> list[OwnRoute]:
@@ -89,20 +92,25 @@ class Polls:
         if request.method == "DELETE":
             return await self._steering.cancel(jobs, job, request, right)
         links = self.side.links(job, request)
-        return answers.status_document(
-            self.side.app,
-            job,
-            links,
-            jobs.now(),
-            ahead=await jobs.ahead(job) if job.state is State.QUEUED else ...,
-            with_owner=right is not None,
-        )
+        document = partial(self._document, jobs, links, right)
+        if wants_events(request):
+            return self._watching.answer(jobs, job, links, request, document)
+        return answers.status_document(self.side.app, job, links, jobs.now(), await document(job))
 
     @answering_errors
     async def health(self) -> Response:
         """The answer to a readiness probe."""
         jobs = await self.side.started()
         return answers.health(self.side.app, await jobs.health())
+
+    async def _document(
+        self, jobs: Jobs, links: answers.Links, right: Right | None, job: Job
+    ) -> bytes:
+        """What is told of a job, in an answer and in events."""
+        ahead = await jobs.ahead(job) if job.state is State.QUEUED else ...
+        return answers.status_json(
+            job, links.status, links.result, ahead=ahead, with_owner=right is not None
+        )
 
     async def _answer_for(
         self,

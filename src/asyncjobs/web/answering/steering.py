@@ -63,7 +63,7 @@ class Steering:
             )
         job = await step(job.id)
         links = self.side.links(job, request)
-        is_operator = right is not None
-        return answers.status_document(
-            self.side.app, job, links, jobs.now(), with_owner=is_operator
+        document = answers.status_json(
+            job, links.status, links.result, with_owner=right is not None
         )
+        return answers.status_document(self.side.app, job, links, jobs.now(), document)

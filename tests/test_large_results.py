@@ -1,0 +1,118 @@
+"""Large results are sent in pieces, as their clients take them, and from one copy."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.typing import TestClientProtocol as Client
+
+from asyncjobs import QuartJobs
+from asyncjobs.web.answering import connection, large
+from test_watching import DEADLINE, Stream, until
+
+BODY = bytes(range(256)) * 1024 + b"the end"
+ways = pytest.mark.parametrize("way", ["a queue", "a function"])
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Quart]:
+    app = Quart("large")
+    jobs = QuartJobs(app, store=f"sqlite:///{tmp_path}/jobs.db")
+
+    @app.get("/large")
+    @jobs.background
+    async def answer() -> bytes:
+        return BODY
+
+    async with app.test_app():
+        yield app
+
+
+@pytest.fixture
+async def poll(app: Quart) -> str:
+    """Where the result is."""
+    client: Client = app.test_client()
+    poll: str = (await client.get("/large")).headers["Location"]
+    assert (await client.get(poll, headers={"Prefer": "wait=20"})).status_code == 200
+    return poll
+
+
+@ways
+async def test_it_is_sent_in_pieces(
+    app: Quart, poll: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is larger than they are meant to be, and together they are the result;
+    ``RESPONSE_TIMEOUT`` is for each of them, and not for all."""
+    app.config["RESPONSE_TIMEOUT"] = 7
+    timeouts: list[float | None] = []
+    in_time = connection.in_time
+
+    async def noted(deed: Any, timeout: float | None) -> Any:
+        timeouts.append(timeout)
+        return await in_time(deed, timeout)
+
+    monkeypatch.setattr(connection, "in_time", noted)
+    stream = Stream(app, poll, way=way)
+    status, headers = await stream.opened()
+    pieces = await stream.rest()
+    assert (status, headers["content-length"]) == (200, str(len(BODY)))
+    assert b"".join(pieces) == BODY
+    assert {len(piece) for piece in pieces[:-1]} == {large.PIECE}
+    assert timeouts == [7] * len(pieces)
+
+
+async def test_all_who_are_sent_it_share_a_copy(app: Quart, poll: str) -> None:
+    """However many take their time, it is in memory once, and gone when they are."""
+    streams = [Stream(app, poll, takes=False) for _ in range(5)]
+    for stream in streams:
+        assert (await stream.opened())[0] == 200
+    gc.collect()
+    (copy,) = large._copies.values()
+    assert copy.data == BODY
+    del copy
+    for stream in streams:
+        stream.takes.set()
+        assert b"".join(await stream.rest()) == BODY
+    gc.collect()
+    assert not large._copies
+
+
+@ways
+async def test_a_client_that_takes_nothing_is_cut_off(app: Quart, poll: str, way: str) -> None:
+    """After ``RESPONSE_TIMEOUT``, in which it has not taken the piece that it was sent."""
+    app.config["RESPONSE_TIMEOUT"] = 0.05
+    stream = Stream(app, poll, way=way)
+    await stream.opened()
+    stream.takes.clear()
+    await asyncio.sleep(0)
+    if way == "a function":  # Quart 0.23 listens on
+        await until(lambda: stream.waiting() > 0)
+        await asyncio.sleep(0.1)
+        stream.hang_up()
+    await asyncio.wait([stream.handled], timeout=DEADLINE)
+    assert stream.handled.done()
+    assert stream.handled.exception() is None
+
+
+@ways
+async def test_a_part_of_it_is_sent_in_pieces(app: Quart, poll: str, way: str) -> None:
+    """Where a hook has made it a part, as for ``Range``, that is what is sent."""
+
+    @app.after_request
+    async def part(response: Any) -> Any:
+        if response.status_code == 200:
+            await response.response.make_conditional(10, 10 + large.PIECE + 1)
+            response.content_length = large.PIECE + 1
+        return response
+
+    stream = Stream(app, poll, way=way)
+    await stream.opened()
+    pieces = await stream.rest()
+    assert [len(piece) for piece in pieces] == [large.PIECE, 1]
+    assert b"".join(pieces) == BODY[10 : 10 + large.PIECE + 1]
