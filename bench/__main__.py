@@ -43,6 +43,11 @@ PARTS: dict[str, list[Run]] = {
     "hints": [Run(short="--ends 100 --waiters 200 --seconds 3")],
     "waiters": [Run(short="--waiters 1000 --seconds 4 --ends 100 --floods 100")],
     "cancel": [Run(short="--cancelled 100", full="--cancelled 1000")],
+    "watchers": [
+        Run("idle", "--watchers 1000 --rounds 1 --jobs 1000"),
+        Run("ends", "--waiters 200 --ends 200 --rounds 5"),
+        Run("slow", "--clients 100 --seconds 4"),
+    ],
     "held": [Run(short="--seconds 2")],
     "queue": [Run(short="--queued 200 --jobs 500")],
     "listing": [Run(short="--rows 100000")],
