@@ -239,6 +239,141 @@ async def test_who_comes_after_a_retry_waits_for_its_end(store: Counting, jobs: 
     assert await ended(waiting) == cancelled
 
 
+# Who waits for any change.
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_each_change_is_told_to_who_waits_for_one(store: Counting, jobs: Jobs) -> None:
+    """A job that changes is read once for all who wait for that, who have it then; it is no end for
+    those who wait for that."""
+    job = await store.add(running(store), REQUEST)
+    async with waiters(jobs, [job.id]) as (to_its_end,):
+        await until(lambda: store.gets[job.id] == 1)
+        for done in range(1, 4):
+            waiting = [changed_soon(jobs, job) for _ in range(MANY)]
+            await until(lambda job=job: len(followers(jobs, job)) == MANY + 1)
+            before = store.gets[job.id]
+            job = await changed(store, job, transitions.report(job, Progress(done)))
+            store.hints.put_nowait(Changed(job.id))
+            async with asyncio.timeout(DEADLINE):
+                assert await asyncio.gather(*waiting) == [job] * MANY
+            assert store.gets[job.id] == before + 1
+        assert not to_its_end.done()
+        waiting = [changed_soon(jobs, job)]
+        await until(lambda: len(followers(jobs, job)) == 2)
+        job = await changed(store, job, transitions.finish(job, 200, NOW))
+        store.hints.put_nowait(Changed(job.id))
+        assert await ended(waiting[0]) == await ended(to_its_end) == job
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_a_change_before_the_wait_is_not_missed(store: Counting, jobs: Jobs) -> None:
+    """Who knows an older version than somebody else has read meanwhile has it at once."""
+    job = await store.add(running(store), REQUEST)
+    async with waiters(jobs, [job.id]) as (to_its_end,):
+        await until(lambda: len(followers(jobs, job)) == 1)
+        newer = await changed(store, job, transitions.report(job, Progress(1)))
+        store.hints.put_nowait(Changed(job.id))
+        await until(lambda: jobs_watch(jobs)._followed[job.id].version == newer.version)
+        assert await ended(changed_soon(jobs, job)) == newer
+        assert not to_its_end.done()
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_a_hint_of_what_is_known_is_no_change(store: Counting, jobs: Jobs) -> None:
+    """It may come late, or twice: the wait goes on."""
+    job = await store.add(running(store), REQUEST)
+    waiting = changed_soon(jobs, job)
+    await until(lambda: len(followers(jobs, job)) == 1)
+    for reads in (1, 2):
+        store.hints.put_nowait(Changed(job.id))
+        await until(lambda reads=reads: store.gets[job.id] == reads)
+    assert not waiting.done()
+    job = await changed(store, job, transitions.report(job, Progress(1)))
+    store.hints.put_nowait(Changed(job.id))
+    assert await ended(waiting) == job
+
+
+@pytest.mark.usefixtures("looking_soon")
+async def test_a_change_without_a_hint_is_found(store: Counting, jobs: Jobs) -> None:
+    """By the next look, as an end is."""
+    job = await store.add(running(store), REQUEST)
+    waiting = changed_soon(jobs, job)
+    await look(store)
+    job = await changed(store, job, transitions.report(job, Progress(1)))
+    assert await ended(waiting) == job
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_a_retry_is_a_change(store: Counting, jobs: Jobs) -> None:
+    """A final job is waited for as well, as it may be retried."""
+    job = await store.add(running(store), REQUEST)
+    job = await changed(store, job, transitions.finish(job, 500, NOW))
+    waiting = changed_soon(jobs, job)
+    await until(lambda: len(followers(jobs, job)) == 1)
+    job = await changed(store, job, transitions.retry(job, NOW))
+    store.hints.put_nowait(Changed(job.id))
+    assert await ended(waiting) == job
+
+
+@pytest.mark.usefixtures("never_looking")
+async def test_no_change_in_time_is_none(store: Counting, jobs: Jobs) -> None:
+    """Nor is there one when all waiting ends; and who comes then does not wait."""
+    job = await store.add(running(store), REQUEST)
+    assert await ended(changed_soon(jobs, job, 0.01)) is None
+    assert followers(jobs, job) == set()
+    waiting = changed_soon(jobs, job)
+    await until(lambda: len(followers(jobs, job)) == 1)
+    jobs_watch(jobs).end()
+    assert await ended(waiting) is None
+    assert await ended(changed_soon(jobs, job)) is None
+
+
+@pytest.mark.usefixtures("looking_soon")
+@pytest.mark.parametrize("wrong", [JobNotFound, StoreUnavailable])
+async def test_who_waits_for_a_change_meets_what_is_wrong(
+    store: Counting, jobs: Jobs, wrong: type[Exception]
+) -> None:
+    """A job that is forgotten meanwhile, and a store that cannot be read."""
+    job = await store.add(running(store), REQUEST)
+    waiting = changed_soon(jobs, job)
+    await look(store)
+    if wrong is StoreUnavailable:
+        store.broken = {"get", "versions"}
+    else:
+        final = transitions.fail(job, NOW, BROKEN)
+        await store.inner.replace(job, final, RESPONSE)
+        assert final.expires is not None
+        assert await ended(waiting) == final
+        waiting = changed_soon(jobs, final)
+        await look(store)
+        await store.purge(final.expires + 1)
+    with pytest.raises(wrong):
+        await ended(waiting)
+
+
+def changed_soon(jobs: Jobs, job: Job, limit: float = float("inf")) -> asyncio.Task[Job | None]:
+    """Waits for a change of a job that is known as this."""
+
+    async def wait() -> Job | None:
+        with jobs.follow(job.id) as follower:
+            return await follower.until_changed(job, limit)
+
+    return asyncio.create_task(wait())
+
+
+def jobs_watch(jobs: Jobs) -> watch.Watch:
+    assert jobs._opened is not None
+    return jobs._opened.watch
+
+
+def followers(jobs: Jobs, job: Job) -> set[watch.Follower]:
+    """Those who wait for a job by now."""
+    followed = jobs_watch(jobs)._followed.get(job.id)
+    every = set() if followed is None else followed.followers
+    return {follower for follower in every if follower._woken is not None}
+
+
 # When the store cannot be read.
 
 
