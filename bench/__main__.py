@@ -40,6 +40,7 @@ PARTS: dict[str, list[Run]] = {
     "calls": [Run()],
     "http": [Run(short="--rounds 5 --jobs 1000 --paced 2")],
     "poll": [Run(short="--rounds 5 --polls 1000")],
+    "conditional": [Run(short="--rounds 5 --polls 1000")],
     "hints": [Run(short="--ends 100 --waiters 200 --seconds 3")],
     "waiters": [Run(short="--waiters 1000 --seconds 4 --ends 100 --floods 100")],
     "cancel": [Run(short="--cancelled 100", full="--cancelled 1000")],

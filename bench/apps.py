@@ -60,6 +60,12 @@ async def noted():
     return {"Result": True}
 
 
+@ours.post("/large")
+@jobs.background(ttl=600)
+async def large():
+    return bytes(1024 * 1024)
+
+
 @ours.post("/short")
 @jobs.background(ttl=1)
 async def short():

@@ -52,6 +52,8 @@ class Connection:
         self._writer.write(head.encode() + body)
         try:
             answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+            if answer[9:12] == b"304":  # which has no body, and no length
+                return 304, b""
             start = answer.index(b"content-length: ") + len(b"content-length: ")
             length = int(answer[start : answer.index(b"\r\n", start)])
             return int(answer[9:12]), await self._reader.readexactly(length)
