@@ -195,12 +195,16 @@ def test_only_ascii_digits_are_a_number_of_seconds(wait: str) -> None:
     assert wait_preference(preferring(f"wait*=UTF-8''{quote(wait)}")) is None
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12))
-def test_when_to_ask_again(jump: float) -> None:
-    """Retry-After is a whole number of seconds from 1 to 30, wherever the clock has jumped."""
-    after = retry_after(a_job(created=NOW), NOW + jump)
+@given(
+    st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_when_to_ask_again(jump: float, chance: float) -> None:
+    """Retry-After is a whole number of seconds from 1 to 37, a quarter more than 30, wherever the
+    clock has jumped."""
+    after = retry_after(a_job(created=NOW), NOW + jump, chance)
     assert type(after) is int
-    assert 1 <= after <= 30
+    assert 1 <= after <= 37
 
 
 def a_running_job() -> RunningJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,18 +12,21 @@ from quart import Request
 from werkzeug.datastructures import Headers
 
 from apps.signals import Signals
-from asyncjobs.web.http.preferences import MAX_DELTA_SECONDS, wait_preference
+from asyncjobs.web.http.preferences import MAX_DELTA_SECONDS, preferences_of, wait_preference
 from conftest import Serve
 from server import Server, received, submit
 
 
+def preferring(*lines: str) -> Request:
+    """A request with these lines of `Prefer`."""
+    headers = Headers([("Prefer", line) for line in lines])
+    scope: Any = {}
+    return Request("GET", "http", "/", b"", headers, "", "1.1", scope, send_push_promise=None)  # type: ignore[arg-type]
+
+
 def wait_in(*lines: str) -> int | None:
     """The wait that a request with these lines of `Prefer` has."""
-    headers = Headers([("Prefer", line) for line in lines])
-    scope: object = {}
-    return wait_preference(
-        Request("GET", "http", "/", b"", headers, "", "1.1", scope, send_push_promise=None)  # type: ignore[arg-type]
-    )
+    return wait_preference(preferring(*lines))
 
 
 WAITS = {
@@ -87,6 +91,37 @@ def test_the_wait_that_a_client_prefers(lines: tuple[str, ...]) -> None:
     assert wait_in(*lines) == WAITS[lines]
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["respond-async"], (None, True)),
+        (["Respond-Async"], (None, True)),
+        (["respond-async; foo=bar"], (None, True)),
+        (['respond-async=""'], (None, True)),
+        (["respond-async="], (None, True)),
+        (["respond-async, wait=10"], (10, True)),
+        (["wait=10, handling=lenient, respond-async"], (10, True)),
+        (["wait=10", "return=minimal", "respond-async"], (10, True)),
+        (["respond-async, respond-async, wait=1, wait=2"], (1, True)),
+        (["respond-async, wait=soon"], (None, True)),
+        (["respond-async=no"], (None, False)),
+        (["respond-asynchronously"], (None, False)),
+        (['x="respond-async"'], (None, False)),
+        (['x="a, respond-async", wait=3'], (3, False)),
+        (["wait=3; respond-async"], (3, False)),
+        ([""], (None, False)),
+        ([], None),
+    ],
+    ids=lambda case: ascii(case)[:40],
+)
+def test_who_prefers_not_to_wait(
+    lines: list[str], expected: tuple[int | None, bool] | None
+) -> None:
+    """`respond-async` is found anywhere in the list, beside a `wait` and others; it has no value,
+    and an empty one is none."""
+    assert preferences_of(preferring(*lines)) == expected
+
+
 TOKENS = st.text("abcdefgxyz-*'1", min_size=1)
 VALUES = TOKENS | st.text('abc ,;=1wait\\"').map(
     lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -132,6 +167,7 @@ def test_whatever_it_says_it_is_a_wait_or_none(lines: list[str]) -> None:
     """No value of the header is an error, and a wait is a number of seconds that HTTP knows."""
     wait = wait_in(*lines)
     assert wait is None or 0 <= wait <= MAX_DELTA_SECONDS
+    assert preferences_of(preferring(*lines)) in (None, (wait, False), (wait, True))
 
 
 @pytest.fixture(scope="module")

@@ -113,12 +113,20 @@ async def test_a_job_that_does_not(parts: Parts, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preferred", "applied"), [("wait=0", "wait=0"), ("wait=soon", None), ("respond-async", None)]
+    ("preferred", "applied"),
+    [
+        ("wait=0", "wait=0"),
+        ("wait=soon", None),
+        ("handling=lenient", None),
+        ("respond-async", "respond-async"),
+        ("respond-async, wait=0", "respond-async, wait=0"),
+    ],
 )
 async def test_a_preference_that_holds_nothing(
     parts: Parts, client: Client, preferred: str, applied: str | None
 ) -> None:
-    """A wait of no seconds is answered at once, and what is no wait changes nothing."""
+    """A wait of no seconds, and `respond-async` alone, are answered at once, and what is no wait
+    changes nothing."""
     answer = await client.post("/slow", headers={"Prefer": preferred})
 
     assert answer.status_code == 202
@@ -362,7 +370,8 @@ async def test_what_hooks_only_look_at_is_replaced_all_the_same(
 
     assert (answer.status_code, await answer.get_data()) == (201, b"done")
     assert answer.headers.getlist("Job-State") == ["succeeded"]
-    assert answer.headers.getlist("ETag") == ['"3"']
+    job_id = answer.headers["Content-Location"].removeprefix("/slow/")
+    assert answer.headers.getlist("ETag") == [f'"{job_id}.3"']
     assert len(answer.headers.getlist("Link")) == 1
     assert answer.headers["Content-Location"].startswith("/slow/")
 

@@ -14,9 +14,11 @@ from quart import Quart, request
 from asyncjobs import QuartJobs, transitions
 from asyncjobs.stores import MemoryStore
 from asyncjobs.testing import FakeClock, a_job
+from asyncjobs.web.answering import answers
 from asyncjobs.web.answering.answers import retry_after
 
 NOW = 1_000_000.0
+CHANCES = st.floats(0, 1, exclude_max=True)
 
 
 @pytest.mark.parametrize(
@@ -38,18 +40,61 @@ NOW = 1_000_000.0
 def test_when_to_ask_again(age: float, ttl: float, seconds: int) -> None:
     """A tenth of the job's age, at most 30 s, and never more than half of what its result is kept
     for; at least 1 s."""
-    assert retry_after(a_job(created=NOW - age, ttl=ttl), NOW) == seconds
+    assert retry_after(a_job(created=NOW - age, ttl=ttl), NOW, 0) == seconds
 
 
-@given(st.floats(0, 1e9), st.floats(2, 1e9), st.floats(0, 1))
-def test_who_obeys_finds_the_result(age: float, ttl: float, ended: float) -> None:
+@given(st.floats(0, 1e9), st.floats(2, 1e9), CHANCES)
+def test_who_is_answered_together_does_not_come_back_together(
+    age: float, ttl: float, chance: float
+) -> None:
+    """By chance it is up to a quarter more, in whole seconds, and never more than half of what the
+    result is kept for."""
+    job = a_job(created=NOW - age, ttl=ttl)
+    least, seconds = retry_after(job, NOW, 0), retry_after(job, NOW, chance)
+    assert least <= seconds <= 1.25 * least
+    assert seconds <= max(1, ttl / 2)
+
+
+def test_all_whole_seconds_up_to_a_quarter_more_are_as_likely() -> None:
+    """Of 20 s there are six of them, from 20 to 25, each for a sixth of all chances."""
+    job = a_job(created=NOW - 200, ttl=86400)
+    found = [retry_after(job, NOW, (number + 0.5) / 60) for number in range(60)]
+    assert found == [20 + number // 10 for number in range(60)]
+
+
+@given(st.floats(0, 1e9), st.floats(2, 1e9), st.floats(0, 1), CHANCES)
+def test_who_obeys_finds_the_result(age: float, ttl: float, ended: float, chance: float) -> None:
     """Whenever a job ends after it was polled, its result is still there when its client comes
     back: `ttl` runs from the end of the job."""
     job = transitions.start(a_job(created=NOW - age, ttl=ttl), "worker", NOW - age)
-    back = NOW + retry_after(job, NOW)
+    back = NOW + retry_after(job, NOW, chance)
     end = transitions.finish(job, 200, NOW + ended * (back - NOW))
     assert end.expires is not None
     assert end.expires > back
+
+
+async def test_poll_and_status_say_it_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer about a job that has not ended has a chance of its own, the 202 of the submission
+    is the same for all."""
+    chances = iter([0.0, 0.999, 0.5])
+    monkeypatch.setattr(answers, "random", lambda: next(chances))
+    app, clock = Quart("chance"), FakeClock()
+    jobs = QuartJobs(app, store=MemoryStore(clock=clock))
+
+    @app.post("/hold")
+    @jobs.background
+    async def hold() -> None:
+        await asyncio.Event().wait()
+
+    async with app.test_app() as running:
+        client = running.test_client()
+        answer = await client.post("/hold")
+        poll = answer.headers["Location"]
+        clock.advance(200)
+        urls = [poll, f"/jobs/{poll[-32:]}", f"/jobs/{poll[-32:]}/result"]
+        said = [(await client.get(url)).headers["Retry-After"] for url in urls]
+
+    assert (answer.headers["Retry-After"], said) == ("1", ["20", "25", "23"])
 
 
 async def test_the_header_heeds_the_ttl_of_the_route() -> None:
@@ -108,8 +153,9 @@ async def test_the_time_is_the_stores() -> None:
             assert (await jobs.jobs.get(poll[-32:])).finished == clock.now
 
 
-async def test_polls_of_a_store_that_is_ahead() -> None:
+async def test_polls_of_a_store_that_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll, status and cancellation of a young job say 1 s, by the clock of its store."""
+    monkeypatch.setattr(answers, "random", lambda: 0.0)
     clock, app = FakeClock(time.time() + 3600), Quart("ahead")
     jobs = QuartJobs(app, store=MemoryStore(clock=clock))
 

@@ -29,6 +29,10 @@ class Result(NamedTuple):
     said: dict[str, str]
 
 
+# What is said of the preferences that were obeyed.
+_APPLIED = re.compile(r"(respond-async, )?wait=\d+|respond-async")
+
+
 def result_of(job: Known) -> Result | None:
     """What the handler of `job` answers; None if it doesn't, or if nobody can tell."""
     if job.body is None or job.fails or job.path == ENDLESS:
@@ -72,7 +76,7 @@ def told_of(ask: Ask, answer: Answer) -> Known | None:
 def wrong_in_submission(ask: Ask, answer: Answer) -> Iterator[str]:
     """What is wrong with the answer to a request that is to be a job."""
     applied = answer.header("preference-applied")
-    if applied is not None and not (ask.prefers and re.fullmatch(r"wait=\d+", applied)):
+    if applied is not None and not (ask.prefers and _APPLIED.fullmatch(applied)):
         yield "it does not tell which preference was obeyed"
     if answer.header("job-state") in FINAL:
         yield from _wrong_in_result_at_once(ask, answer)

@@ -67,6 +67,7 @@ class AppJobs:
         self._app = app
         self._declared = declared
         self._backgrounds: dict[str, Background] = {}
+        self._held: set[str] = set()
         settings_said(app.config, declared.options)
         self._lifespan = Lifespan(app, self._open)
         self._side = AppSide(
@@ -82,7 +83,9 @@ class AppJobs:
     def _install(self, app: Quart) -> None:
         """All that the app gets, in this order."""
         app.url_map.converters["asyncjobs_id"] = JobIdConverter
-        app.asgi_http_class = connection_class_of(app.asgi_http_class, self._lifespan.now)
+        app.asgi_http_class = connection_class_of(
+            app.asgi_http_class, self._lifespan.now, self._held
+        )
         answer_bad_hosts(app)
         # The first of all hooks: one that parses a form would leave nothing of the raw body.
         app.before_request_funcs[None].insert(0, self.submission.read_body)
@@ -163,6 +166,8 @@ class AppJobs:
 
     def _found(self, endpoint: str, background: Background) -> None:
         self._backgrounds[endpoint] = background
+        if background.is_held:
+            self._held.add(endpoint)
         if self._lifespan.has_jobs:
             self.jobs.register(self._handler(self.jobs, endpoint, background))
 

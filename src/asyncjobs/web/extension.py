@@ -255,9 +255,10 @@ class QuartJobs:
                 return await jobs.poll(task_id)
 
         It is the handler's own response once that is there, before that a 202; ``Prefer: wait=N``
-        of the current request is obeyed. It is the app's own 404 if there is no such job, or it is
-        somebody else's and the caller no operator. Any job of the app is answered for, whatever its
-        route: compare the route of ``await jobs.jobs.get(task_id)`` if that matters.
+        and ``If-None-Match`` of the current request are obeyed, so that it may be a 304. It is the
+        app's own 404 if there is no such job, or it is somebody else's and the caller no operator.
+        Any job of the app is answered for, whatever its route: compare the route of ``await
+        jobs.jobs.get(task_id)`` if that matters.
 
         If a GET or HEAD without a body prefers to wait, and the job is not final, its context is
         left meanwhile: what this returns is not sent, and the view is called once more after the

@@ -10,13 +10,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from random import random
 from types import EllipsisType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from quart import Quart
 from quart import Response as QuartResponse
 from quart.wrappers.response import ResponseBody
+from werkzeug.datastructures import ETags
 
 from ...documents import status_of
 from ...errors import AsyncJobsError, StoreUnavailable
@@ -26,6 +28,7 @@ from ...job import HeaderPairs, Job, Response
 from ...problem import problem
 from ..http import event_stream
 from ..http.caching import kept_private
+from ..http.conditional import is_held
 from ..http.headers import BODILESS
 from ..http.links import without_relation
 from ..http.relative import IN_PATH, without_authority
@@ -37,9 +40,27 @@ RETRY_AFTER_BOUNDS = 1, 30
 
 _JSON = ("content-type", "application/json")
 _NO_STORE = ("cache-control", "no-store")
+_NOSNIFF = ("x-content-type-options", "nosniff")
 # The status is JSON, or a stream of events.
 _VARY = ("vary", "Accept")
 _OURS = frozenset({"job-state", FORM_HEADER.decode()})
+# What is said in these is said of the body, which a 304 has not.
+_OF_BODY = frozenset(
+    {
+        "accept-ranges",
+        "content-digest",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-md5",
+        "content-range",
+        "content-type",
+        "digest",
+        "last-modified",
+        "repr-digest",
+    }
+)
 
 
 class Links:
@@ -49,6 +70,18 @@ class Links:
         self.poll = f"{path_of(root_path, job.path)}/{job.id}"
         self.status = f"{path_of(root_path, prefix)}/{job.id}"
         self.result = f"{self.status}/result"
+
+
+class Told(NamedTuple):
+    """The status document of a job, as it is sent.
+
+    Attributes:
+        document: JSON.
+        tag: what is in the quotes of its `ETag`.
+    """
+
+    document: bytes
+    tag: str
 
 
 def accepted(app: Quart, job: Job, links: Links, *, has_poll_route: bool) -> QuartResponse:
@@ -62,13 +95,22 @@ def accepted(app: Quart, job: Job, links: Links, *, has_poll_route: bool) -> Qua
     return _response(app, 202, headers, b'{"TaskId":"%b"}\n' % job.id.encode())
 
 
-def pending(app: Quart, job: Job, links: Links, now: float) -> QuartResponse:
-    """The answer to a poll of a job that is not final."""
-    headers = [_JSON, ("retry-after", str(retry_after(job, now))), *_polled(job, links)]
-    return _response(app, 202, headers, b'{"TaskID":"%b"}\n' % job.id.encode())
+def pending(
+    app: Quart, job: Job, links: Links, now: float, tags: ETags | None = None
+) -> QuartResponse:
+    """The answer to a poll of a job that is not final.
+
+    Args:
+        tags: of the answers that the client has, if it says so: a 304 takes the place of those.
+    """
+    seconds = str(retry_after(job, now, random()))
+    headers = [_JSON, ("retry-after", seconds), *_polled(job, links)]
+    return _response(app, 202, headers, b'{"TaskID":"%b"}\n' % job.id.encode(), tags=tags)
 
 
-def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartResponse:
+def result(
+    app: Quart, job: Job, stored: Response, links: Links, tags: ETags | None = None
+) -> QuartResponse:
     """The answer to a poll of a final job: the handler's own status, headers and body.
 
     Here, as an older version may have stored them, is seen to it that its headers say nothing that
@@ -76,26 +118,28 @@ def result(app: Quart, job: Job, stored: Response, links: Links) -> QuartRespons
     """
     handlers, own = _handlers_own(stored.headers, is_private=job.owner is not None)
     headers = [*handlers, *[each for each in _polled(job, links) if each[0] not in own]]
-    response = _response(app, stored.status, headers, stored.body, typed="content-type" in own)
-    if len(stored.body) > PIECE and stored.status not in BODILESS:
+    typed = "content-type" in own
+    response = _response(app, stored.status, headers, stored.body, typed=typed, tags=tags)
+    if len(stored.body) > PIECE and response.status_code not in BODILESS:
         response.response = LargeBody(copy_of(job, stored.body))
     return response
 
 
 def nothing_started(app: Quart) -> QuartResponse:
     """The answer to HEAD on a submission route: as to a GET, but it makes no job."""
-    return _response(app, 202, [_JSON, _NO_STORE], b"")
+    return _response(app, 202, [_JSON, _NO_STORE, _NOSNIFF], b"")
 
 
 def refused(app: Quart, error: AsyncJobsError) -> QuartResponse:
     """The problem document of `error`."""
     document = problem(error)
-    return _response(app, document.status, [*_decoded(document.headers), _NO_STORE], document.body)
+    headers = [*_decoded(document.headers), _NO_STORE, _NOSNIFF]
+    return _response(app, document.status, headers, document.body)
 
 
 def health(app: Quart, health: Health) -> QuartResponse:
     """The answer to a readiness probe."""
-    headers = [_JSON, _NO_STORE]
+    headers = [_JSON, _NO_STORE, _NOSNIFF]
     if not health.accepting:
         headers.append(("retry-after", str(StoreUnavailable.retry_after)))
     return _response(app, 200 if health.accepting else 503, headers, _json(asdict(health)))
@@ -112,46 +156,34 @@ def listed(app: Quart, documents: Sequence[dict[str, Any]], following: str | Non
     Args:
         following: the URL of the next one, if there is one.
     """
-    headers = [_JSON, _NO_STORE]
+    headers = [_JSON, _NO_STORE, _NOSNIFF]
     if following is not None:
         headers.append(("link", f'<{following}>; rel="next"'))
     return _response(app, 200, headers, _json({"jobs": documents, "next": following}))
 
 
 def status_document(
-    app: Quart, job: Job, links: Links, now: float, document: bytes
+    app: Quart, job: Job, links: Links, now: float, told: Told, tags: ETags | None = None
 ) -> QuartResponse:
-    """The answer that has the document of a job, as `status_json` writes it."""
-    headers = [_JSON, _VARY, *_polled(job, links)]
+    """The answer that has the document of a job."""
+    headers = [_JSON, _VARY, *_about(job, links), ("etag", f'"{told.tag}"')]
     if not job.state.is_final:
-        headers.append(("retry-after", str(retry_after(job, now))))
-    return _response(app, 200, headers, document)
+        headers.append(("retry-after", str(retry_after(job, now, random()))))
+    return _response(app, 200, headers, told.document, tags=tags)
 
 
-@lru_cache(maxsize=256)  # many may watch one job
-def status_json(
-    job: Job,
-    status: str,
-    result: str,
-    *,
-    ahead: int | EllipsisType | None = ...,
-    with_owner: bool = False,
-) -> bytes:
-    """The document of a job as it is written, in an answer of its own and in events.
-
-    Args:
-        status, result: where both are to be found.
-        ahead, with_owner: as in `status_of`.
-    """
-    links = {"self": status, "result": result}
-    return _json(status_of(job, links, ahead=ahead, with_owner=with_owner))
+def told(job: Job, links: Links, ahead: int | EllipsisType | None, *, with_owner: bool) -> Told:
+    """What is told of a job, in an answer of its own and in events. Arguments as in `status_of`."""
+    tag = tag_of(job)
+    if ahead is not ...:  # which changes, and the job does not
+        tag = f"{tag}.{'many' if ahead is None else ahead}"
+    return Told(_status_json(job, links.status, links.result, ahead, with_owner=with_owner), tag)
 
 
 def events(app: Quart, job: Job, links: Links, stream: ResponseBody | None) -> QuartResponse:
     """The answer to who watches a job; without a stream to who asks for its headers."""
     headers = [
         ("content-type", event_stream.CONTENT_TYPE),
-        ("x-content-type-options", "nosniff"),
         ("x-accel-buffering", "no"),  # else nginx keeps events until it has enough of them
         _VARY,
         *_about(job, links),
@@ -167,19 +199,29 @@ def no_more_events(app: Quart, job: Job, links: Links) -> QuartResponse:
     return _response(app, 204, [_VARY, *_about(job, links)], b"", typed=False)
 
 
-def retry_after(job: Job, now: float) -> int:
+def retry_after(job: Job, now: float, chance: float) -> int:
     """When to ask again, in seconds: a job that has run for long is not about to end.
 
     It may end right after the answer, and its result is gone `Job.ttl` later: who asks again when
     told to must still find it.
+
+    Args:
+        chance: from 0 to 1, that excluded. By it the seconds are up to a quarter more, so that
+            those who were answered together do not all come back together.
     """
     least, most = RETRY_AFTER_BOUNDS
-    return max(least, int(min(most, job.ttl / 2, (now - job.created) / 10)))
+    seconds = max(least, int(min(most, job.ttl / 2, (now - job.created) / 10)))
+    return max(least, int(min(job.ttl / 2, seconds + chance * (seconds // 4 + 1))))
+
+
+def tag_of(job: Job) -> str:
+    """What is in the quotes of our `ETag`. A bare version could be a handler's own tag as well."""
+    return f"{job.id}.{job.version}"
 
 
 def _polled(job: Job, links: Links) -> list[tuple[str, str]]:
     """The headers of an answer that is a representation of the job, and may be asked for again."""
-    return [*_about(job, links), ("etag", f'"{job.version}"')]
+    return [*_about(job, links), ("etag", f'"{job.id}.{job.version}"')]
 
 
 def _about(job: Job, links: Links) -> list[tuple[str, str]]:
@@ -188,6 +230,7 @@ def _about(job: Job, links: Links) -> list[tuple[str, str]]:
         _NO_STORE,
         ("link", f'<{links.status}>; rel="status"'),
         ("job-state", str(job.state)),
+        _NOSNIFF,
     ]
 
 
@@ -210,6 +253,15 @@ def _handlers_own(
     return tuple(headers), names - {"link"}  # of which there may be several
 
 
+@lru_cache(maxsize=256)  # many may watch one job
+def _status_json(
+    job: Job, status: str, result: str, ahead: int | EllipsisType | None, *, with_owner: bool
+) -> bytes:
+    """The document of a job as it is written; `status` and `result` are where both are found."""
+    links = {"self": status, "result": result}
+    return _json(status_of(job, links, ahead=ahead, with_owner=with_owner))
+
+
 def _json(document: dict[str, Any]) -> bytes:
     # Not the app's JSON provider: documents are a contract, whatever the app has configured.
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -221,8 +273,17 @@ def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
 
 
 def _response(
-    app: Quart, status: int, headers: list[tuple[str, str]], body: bytes, *, typed: bool = True
+    app: Quart,
+    status: int,
+    headers: list[tuple[str, str]],
+    body: bytes,
+    *,
+    typed: bool = True,
+    tags: ETags | None = None,
 ) -> QuartResponse:
+    if tags is not None and is_held(status, headers, tags):  # RFC 9110, section 15.4.5
+        headers = [each for each in headers if each[0] not in _OF_BODY]
+        status, typed = 304, False
     if status in BODILESS:
         body = b""  # what an older version has stored may have one
     if status not in (204, 304):  # which have no length either

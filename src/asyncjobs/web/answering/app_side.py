@@ -13,14 +13,15 @@ from werkzeug.exceptions import NotFound
 
 from ...errors import AsyncJobsError, JobNotFound, SetupError
 from ...given import text
-from ...job import Job
+from ...job import Job, State
 from ...jobs import Jobs
 from ...owner import ANYONE
 from ..callers.operator import Right, right_of
 from ..callers.principal import principal_to_json
 from ..quart_side import current_request, handle_user_exception
 from . import answers
-from .answers import Links
+from .answers import Links, Told
+from .waiting import Places
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
@@ -35,6 +36,9 @@ class AppSide:
         principal: tells who has sent it, for its job, if that is to be known.
         operator: tells what who has sent it may do with the jobs of all, if anybody may.
         prefix: the path above the status documents, known once the app's configuration is.
+
+    Attributes:
+        places: for the requests that are held.
     """
 
     prefix: str
@@ -49,6 +53,7 @@ class AppSide:
     ) -> None:
         self.app = app
         self.started = started
+        self.places = Places()
         self._owner_of_request = owner
         self._principal_of_request = principal
         self._operator_of_request = operator
@@ -117,6 +122,11 @@ class AppSide:
     def links(self, job: Job, request: Request) -> Links:
         """Where the job is told of, for who has sent `request`."""
         return Links(job, request.root_path, self.prefix)
+
+    async def told(self, jobs: Jobs, job: Job, links: Links, right: Right | None) -> Told:
+        """The status document of a job, for who has that right as an operator, if it is one."""
+        ahead = await jobs.ahead(job) if job.state is State.QUEUED else ...
+        return answers.told(job, links, ahead, with_owner=right is not None)
 
     async def not_found(self) -> Response:
         """The app's own 404, as if no rule had matched: a blueprint's would tell that one did."""

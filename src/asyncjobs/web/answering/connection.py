@@ -17,7 +17,6 @@ from typing import Any
 from quart import Request, Response
 from quart.asgi import ASGIHTTPConnection
 from quart.typing import ResponseTypes
-from quart.utils import encode_headers
 from quart.wrappers.response import DataBody, IterableBody
 
 from ...running.deadlines import Deadlines
@@ -268,8 +267,7 @@ def _is_end(message: Any) -> bool:
 
 async def _send_at_once(response: Any, send: Any) -> None:
     """Send what is in memory, in two messages where Quart has three."""
-    status, headers = response.status_code, encode_headers(response.headers)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send(_start_of(response))
     body = response.response
     data = body.data[body.begin : body.end]
     await send({"type": "http.response.body", "body": data, "more_body": False})
@@ -281,12 +279,17 @@ async def _send_in_pieces(response: Any, send: Any, timeout: float | None) -> No
     Raises:
         TimeoutError
     """
-    status, headers = response.status_code, encode_headers(response.headers)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send(_start_of(response))
     for piece in response.response.pieces():
         await in_time(_send_piece(piece, send), timeout)
         await asyncio.sleep(0)  # to hear that, and as others wait
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _start_of(response: Any) -> dict[str, Any]:
+    # As Quart encodes them, which takes a step of a generator for each.
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
 async def _send_piece(piece: bytes, send: Any) -> None:

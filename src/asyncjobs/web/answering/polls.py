@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
 from quart import Request, Response
 
 from ...errors import JobNotFound
-from ...job import UNKNOWN, Job, State
+from ...job import UNKNOWN, Job
 from ...job import Response as StoredResponse
 from ...jobs import Jobs
 from ..callers.operator import Right
+from ..http.conditional import IF_NONE_MATCH, tags_held
 from ..http.event_stream import wants_events
 from ..quart_side import current_request
 from ..routing.marks import JOB_ENDPOINTS, poll_endpoint
@@ -20,9 +22,12 @@ from ..routing.routes import OF_JOB, OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
+from .known import Known
 from .steering import Steering
 from .waiting import leave_poll, say_applied, seconds_wanted
 from .watching import Watching
+
+_Found = tuple[Job, StoredResponse | None]
 
 
 class Polls:
@@ -32,6 +37,7 @@ class Polls:
         self.side = side
         self._steering = steering
         self._watching = Watching(side)
+        self._known = Known()
 
     @property
     def own_routes(self) -> list[OwnRoute]:
@@ -47,7 +53,7 @@ class Polls:
         """The answer to a poll by the current request, whatever its path."""
         request = current_request()
         jobs = await self.side.started()
-        (job, response), _ = await self.side.seen(jobs.poll, job_id)
+        (job, response), _ = await self.side.seen(self._poll_of(jobs, request), job_id)
         # The route is the app's own, and its own hooks go on with it.
         rule, view_args = request.url_rule, request.view_args
         try:
@@ -63,11 +69,11 @@ class Polls:
         """The view of every poll route: below the path that the job was submitted to, only."""
         request = current_request()
         jobs = await self.side.started()
-        right = None
+        right, poll = None, self._poll_of(jobs, request)
         try:  # as `AppSide.seen`, which would be one more call on the way of each poll
-            job, response = await jobs.poll(asyncjobs_id, owner=await self.side.owner())
+            job, response = await poll(asyncjobs_id, owner=await self.side.owner())
         except JobNotFound:
-            (job, response), right = await self.side.seen_by_operator(jobs.poll, asyncjobs_id)
+            (job, response), right = await self.side.seen_by_operator(poll, asyncjobs_id)
         if not (_is_polled_at(job, request) and self._is_polled_where(job, request)):
             return await self.side.not_found()
         return await self._answer_for(jobs, job, response, request, right)
@@ -77,7 +83,7 @@ class Polls:
         """The view of the results, each at an address that no other route of the app changes."""
         request = current_request()
         jobs = await self.side.started()
-        (job, response), right = await self.side.seen(jobs.poll, job_id)
+        (job, response), right = await self.side.seen(self._poll_of(jobs, request), job_id)
         return await self._answer_for(jobs, job, response, request, right)
 
     @answering_errors
@@ -91,26 +97,17 @@ class Polls:
             return answer
         if request.method == "DELETE":
             return await self._steering.cancel(jobs, job, request, right)
-        links = self.side.links(job, request)
-        document = partial(self._document, jobs, links, right)
         if wants_events(request):
-            return self._watching.answer(jobs, job, links, request, document)
-        return answers.status_document(self.side.app, job, links, jobs.now(), await document(job))
+            links = self.side.links(job, request)
+            told = partial(self.side.told, jobs, links=links, right=right)
+            return self._watching.answer(jobs, job, links, request, told)
+        return await self._answer_status(jobs, job, request, right)
 
     @answering_errors
     async def health(self) -> Response:
         """The answer to a readiness probe."""
         jobs = await self.side.started()
         return answers.health(self.side.app, await jobs.health())
-
-    async def _document(
-        self, jobs: Jobs, links: answers.Links, right: Right | None, job: Job
-    ) -> bytes:
-        """What is told of a job, in an answer and in events."""
-        ahead = await jobs.ahead(job) if job.state is State.QUEUED else ...
-        return answers.status_json(
-            job, links.status, links.result, ahead=ahead, with_owner=right is not None
-        )
 
     async def _answer_for(
         self,
@@ -127,6 +124,14 @@ class Polls:
         if request.method == "DELETE":
             return await self._steering.cancel(jobs, job, request, right)
         return await self._answer_poll(jobs, job, response, request)
+
+    def _poll_of(self, jobs: Jobs, request: Request) -> Callable[..., Awaitable[_Found]]:
+        """`Jobs.poll`, or what takes less where the client may have the result."""
+        if IF_NONE_MATCH in dict(request.scope["headers"]):
+            tags = tags_held(request)
+            if tags is not None:
+                return partial(self._known.poll, jobs, tags)
+        return jobs.poll
 
     def _is_polled_where(self, job: Job, request: Request) -> bool:
         """Whether the poll routes of the job's view are at this host and subdomain.
@@ -145,17 +150,37 @@ class Polls:
     async def _answer_poll(
         self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
     ) -> Response:
-        seconds = seconds_wanted(request, jobs.settings)
+        side, seconds = self.side, seconds_wanted(request, jobs.settings)
+        tags = tags_held(request) if IF_NONE_MATCH in dict(request.scope["headers"]) else None
         if seconds and stored is None:
-            wait = partial(jobs.wait, job.id, seconds)
-            if not leave_poll(request, job, wait):
+            seconds, wait = leave_poll(
+                request, jobs, job, answers.tag_of(job), seconds, tags, side.places
+            )
+            if wait is not None:
                 await wait()
                 job, stored = await jobs.poll(job.id)
-        links = self.side.links(job, request)
+        links = side.links(job, request)
         if stored is None:
-            response = answers.pending(self.side.app, job, links, jobs.now())
+            response = answers.pending(side.app, job, links, jobs.now(), tags)
         else:
-            response = answers.result(self.side.app, job, stored, links)
+            response = answers.result(side.app, job, stored, links, tags)
+        if seconds is not None:
+            say_applied(response, seconds)
+        return response
+
+    async def _answer_status(
+        self, jobs: Jobs, job: Job, request: Request, right: Right | None
+    ) -> Response:
+        side, seconds = self.side, seconds_wanted(request, jobs.settings)
+        links, tags = side.links(job, request), tags_held(request)
+        told = await side.told(jobs, job, links, right)
+        if seconds and not job.state.is_final:
+            seconds, wait = leave_poll(request, jobs, job, told.tag, seconds, tags, side.places)
+            if wait is not None:
+                await wait()
+                job = await jobs.get(job.id)
+                told = await side.told(jobs, job, links, right)
+        response = answers.status_document(side.app, job, links, jobs.now(), told, tags)
         if seconds is not None:
             say_applied(response, seconds)
         return response

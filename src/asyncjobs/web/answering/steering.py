@@ -63,7 +63,5 @@ class Steering:
             )
         job = await step(job.id)
         links = self.side.links(job, request)
-        document = answers.status_json(
-            job, links.status, links.result, with_owner=right is not None
-        )
-        return answers.status_document(self.side.app, job, links, jobs.now(), document)
+        told = await self.side.told(jobs, job, links, right)
+        return answers.status_document(self.side.app, job, links, jobs.now(), told)

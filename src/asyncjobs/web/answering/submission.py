@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,21 +14,22 @@ from quart.typing import ResponseTypes
 
 from ...errors import SetupError
 from ...job import Job
+from ...jobs import Jobs
 from ..background.added import callee_of, context_of_call
 from ..background.replay import freeze
 from ..callers.session import has_data
-from ..context import Context, context_to_json
+from ..context import context_to_json
 from ..http.body import body_of, read_body
-from ..http.cancel_after import cancel_after
+from ..http.cancel_after import CANCEL_AFTER, cancel_after
 from ..http.idempotency import IDEMPOTENCY_KEY, REPLAYED
 from ..quart_side import current_context, current_request, options_response, session_of
-from ..routing.marks import Background, View, background_at, background_of
+from ..routing.marks import Background, background_at
 from ..routing.matching import matched
 from . import answers
 from .app_side import AppSide, answering_errors
 from .repeats import key_of
 from .submitted import Following, Submitted
-from .waiting import leave_submission, say_applied, seconds_wanted
+from .waiting import Hold, hold_of, leave_submission, wait_here
 
 
 class Submission:
@@ -59,16 +61,41 @@ class Submission:
         if request.method == "OPTIONS":  # from a decorator that answers it, but not this one
             return await options_response(app)
         jobs = await self.side.started()
-        endpoint = request.endpoint or ""
+        job, is_repeat = await self._accept(jobs, request, args, kwargs)
+        links, background = self.side.links(job, request), _background_of(app, job.route)
+        accepted = answers.accepted(app, job, links, has_poll_route=background.poll_route)
+        if is_repeat:
+            accepted.headers[REPLAYED] = "true"
+        hold = hold_of(request, jobs.settings, is_held=background.is_held)
+        if hold is None:
+            return accepted
+        if hold.seconds and self.side.places.taken >= jobs.settings.max_waiting:
+            hold = Hold(0, hold.at_once)
+        if hold.applied is not None:
+            accepted.headers["preference-applied"] = hold.applied
+        if hold.seconds is None or not (hold.seconds or job.state.is_final):
+            return accepted
+        following = Following(jobs, job, hold.seconds, is_new=not is_repeat)
+        submitted = Submitted(app, links, following, accepted)
+        if leave_submission(request, submitted, self.side.places):
+            return accepted
+        with closing(submitted):
+            waiting = partial(submitted.answer, accepted)
+            return await wait_here(waiting, self.side.places)
+
+    async def _accept(
+        self, jobs: Jobs, request: Request, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Job, bool]:
+        """The job that the request becomes, and whether it was one already."""
+        app, endpoint = self.side.app, request.endpoint or ""
         if endpoint not in jobs.handlers:
             raise SetupError(
                 f"the view of {endpoint!r} does not show that it is a background job: use "
                 "functools.wraps in each decorator that stands above @jobs.background"
             )
-        routed = app.view_functions[endpoint]
-        background = background_of(routed)
-        assert background is not None
-        added = _context_of_call(routed, background, request, endpoint, args, kwargs)
+        background = _background_of(app, endpoint)
+        callee = callee_of(app.view_functions[endpoint], background.view, endpoint, request.method)
+        added = context_of_call(callee, request.view_args or {}, args, kwargs)
         known = matched(app, request)
         context = structs.replace(
             known,
@@ -78,12 +105,12 @@ class Submission:
             session=has_data(session_of(current_context())),
         )
         frozen = freeze(request, body_of(request), context, jobs.settings)
-        owner = await self.side.owner()
+        owner, said = await self.side.owner(), dict(request.scope["headers"])
         key = job_id = cancel_at = None
-        if background.key is not None or IDEMPOTENCY_KEY in dict(request.scope["headers"]):
+        if background.key is not None or IDEMPOTENCY_KEY in said:
             key = await key_of(request, frozen, background.key, program=jobs.name, owner=owner)
             job_id = uuid4().hex
-        if b"cancel-after" in dict(request.scope["headers"]):
+        if CANCEL_AFTER in said:
             cancel_at = jobs.now() + cancel_after(request)
         job = await jobs.accept(
             endpoint,
@@ -95,37 +122,10 @@ class Submission:
             job_id=job_id,
             cancel_at=cancel_at,
         )
-        is_repeat = job_id is not None and job.id != job_id
-        links = self.side.links(job, request)
-        accepted = answers.accepted(app, job, links, has_poll_route=_has_poll_route(app, job))
-        if is_repeat:
-            accepted.headers[REPLAYED] = "true"
-        seconds = seconds_wanted(request, jobs.settings)
-        if seconds is None:
-            return accepted
-        say_applied(accepted, seconds)
-        if not (seconds or job.state.is_final):  # which the job of a repeat may be
-            return accepted
-        following = Following(jobs, job, seconds, is_new=not is_repeat)
-        submitted = Submitted(app, links, following, accepted)
-        if leave_submission(request, submitted):
-            return accepted
-        with closing(submitted):
-            return await submitted.answer(accepted)
+        return job, job_id is not None and job.id != job_id
 
 
-def _context_of_call(
-    routed: View,
-    background: Background,
-    request: Request,
-    endpoint: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> Context:
-    callee = callee_of(routed, background.view, endpoint, request.method)
-    return context_of_call(callee, request.view_args or {}, args, kwargs)
-
-
-def _has_poll_route(app: Quart, job: Job) -> bool:
-    background = background_at(app, job.route)
-    return background is not None and background.poll_route
+def _background_of(app: Quart, endpoint: str) -> Background:
+    background = background_at(app, endpoint)
+    assert background is not None
+    return background

@@ -102,7 +102,7 @@ class Submitted:
         self._following = following
         self._accepted = accepted
         self._location = accepted.headers["location"]
-        self._applied = accepted.headers["preference-applied"]
+        self._applied = accepted.headers.get("preference-applied")
         self._made = set(_folded(accepted))
         self._body = _body_of(accepted)
 
@@ -143,7 +143,8 @@ class Submitted:
         # Who asks for the same URL again wants another job, however long this result is good.
         answered = ReadyHeaders(kept_by_none(headers))
         answered["content-location"] = self._location
-        answered["preference-applied"] = self._applied
+        if self._applied is not None:
+            answered["preference-applied"] = self._applied
         if not self._following.is_new:
             answered[REPLAYED] = "true"
         by_hooks = [

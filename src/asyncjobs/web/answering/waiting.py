@@ -13,23 +13,57 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import copy_context
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from quart import Request, Response
 from quart.asgi import ASGIHTTPConnection
 from quart.typing import ResponseTypes
+from werkzeug.datastructures import ETags
 
 from ...job import Job
+from ...jobs import Jobs
 from ...running.deadlines import Deadlines
 from ...settings import Settings
-from ..http.preferences import wait_preference
+from ..http.preferences import preferences_of, wait_preference
 from ..quart_side import request_of, scope_of
 from .outlasting import OutlastingConnection
 from .submitted import Submitted
 
 _KEY = "asyncjobs.visit"
+
+T = TypeVar("T")
+Wait = Callable[[], Awaitable[object]]
+
+
+class Places:
+    """Those that an app has in one process for requests which are held.
+
+    Attributes:
+        taken: so many are.
+    """
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
+class Hold(NamedTuple):
+    """What the answer to a submission waits for.
+
+    Attributes:
+        seconds: for the end of its job, at most; 0 for the result that a repeat may find; None for
+            nothing, whatever is there.
+        applied: the preferences of the client that are obeyed by that, as it is told of them.
+        at_once: those that are obeyed if it is answered at once all the same.
+    """
+
+    seconds: float | None
+    applied: str | None = None
+    at_once: str | None = None
 
 
 class Visit:
@@ -42,9 +76,12 @@ class Visit:
         waits: what it is to wait for before it is dispatched again, if it has come to that.
         submitted: the job that it has made and waits for: it is dispatched once only.
         waited: whether it has waited.
+        places: of which it has one, until it is answered; None if it has none.
     """
 
-    __slots__ = ("_asked", "arrived", "connection", "submitted", "task", "waited", "waits")
+    __slots__ = (
+        *("_asked", "arrived", "connection", "places", "submitted", "task", "waited", "waits"),
+    )
 
     def __init__(self, arrived: float, connection: WaitingConnection) -> None:
         self.arrived = arrived
@@ -52,14 +89,33 @@ class Visit:
         self.task = asyncio.current_task()
         # A middleware may have been asked before, and have caught that.
         self._asked = 0 if self.task is None else self.task.cancelling()
-        self.waits: list[Callable[[], Awaitable[object]]] = []
+        self.waits: list[Wait] = []
         self.submitted: Submitted | None = None
         self.waited = False
+        self.places: Places | None = None
 
     def check_cancelled(self) -> None:
         """Stop here if the client has gone: who has caught the cancellation has not said so."""
         if self.task is not None and self.task.cancelling() > self._asked:
             raise asyncio.CancelledError
+
+
+def hold_of(request: Request, settings: Settings, *, is_held: bool) -> Hold | None:
+    """What the answer to a submission waits for; None for nothing, as the client has said nothing
+    that would be obeyed.
+
+    Args:
+        is_held: whether it waits unless the client prefers something else.
+    """
+    preferences = preferences_of(request)
+    if preferences is None or preferences == (None, False):
+        return Hold(settings.max_wait) if is_held else None
+    is_async = "respond-async" if preferences.is_async else None
+    if preferences.wait is None:
+        return Hold(None, is_async)
+    seconds = min(preferences.wait, settings.max_wait)
+    wait = f"wait={math.ceil(seconds)}"
+    return Hold(seconds, wait if is_async is None else f"{is_async}, {wait}", is_async)
 
 
 def seconds_wanted(request: Request, settings: Settings) -> float | None:
@@ -74,33 +130,72 @@ def say_applied(response: Response, seconds: float) -> None:
     response.headers["preference-applied"] = f"wait={math.ceil(seconds)}"
 
 
-def leave_submission(request: Request, submitted: Submitted) -> bool:
+def leave_submission(request: Request, submitted: Submitted, places: Places) -> bool:
     """Leave it to the connection of a request that has made a job to wait for it; False if there is
     none that can, so that the view has to."""
     visit = _visit_of(request)
     if visit is None or visit.submitted is not None:
         return False
     visit.submitted = submitted
+    if visit.places is None:
+        visit.places = places
+        places.taken += 1
     return True
 
 
-def leave_poll(request: Request, job: Job, wait: Callable[[], Awaitable[object]]) -> bool:
-    """Leave it to the connection of a poll to `wait` for the job, and to ask again: the view is to
-    answer without that. True also if it has waited; False if the view has to.
+def leave_poll(
+    request: Request,
+    jobs: Jobs,
+    job: Job,
+    tag: str,
+    seconds: float,
+    tags: ETags | None,
+    places: Places,
+) -> tuple[float | None, Wait | None]:
+    """Leave it to the connection of a poll to wait for the job, and to ask again: the view is to
+    answer without that.
 
-    It has to where no connection of ours has brought the request (as in
-    `test_request_context`), in tasks beside it, which may outlast it, once its response is being
-    sent, and where to dispatch it again could do something twice. That is a request which has made
-    the job itself, one whose method is not safe, or one with a body that may have been read.
+    It cannot where no connection of ours has brought the request (as in `test_request_context`), in
+    tasks beside it, which may outlast it, once its response is being sent, and where to dispatch it
+    again could do something twice. That is a request which has made the job itself, one whose
+    method is not safe, or one with a body that may have been read.
+
+    Args:
+        job: which is not final.
+        tag: of the answer that there is now.
+        seconds: for its end, at most; or for another version, if the client has this one.
+        tags: of the answers that the client has, if it says so.
+
+    Returns the seconds that are granted, None if too many requests are held; and what the view has
+    to await itself, if it has to.
     """
+    if tags is not None and (tags.star_tag or not tags.contains_weak(tag)):
+        return seconds, None  # there is nothing to wait for, or no wait would change anything
     visit = _visit_of(request)
+    if places.taken >= jobs.settings.max_waiting and (visit is None or visit.places is None):
+        return None, None
+    wait: Wait = partial(jobs.wait, job.id, seconds)
+    if tags is not None:
+        wait = partial(_until_changed, jobs, job, seconds)
     if visit is None or visit.submitted is not None or job.created >= visit.arrived:
-        return False
+        return seconds, partial(wait_here, wait, places)
     if visit.connection.has_body or request.method not in ("GET", "HEAD"):
-        return False
+        return seconds, partial(wait_here, wait, places)
     if not visit.waited:
         visit.waits.append(wait)
-    return True
+        if visit.places is None:
+            visit.places = places
+            places.taken += 1
+    return seconds, None
+
+
+async def wait_here(wait: Callable[[], Awaitable[T]], places: Places) -> T:
+    """Wait in a view, in a place."""
+    places.taken += 1
+    try:
+        return await wait()
+    finally:
+        places.taken -= 1
 
 
 class WaitingConnection(OutlastingConnection):
@@ -108,12 +203,15 @@ class WaitingConnection(OutlastingConnection):
 
     Attributes:
         now: tells the time as the jobs do.
+        held: the endpoints that may answer with the result to who has not preferred anything. To
+            match the URL, only to know whether it leads to one of them, would cost more than this.
     """
 
     now: Callable[[], float]
+    held: Collection[str] = ()
 
     def respond(self, request: Request, send: Any) -> Awaitable[ResponseTypes | None]:
-        if b"prefer" in dict(self.scope["headers"]):
+        if b"prefer" in dict(self.scope["headers"]) or self.held:
             return self._respond_and_wait(request, send)
         return super().respond(request, send)
 
@@ -134,6 +232,8 @@ class WaitingConnection(OutlastingConnection):
             return await asyncio.create_task(again, context=context)
         finally:
             scope.pop(_KEY, None)
+            if visit.places is not None:
+                visit.places.taken -= 1
             if visit.submitted:
                 visit.submitted.close()
 
@@ -149,16 +249,28 @@ class WaitingConnection(OutlastingConnection):
         return await super().respond(request, send)
 
 
-def connection_class_of(theirs: type[Any], now: Callable[[], float]) -> type[ASGIHTTPConnection]:
+def connection_class_of(
+    theirs: type[Any], now: Callable[[], float], held: Collection[str]
+) -> type[ASGIHTTPConnection]:
     """The connections of an app, which are `theirs`, with all that ours do.
 
     Args:
         theirs: Quart's, or one of its kind: what it has made its own goes before ours.
         now: tells the time as the jobs do.
+        held: as in `WaitingConnection`; it may grow.
     """
     bases = (WaitingConnection,) if theirs is ASGIHTTPConnection else (theirs, WaitingConnection)
-    of_app = {"now": staticmethod(now), "patience": Deadlines(WaitingConnection.listen)}
+    patience = Deadlines(WaitingConnection.listen)
+    of_app = {"now": staticmethod(now), "held": held, "patience": patience}
     return type("JobsConnection", bases, of_app)
+
+
+async def _until_changed(jobs: Jobs, job: Job, seconds: float) -> None:
+    """Wait until the job is at another version, for so many seconds at most."""
+    with jobs.follow(job.id) as follower:
+        now = await jobs.get(job.id)
+        if now.version == job.version:
+            await follower.until_changed(now, seconds)
 
 
 def _visit_of(request: Request) -> Visit | None:

@@ -25,7 +25,7 @@ from ...watch import Follower
 from ..http.event_stream import COMMENT, event, last_event_id, retry
 from ..quart_side import stop_of_hypercorn
 from . import answers
-from .answers import Links
+from .answers import Links, Told
 from .app_side import AppSide
 from .connection import LastingBody
 
@@ -36,8 +36,8 @@ HEARTBEAT = 15.0
 #: Milliseconds after which a client shall come back that is sent away: so that not all do at once.
 COME_BACK = 1_000, 5_000
 
-#: Makes the status document of a job, as JSON.
-Document = Callable[[Job], Awaitable[bytes]]
+#: Tells of a job what its status document does.
+Tell = Callable[[Job], Awaitable[Told]]
 
 
 class Watching:
@@ -59,12 +59,12 @@ class Watching:
         self._stop: asyncio.Task[None] | None = None
 
     def answer(
-        self, jobs: Jobs, job: Job, links: Links, request: Request, document: Document
+        self, jobs: Jobs, job: Job, links: Links, request: Request, tell: Tell
     ) -> Response:
         """The answer to a request for the events of this job.
 
         Args:
-            document: what is told of it.
+            tell: tells of it.
 
         Raises:
             TooManyWatchers
@@ -81,19 +81,19 @@ class Watching:
                 "poll, or try again later"
             )
         stream = EventStream(
-            self._events(jobs, job, document), self._open, partial(self._end_with_server, jobs)
+            self._events(jobs, job, tell), self._open, partial(self._end_with_server, jobs)
         )
         return answers.events(app, job, links, stream)
 
     async def _events(
-        self, jobs: Jobs, job: Job, document: Document
+        self, jobs: Jobs, job: Job, tell: Tell
     ) -> AsyncGenerator[bytes, None]:
         """What is sent to who watches a job, from what it is now to its end, or ours."""
         sent = b""
         with suppress(JobNotFound), jobs.follow(job.id) as follower:  # forgotten: nothing more
             try:
                 job = await jobs.get(job.id)  # perhaps it has changed before it was followed
-                yield (sent := event("status", job.version, await document(job)))
+                yield (sent := event("status", job.version, (await tell(job)).document))
                 while not job.state.is_final:
                     changed = await self._change(follower, job)
                     if changed is None and follower.has_ended:
@@ -101,7 +101,7 @@ class Watching:
                         return
                     job = changed or job
                     # There may be more to tell than the job itself knows.
-                    before, sent = sent, event("status", job.version, await document(job))
+                    before, sent = sent, event("status", job.version, (await tell(job)).document)
                     yield COMMENT if sent == before else sent
                 # First have all others the end, and then each stream its own.
                 await asyncio.sleep(0)

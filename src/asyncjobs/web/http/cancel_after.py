@@ -10,6 +10,9 @@ from ...errors import InvalidRequest
 from ...given import shown
 from .preferences import MAX_DELTA_SECONDS
 
+#: As servers write it.
+CANCEL_AFTER = b"cancel-after"
+
 _BLANKS = " \t"
 # So many digits are enough for any number of seconds, and for their parts.
 _SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)

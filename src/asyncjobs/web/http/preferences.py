@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.request import parse_http_list
 
 from quart import Request
@@ -12,20 +13,41 @@ MAX_DELTA_SECONDS = 2**31
 _BLANKS = " \t"
 
 
+class Preferences(NamedTuple):
+    """Those that we know.
+
+    Attributes:
+        wait: the N of ``wait=N`` (section 4.3).
+        is_async: whether there is ``respond-async`` (section 4.1).
+    """
+
+    wait: int | None = None
+    is_async: bool = False
+
+
+def preferences_of(request: Request) -> Preferences | None:
+    """What the client prefers; None if it says nothing of that."""
+    lines = request.headers.getlist("Prefer")
+    return _preferences_in(", ".join(lines)) if lines else None
+
+
 def wait_preference(request: Request) -> int | None:
     """The N of ``Prefer: wait=N`` (RFC 7240, section 4.3), if the client has that preference."""
     lines = request.headers.getlist("Prefer")
-    return _wait_in(", ".join(lines)) if lines else None
+    return _preferences_in(", ".join(lines)).wait if lines else None
 
 
 @lru_cache(maxsize=256)  # a client says the same with each poll
-def _wait_in(preferences: str) -> int | None:
-    for preference in parse_http_list(preferences):
+def _preferences_in(written: str) -> Preferences:
+    said: dict[str, str] = {}
+    for preference in parse_http_list(written):
         # Parameters change nothing (section 2), nor does what is wrong with them.
         name, _, value = preference.partition(";")[0].partition("=")
-        if name.strip(_BLANKS).lower() == "wait":
-            return _seconds(value.strip(_BLANKS))  # of two the first counts, whatever it says
-    return None
+        # Of two the first counts, whatever it says.
+        said.setdefault(name.strip(_BLANKS).lower(), value.strip(_BLANKS))
+    # It has no value, which an empty one is as well.
+    is_async = said.get("respond-async") in ("", '""')
+    return Preferences(_seconds(said.get("wait", "")), is_async)
 
 
 def _seconds(written: str) -> int | None:
