@@ -348,13 +348,13 @@ class Jobs:
         opened = self._here("accept")
         if owner is not None:
             text("the owner of a job", owner)
-        if cancel_at is not None:
-            cancel_at = float(number("cancel_at", cancel_at))
         handler = self._handler(route)
         # Before anything can refuse a new job, or count it.
         if key is not None and (holder := await opened.store.keyed(key)) is not None:
             return holder
         now = opened.store.now()
+        if cancel_at is not None:  # never before there was a job
+            cancel_at = max(float(number("cancel_at", cancel_at)), now)
         job = Job(
             id=job_id or uuid.uuid4().hex,
             route=route,
