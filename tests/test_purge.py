@@ -16,6 +16,7 @@ import pytest
 from asyncjobs import Jobs, slices, transitions
 from asyncjobs.events import Rescued
 from asyncjobs.job import Job, State
+from asyncjobs.listing import Listing
 from asyncjobs.running import claims, sweeper
 from asyncjobs.slices import in_a_slice
 from asyncjobs.store import StoreWrapper
@@ -155,6 +156,34 @@ async def test_nothing_is_purged_before_jobs_run(tmp_path: Path, kind: str) -> N
         long = await jobs.submit("sleep", 3600)
         await jobs.cancel(long.id)
         assert (await jobs.wait(long.id, DEADLINE)).state is State.CANCELLED
+
+
+@pytest.mark.parametrize("kind", STORES)
+async def test_as_many_are_forgotten_as_end(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little a slice comes to, and however rarely there is one, as on a busy event loop:
+    what expires does not pile up."""
+    monkeypatch.setattr(slices, "SLICE", 0.0)  # a job in each
+    monkeypatch.setattr(sweeper, "REST", 0.5)  # so that a job in each would take minutes
+    jobs = Jobs(store=STORES[kind].open(tmp_path))
+    jobs.function(asyncio.sleep, name="sleep", ttl=0)
+    async with jobs:
+        for _ in range(10):
+            await asyncio.gather(*(jobs.submit("sleep", 0) for _ in range(40)))
+        async with asyncio.timeout(DEADLINE):
+            while (await jobs.list(Listing(limit=1))).jobs:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("owed", "in_slice", "slices"),
+    [(0, 1.0, 1), (80, 80.0, 1), (81, 80.0, 2), (800, 80.0, 10), (10**6, 1.0, 32)],
+)
+def test_as_many_slices_as_it_takes(owed: int, in_slice: float, slices: int) -> None:
+    """So many slices at a time that no fewer are forgotten than have ended, and one at least; but
+    not so many that all else would wait for them."""
+    assert sweeper.slices_for(owed, in_slice) == slices
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -184,7 +184,9 @@ class Jobs:
             raise SetupError("these jobs run already: `begin` is for those that `open` has opened")
         opened.has_begun = True
         await opened.stack.enter_async_context(opened.engine)
-        opened.sweeper = Sweeper(opened.claims, gone_after=self.settings.gone_after)
+        opened.sweeper = Sweeper(
+            opened.claims, gone_after=self.settings.gone_after, ended=lambda: opened.store.ended
+        )
         await opened.stack.enter_async_context(opened.sweeper)
 
     async def __aexit__(self, *exc_info: object) -> None:

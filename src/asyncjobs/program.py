@@ -34,6 +34,9 @@ class ProgramStore(StoreWrapper):
     Args:
         clock: tells the time in the place of the store, if it is given.
         erased_in: with the change to one of these states, the request of a job is erased.
+
+    Attributes:
+        ended: how many jobs have ended by what was written here.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ProgramStore(StoreWrapper):
         self.program = program
         self._clock = clock or inner.now
         self._erased_in = erased_in
+        self.ended = 0
 
     def now(self) -> float:
         return self._clock()
@@ -80,6 +84,8 @@ class ProgramStore(StoreWrapper):
     ) -> None:
         erase = erase or new.state in self._erased_in
         await self.inner.replace(old, new, response, erase=erase)
+        if new.state.is_final:
+            self.ended += 1
 
     async def orphans(self) -> list[Orphan]:
         ours = None, self.program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -22,6 +23,19 @@ SWEEP_INTERVAL = 0.8
 #: are for other work, on the event loop and on the disk. All processes of a store share them.
 REST = 0.1
 REST_RATIO = 3
+#: So many slices of what has expired are forgotten at a time at most: see `slices_for`.
+MOST_SLICES = 32
+
+
+def slices_for(owed: float, in_slice: float) -> int:
+    """How many slices to forget at a time: as many as it takes for no fewer jobs to be forgotten
+    than end, or what a busy process leaves would grow for as long as it is busy.
+
+    Args:
+        owed: so many more have ended here than were forgotten.
+        in_slice: so many were forgotten in a slice the last time.
+    """
+    return min(max(math.ceil(owed / in_slice), 1), MOST_SLICES)
 
 
 class Sweeper:
@@ -29,11 +43,18 @@ class Sweeper:
 
     Args:
         gone_after: seconds that a queued job may be without a handler here; None for ever.
+        ended: tells how many jobs have ended here.
     """
 
-    def __init__(self, claims: Claims, *, gone_after: float | None) -> None:
+    def __init__(
+        self, claims: Claims, *, gone_after: float | None, ended: Callable[[], int]
+    ) -> None:
         self._claims = claims
         self._gone_after = gone_after
+        self._ended = ended
+        self._seen = 0
+        self._owed = 0
+        self._in_slice = 1.0
 
     async def __aenter__(self) -> Self:
         # Since when, by the clock of the loop, each of the queued jobs that have no handler has had
@@ -93,10 +114,21 @@ class Sweeper:
         """Forget what has expired by now, and give back the space, in slices with rests between."""
         store = self._claims.store
         now = store.now()
-        while await self._and_rest(store.purge(now)):
+        while await self._and_rest(self._purge(now)):
             pass
         while await self._and_rest(store.shrink()):
-            await self._and_rest(store.purge(store.now()))
+            await self._and_rest(self._purge(store.now()))
+
+    async def _purge(self, before: float) -> int:
+        """Forget some of what has expired before this time; how many."""
+        ended = self._ended()
+        self._owed, self._seen = self._owed + ended - self._seen, ended
+        slices = slices_for(self._owed, self._in_slice)
+        # Together, so that all of them are one transaction.
+        done = sum(await asyncio.gather(*(self._claims.store.purge(before) for _ in range(slices))))
+        self._owed = max(self._owed - done, 0) if done else 0  # nothing has expired
+        self._in_slice = max(done / slices, 1.0)
+        return done
 
     async def _and_rest(self, slice_of_work: Awaitable[int]) -> int:
         """Await it, and then, if there was anything to do, leave the store alone for a while."""

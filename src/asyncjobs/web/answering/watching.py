@@ -58,9 +58,7 @@ class Watching:
         self._open: WeakSet[EventStream] = WeakSet()
         self._stop: asyncio.Task[None] | None = None
 
-    def answer(
-        self, jobs: Jobs, job: Job, links: Links, request: Request, tell: Tell
-    ) -> Response:
+    def answer(self, jobs: Jobs, job: Job, links: Links, request: Request, tell: Tell) -> Response:
         """The answer to a request for the events of this job.
 
         Args:
@@ -85,9 +83,7 @@ class Watching:
         )
         return answers.events(app, job, links, stream)
 
-    async def _events(
-        self, jobs: Jobs, job: Job, tell: Tell
-    ) -> AsyncGenerator[bytes, None]:
+    async def _events(self, jobs: Jobs, job: Job, tell: Tell) -> AsyncGenerator[bytes, None]:
         """What is sent to who watches a job, from what it is now to its end, or ours."""
         sent = b""
         with suppress(JobNotFound), jobs.follow(job.id) as follower:  # forgotten: nothing more
