@@ -368,9 +368,9 @@ async def test_a_document_is_made_once_for_all_who_watch(
     made: list[int] = []
     status_of = answers.status_of
 
-    def counting(job: Job, *args: Any) -> dict[str, Any]:
+    def counting(job: Job, *args: Any, **options: Any) -> dict[str, Any]:
         made.append(job.version)
-        return status_of(job, *args)
+        return status_of(job, *args, **options)
 
     monkeypatch.setattr(answers, "status_of", counting)
     job_id = await parts.submitted()
