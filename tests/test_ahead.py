@@ -179,6 +179,20 @@ async def test_a_client_sees_how_many_are_ahead(store: str, let_go: asyncio.Even
             assert "ahead" not in await (await client.get(url)).get_json()
 
 
+async def test_a_client_that_has_another_number_is_told(store: str, let_go: asyncio.Event) -> None:
+    """The status of a queued job is another one once fewer are ahead, although the job has not
+    changed: its tag says so, so that nobody is told by a 304 that the old number is true."""
+    async with app_with(store, let_go) as client:
+        polls = [await submit(client, "/report") for _ in range(3)]
+        _, second, third = [f"/jobs/{poll.rpartition('/')[2]}" for poll in polls]
+        tag = (await client.get(third)).headers["ETag"]
+        assert (await client.get(third, headers={"If-None-Match": tag})).status_code == 304
+        assert (await client.delete(second)).status_code == 200
+        answer = await client.get(third, headers={"If-None-Match": tag, "Prefer": "wait=20"})
+        assert (answer.status_code, (await answer.get_json())["ahead"]) == (200, 0)
+        assert answer.headers["ETag"] != tag
+
+
 async def test_what_no_program_can_run_has_a_status_as_well(store: str) -> None:
     """`ahead` is null for a job whose route this program has no handler for."""
     app, opened = Quart("ahead"), open_url(store)

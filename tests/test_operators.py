@@ -165,9 +165,11 @@ async def test_an_operator_sees_every_job(client: Client, operator: dict[str, st
         assert list(seen.headers) == list(theirs.headers)
         assert await seen.get_data() == await theirs.get_data()
     status = f"/jobs/{id_of(location)}"
-    told = await (await client.get(status, headers=ADA)).get_json()
+    answer = await client.get(status, headers=ADA)
+    told = await answer.get_json()
     assert "owner" not in told
     seen = await client.get(status, headers=operator)
+    assert seen.headers["ETag"] != answer.headers["ETag"]
     assert await seen.get_json() == {**told, "owner": "ada"}
     # Of a job of their own they are told as its owner is.
     own = await submit(client, "/foo", headers=operator)

@@ -42,7 +42,7 @@ def client_of_http_2(server: Server) -> Iterator[httpx.Client]:
 
 # Headers of the connection, of the moment, and those that every result of a job has.
 _NOT_THE_VIEWS = {"date", "server", "content-length", "transfer-encoding", "job-state"}
-_ADDED_UNLESS_THERE = {"etag", "cache-control"}
+_ADDED_UNLESS_THERE = {"etag", "cache-control", "x-content-type-options"}
 
 
 def the_views_own(answer: httpx.Response, live: httpx.Response) -> list[tuple[str, str]]:

@@ -198,7 +198,8 @@ def test_each_release_answers_for_what_the_other_runs(start: Start, signals: Sig
     for ours, theirs in (("old", "new"), ("new", "old")):
         with servers[theirs].client() as there, servers[ours].client(**LONG) as here:
             polled, cancelled = hold(there, signals, theirs)
-            status = here.get(f"/jobs/{polled.rpartition('/')[2]}").json()
+            url = f"/jobs/{polled.rpartition('/')[2]}"
+            status = here.get(url, headers={"Prefer": "respond-async"}).json()
             assert (status["state"], status["attempt"]) == ("running", 1)
             with ThreadPoolExecutor() as threads:
                 answer = threads.submit(here.get, polled)

@@ -177,6 +177,8 @@ def told(job: Job, links: Links, ahead: int | EllipsisType | None, *, with_owner
     tag = tag_of(job)
     if ahead is not ...:  # which changes, and the job does not
         tag = f"{tag}.{'many' if ahead is None else ahead}"
+    if with_owner:
+        tag = f"{tag}.owner"
     return Told(_status_json(job, links.status, links.result, ahead, with_owner=with_owner), tag)
 
 

@@ -75,7 +75,8 @@ class Condition:
         is also what SQLite calls it if the disk cannot read."""
         if is_damage(error):
             self.damaged(error)
-        elif str(error) != self._unreadable:
+            return StoreUnavailable(f"the job store is damaged and cannot be read: {error}")
+        if str(error) != self._unreadable:
             self._unreadable = str(error)
             logger.error("the store %s cannot be read: %s", self._path, error)
         return StoreUnavailable(f"the job store cannot be read: {error}")
