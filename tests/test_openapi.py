@@ -46,7 +46,7 @@ View = Callable[..., Any]
 
 DEADLINE = 30
 ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
-EVERY_ANSWER = {"Cache-Control", "Link", "Job-State"}
+EVERY_ANSWER = {"Cache-Control", "Link", "Job-State", "X-Content-Type-Options"}
 
 
 @dataclass
@@ -110,6 +110,16 @@ MODELS = {
     "dataclass": (Todo, Query, Sent, Out),
     "pydantic": (PydanticTodo, PydanticQuery, PydanticSent, PydanticOut),
     "msgspec": (StructTodo, StructQuery, StructSent, StructOut),
+}
+
+
+#: The statuses of what may become no job, and of what ended without its handler's own answer.
+REFUSED = ("400", "422", "429", "431", "503")
+FAILED = ("410", "500", "503", "504")
+#: Headers that an answer need not have.
+SOMETIMES = {
+    *("Retry-After", "Preference-Applied", "Content-Location", "Idempotent-Replayed"),
+    "Link",  # a page of the list has that of the next one
 }
 
 
@@ -224,6 +234,7 @@ def test_the_order_of_things_does_not_matter(
         "/report/{asyncjobs_id}",
         "/jobs/{job_id}",
         "/jobs/{job_id}/result",
+        "/jobs/{job_id}/retry",
     }
 
 
@@ -321,13 +332,14 @@ def test_a_bare_view(app: Quart, jobs: QuartJobs, report: View) -> None:
 
     submission = paths["/report"]["get"]
     assert submission["summary"] == "Make a report."
-    assert {*submission["responses"]} == {"202", "410", "500", "503", "504", "default"}
-    assert parameters_of(submission, "header") == ["Prefer"]
+    assert {*submission["responses"]} == {"202", *REFUSED, *FAILED, "default"}
+    assert parameters_of(submission, "header") == ["Prefer", "Idempotency-Key", "Cancel-After"]
     accepted = submission["responses"]["202"]
     assert {*accepted["headers"]} == {
         "Location",
         "Retry-After",
         "Preference-Applied",
+        "Idempotent-Replayed",
         *EVERY_ANSWER,
     }
     schema = accepted["content"]["application/json"]["schema"]
@@ -341,20 +353,27 @@ def test_a_bare_view(app: Quart, jobs: QuartJobs, report: View) -> None:
 
     for path in ("/report/{asyncjobs_id}", "/jobs/{job_id}/result"):
         get = paths[path]["get"]
-        assert {*get["responses"]} == {"202", "404", "410", "500", "503", "504", "default"}
+        assert {*get["responses"]} == {"202", "304", "404", *FAILED, "default"}
         assert {*get["responses"]["202"]["headers"]} >= {"Retry-After", "ETag", *EVERY_ANSWER}
-        assert parameters_of(get, "header") == ["Prefer"]
+        assert parameters_of(get, "header") == ["Prefer", "If-None-Match"]
     for path in ("/report/{asyncjobs_id}", "/jobs/{job_id}/result", "/jobs/{job_id}"):
         assert {*paths[path]} == {"get", "delete"}
         assert {*paths[path]["delete"]["responses"]} == {"200", "403", "404", "409", "503"}
         for operation in paths[path].values():
             assert operation["parameters"][0]["schema"] == ID
-    assert {*paths["/jobs/{job_id}"]["get"]["responses"]} == {"200", "404", "503"}
+    status = paths["/jobs/{job_id}"]["get"]
+    assert {*status["responses"]} == {"200", "204", "304", "404", "503"}
+    assert {*status["responses"]["200"]["content"]} == {"application/json", "text/event-stream"}
+    assert parameters_of(status, "header") == ["Prefer", "If-None-Match"]
+    assert {*paths["/jobs/{job_id}/retry"]} == {"post"}
+    retry = paths["/jobs/{job_id}/retry"]["post"]
+    assert {*retry["responses"]} == {"200", "403", "404", "409", "503"}
     assert {each["summary"] for each in operations(document)} == {
         "Make a report.",
         "The result of a job",
         "How a job does",
         "Cancel a job",
+        "Have a job run once more",
     }
     assert "The view of" not in str(document)
 
@@ -385,15 +404,15 @@ def test_schemas(
     submission = paths["/report"]["put"]
     assert submission["requestBody"]["content"]["application/json"]["schema"]
     assert parameters_of(submission, "query") == ["page"]
-    assert parameters_of(submission, "header") == ["x-tenant", "Prefer"]
-    at_once = {"201", "410", "500", "504"}
-    assert {*submission["responses"]} == {"202", "408", "413", "503", "422", *at_once}
+    headers = ["x-tenant", "Prefer", "Idempotency-Key", "Cancel-After"]
+    assert parameters_of(submission, "header") == headers
+    assert {*submission["responses"]} == {"201", "202", "408", "413", *REFUSED, *FAILED}
     assert "Content-Location" in submission["responses"]["201"]["headers"]
     for path in ("/report/{asyncjobs_id}", "/jobs/{job_id}/result"):
         poll = paths[path]["get"]
         assert "requestBody" not in poll
         assert parameters_of(poll, "query") == []
-        assert parameters_of(poll, "header") == ["Prefer"]
+        assert parameters_of(poll, "header") == ["Prefer", "If-None-Match"]
         assert {"201", "422"} < {*poll["responses"]}
         assert "default" not in poll["responses"]
         result = poll["responses"]["201"]
@@ -581,7 +600,8 @@ def test_without_a_poll_route(app: Quart, jobs: QuartJobs, report: View) -> None
     app.post("/report")(jobs.background(poll_route=False)(document_response(Out, 201)(report)))
 
     document = document_of(app)
-    assert {*document["paths"]} == {"/report", "/jobs/{job_id}", "/jobs/{job_id}/result"}
+    ours = {"/jobs/{job_id}", "/jobs/{job_id}/result", "/jobs/{job_id}/retry"}
+    assert {*document["paths"]} == {"/report", *ours}
     submission = document["paths"]["/report"]["post"]
     assert links_of(submission, document) == {
         "result": ("GET", "/jobs/{job_id}/result"),
@@ -613,7 +633,8 @@ def test_a_prefix(app: Quart, report: View) -> None:
     QuartSchema(app)
     QuartJobs(app, prefix="/api/tasks").background(report)
     paths = document_of(app)["paths"]
-    assert {*paths} == {"/api/tasks/{job_id}", "/api/tasks/{job_id}/result"}
+    of_job = "/api/tasks/{job_id}"
+    assert {*paths} == {of_job, f"{of_job}/result", f"{of_job}/retry"}
 
 
 # Who.
@@ -624,7 +645,8 @@ def test_security(app: Quart, jobs: QuartJobs) -> None:
     submissions demands."""
     app.post("/guarded")(security_scheme([{"key": []}])(jobs.background(a_view("guarded"))))
     paths = document_of(app)["paths"]
-    for path in ("/guarded/{asyncjobs_id}", "/jobs/{job_id}", "/jobs/{job_id}/result"):
+    ours = ("/jobs/{job_id}", "/jobs/{job_id}/result", "/jobs/{job_id}/retry")
+    for path in ("/guarded/{asyncjobs_id}", *ours):
         assert all(each["security"] == [{"key": []}] for each in paths[path].values())
 
     app.post("/open")(jobs.background(a_view("open")))
@@ -665,6 +687,7 @@ def test_hidden(app: Quart, jobs: QuartJobs, place: str) -> None:
         "/report/{asyncjobs_id}",
         "/jobs/{job_id}",
         "/jobs/{job_id}/result",
+        "/jobs/{job_id}/retry",
     }
     assert [*paths["/report"]] == ["get"]
     assert "201" not in str(paths)
@@ -703,6 +726,7 @@ def test_a_provider_of_the_apps_own(app: Quart, report: View) -> None:
         "/api/report/{asyncjobs_id}",
         "/api/jobs/{job_id}",
         "/api/jobs/{job_id}/result",
+        "/api/jobs/{job_id}/retry",
     }
     assert links_of(document["paths"]["/api/report"]["post"], document)["result"] == (
         "GET",
@@ -751,10 +775,11 @@ async def test_answers_are_as_described(app: Quart, convert_casing: bool) -> Non
             await check(answer, document["paths"][path][method.lower()], document)
             return answer
 
-        poll, status, result = (
+        poll, status, result, retry = (
             "/report/{asyncjobs_id}",
             "/jobs/{job_id}",
             "/jobs/{job_id}/result",
+            "/jobs/{job_id}/retry",
         )
         for one in (poll, status, result):
             submitted = await call("POST", "/report", "/report")
@@ -766,6 +791,8 @@ async def test_answers_are_as_described(app: Quart, convert_casing: bool) -> Non
             }
             for path, url in urls.items():
                 await call("GET", path, url)
+            again = f"/jobs/{job}/retry"
+            await call("POST", retry, again)
             await call("DELETE", one, urls[one], Origin="http://elsewhere.example")
             await call("DELETE", one, urls[one])
             await call("GET", poll, urls[poll], Prefer=f"wait={DEADLINE}")
@@ -774,6 +801,20 @@ async def test_answers_are_as_described(app: Quart, convert_casing: bool) -> Non
                 await call("DELETE", path, url)
                 await call("GET", path, url.replace(job, "0" * 32))
                 await call("DELETE", path, url.replace(job, "0" * 32))
+            tag = (await call("GET", status, urls[status])).headers["ETag"]
+            await call("GET", status, urls[status], **{"If-None-Match": tag})
+            events = {"Accept": "text/event-stream", "Last-Event-ID": "1000"}
+            await call("GET", status, urls[status], **events)
+            await call("POST", retry, again, Origin="http://elsewhere.example")
+            await call("POST", retry, again)
+            await call("POST", retry, again.replace(job, "0" * 32))
+            await call("DELETE", one, urls[one])
+        keyed = {"Idempotency-Key": "k"}
+        await call("POST", "/report", "/report", **keyed)
+        await call("POST", "/report", "/report", **keyed)
+        await call("POST", "/report", "/report?another", **keyed)
+        await call("POST", "/report", "/report", **{"Cancel-After": "soon"})
+        await call("POST", "/report", "/report", **{"X-Large": "x" * 20_000})
         go_on.set()
         submitted = await call("POST", "/report", "/report")
         await call("GET", poll, submitted.headers["Location"], Prefer=f"wait={DEADLINE}")
@@ -785,6 +826,32 @@ async def test_answers_are_as_described(app: Quart, convert_casing: bool) -> Non
     for path in (poll, status, result):
         assert {f"DELETE {path} {status}" for status in (200, 403, 404, 409)} < {*seen}
     assert f"GET {poll} 201" in seen
+    assert {f"GET {status} {code}" for code in (200, 204, 304, 404)} < {*seen}
+    assert {f"POST {retry} {code}" for code in (200, 403, 404, 409)} < {*seen}
+    assert {f"POST /report {code}" for code in (202, 400, 422, 431)} < {*seen}
+
+
+async def test_the_list_is_as_described(app: Quart) -> None:
+    """Where there is one, it has its parameters, its pages, and the problem of what is wrong in
+    them."""
+    QuartSchema(app)
+    jobs = QuartJobs(app, owner=lambda: request.headers.get("X-User"))
+    app.post("/report")(jobs.background(a_view("report")))
+    document = document_of(app)
+    operation = document["paths"]["/jobs"]["get"]
+    assert operation["operationId"] == "list_jobs"
+    asked = ["state", "route", "owner", "since", "before", "limit", "cursor"]
+    assert parameters_of(operation, "query") == asked
+    async with app.test_app() as serving:
+        client = serving.test_client()
+        ada = {"X-User": "ada"}
+        await client.post("/report", headers=ada)
+        statuses = []
+        for url, headers in (("/jobs", ada), ("/jobs?limit=0", ada), ("/jobs", {})):
+            answer = await client.get(url, headers=headers)
+            await check(answer, operation, document)
+            statuses.append(answer.status_code)
+    assert statuses == [200, 400, 404]
 
 
 @pytest.mark.parametrize("asked", ["at once", "by a poll"])
@@ -849,7 +916,7 @@ async def check(answer: Any, operation: Operation, document: Document) -> None:
     for name, header in described["headers"].items():
         value: Any = answer.headers.get(name)
         if value is None:
-            assert name in {"Retry-After", "Preference-Applied", "Content-Location"}, (
+            assert name in SOMETIMES, (
                 name,
                 answer.status_code,
             )

@@ -17,16 +17,22 @@ from ...job import State
 from ...listing import Cursor, Listing
 from ...owner import ANYONE, Owner
 from ..callers.operator import Right
-from ..http.query import Pairs, Parameters, moment_of, pairs_of, query_of, whole_of
+from ..http.query import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    Pairs,
+    Parameters,
+    moment_of,
+    pairs_of,
+    query_of,
+    whole_of,
+)
 from ..quart_side import current_request
 from ..routing.marks import LIST_ENDPOINT
 from ..routing.routes import OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import lets_in
-
-#: How many jobs a page has unless it is said, and at most.
-DEFAULT_LIMIT, MAX_LIMIT = 50, 500
 
 _NAMES = "state", "route", "since", "before", "limit", "cursor"
 _REPEATABLE = "state", "route"

@@ -14,6 +14,9 @@ from ...given import shown
 
 T = TypeVar("T")
 
+#: How many jobs a page of the list has unless it is said, and at most.
+DEFAULT_LIMIT, MAX_LIMIT = 50, 500
+
 #: Names and values, in the order in which they came.
 Pairs = Sequence[tuple[str, str]]
 

@@ -12,14 +12,21 @@ from ...errors import (
     BodyTooLarge,
     CrossSiteRequest,
     HandlerGone,
+    HeadersTooLarge,
+    InvalidRequest,
     InvalidTransition,
     JobInterrupted,
     JobTimedOut,
     JobUnreadable,
     JobWasCancelled,
+    KeyReused,
+    QueueFull,
+    QuotaExceeded,
     ResponseTooLarge,
     ShuttingDown,
     StoreUnavailable,
+    TooManyWatchers,
+    ViewOnly,
 )
 from ...job import State
 from ...problem import CONTENT_TYPE, problem_type
@@ -49,10 +56,28 @@ def prefer(max_wait: float) -> Part:
         "name": "Prefer",
         "in": "header",
         "description": "`wait=N` holds the answer until the job has ended, for N seconds"
-        f"{most} at most",
+        f"{most} at most; with `respond-async` as well, a submission is answered 202 if it has not",
         "schema": {"type": "string"},
         "example": f"wait={math.ceil(min(max_wait, _EXAMPLE))}",
     }
+
+
+def of_submissions() -> list[Part]:
+    """The other parameters that any submission may have."""
+    return [
+        _header(
+            "Idempotency-Key",
+            "The same request with the same key is the same job: it may be sent again. A string in "
+            "quotation marks, or a word; 255 bytes at most",
+            example='"8e03978e-40d5-43e8-bc93-6894a57f9324"',
+        ),
+        _header("Cancel-After", "Seconds, after which the job is cancelled", example="30"),
+    ]
+
+
+def if_none_match() -> Part:
+    """The parameter of what may be answered by a 304."""
+    return _header("If-None-Match", "The `ETag` of the answer that the client has")
 
 
 def accepted(links: Part) -> Part:
@@ -60,7 +85,9 @@ def accepted(links: Part) -> Part:
     return {
         "description": "A job was made of the request. Who prefers to wait is answered this, too, "
         "if the job has not ended in time, or the server stops meanwhile: poll at `Location`",
-        "headers": _headers("Location", "Retry-After", "Preference-Applied", *_ABOUT),
+        "headers": _headers(
+            "Location", "Retry-After", "Preference-Applied", "Idempotent-Replayed", *_ABOUT
+        ),
         "content": _json(_task("TaskId")),
         "links": links,
     }
@@ -93,15 +120,35 @@ def status_document() -> Part:
     """The document that tells how a job does."""
     return {
         "description": "How the job does",
-        "headers": _headers("Retry-After", *_POLLED),
+        "headers": _headers("Retry-After", "Vary", *_POLLED),
         "content": _json({"$ref": f"#/components/schemas/{_STATUS}"}),
     }
+
+
+def status_or_events() -> Responses:
+    """The same, where it may be asked for as a stream of events."""
+    document = status_document()
+    events = {"text/event-stream": {"schema": {"type": "string"}}}
+    document["headers"] |= _headers("Preference-Applied")
+    document["content"] |= events
+    about = _headers("Vary", *_ABOUT)
+    return {
+        "200": document,
+        "204": {"description": "A watcher has seen the end of the job", "headers": about},
+    }
+
+
+def not_modified() -> Responses:
+    """The answer to who has it already."""
+    described = "The answer is the one that the client has"
+    return {"304": {"description": described, "headers": _headers("Preference-Applied", *_POLLED)}}
 
 
 def refusals_to_submit(*, with_body: bool) -> Responses:
     """Why a request may become no job."""
     body = [BodyTimeout, BodyTooLarge] if with_body else []
-    return _problems(*body, StoreUnavailable, ShuttingDown)
+    said = [InvalidRequest, KeyReused, HeadersTooLarge]
+    return _problems(*body, *said, QuotaExceeded, QueueFull, StoreUnavailable, ShuttingDown)
 
 
 def not_found() -> Responses:
@@ -124,13 +171,47 @@ def failures(*, at_once: bool) -> Responses:
 
 def refusals_to_tell() -> Responses:
     """Why a job's status may not be told."""
-    return {**not_found(), **_problems(StoreUnavailable, ShuttingDown)}
+    return {**not_found(), **_problems(TooManyWatchers, StoreUnavailable, ShuttingDown)}
+
+
+def of_lists(default: int, most: int) -> list[Part]:
+    """The parameters of a list of jobs.
+
+    Args:
+        default: so many jobs are on a page unless it is said.
+        most: and so many at most.
+    """
+    several = {"type": "array", "items": {"type": "string"}}
+    limit = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return [
+        _in_query("state", "Jobs in one of these", {**several, "items": _STATE}),
+        _in_query("route", "Jobs of one of these: endpoints, or names of functions", several),
+        _in_query("owner", "The jobs of this owner; for operators", {"type": "string"}),
+        _in_query("since", "Jobs that were made then or later", _MOMENT),
+        _in_query("before", "Jobs that were made earlier", _MOMENT),
+        _in_query("limit", "So many on a page at most", limit),
+        _in_query("cursor", "As the `next` of a page has it", {"type": "string"}),
+    ]
+
+
+def listed() -> Responses:
+    """A page of a list of jobs, and why there may be none."""
+    job = {"$ref": f"#/components/schemas/{_STATUS}"}
+    following = _nullable("string", format="uri-reference")
+    page = _object({"jobs": {"type": "array", "items": job}, "next": following})
+    told = {
+        "description": "The newest first; `next` is where there are more",
+        "headers": _headers("Link", "Cache-Control", "X-Content-Type-Options"),
+        "content": _json(page),
+    }
+    refused = _problems(InvalidRequest, StoreUnavailable, ShuttingDown)
+    return {"200": told, **not_found(), **refused}
 
 
 def refusals_to_cancel() -> Responses:
-    """Why a job may not be cancelled."""
-    problems = _problems(CrossSiteRequest, InvalidTransition, StoreUnavailable, ShuttingDown)
-    return {**not_found(), **problems}
+    """Why a job may not be cancelled, or run once more."""
+    refused = _problems(CrossSiteRequest, ViewOnly, InvalidTransition)
+    return {**not_found(), **refused, **_problems(StoreUnavailable, ShuttingDown)}
 
 
 def merged(responses: Iterable[Part]) -> Part:
@@ -163,7 +244,17 @@ def components() -> Part:
 
 
 def _of_result(at_once: bool) -> tuple[str, ...]:
-    return ("Preference-Applied", *(["Content-Location"] if at_once else []), *_POLLED)
+    first = ["Content-Location", "Idempotent-Replayed"] if at_once else []
+    return ("Preference-Applied", *first, *_POLLED)
+
+
+def _in_query(name: str, description: str, schema: Part) -> Part:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _header(name: str, description: str, **more: Any) -> Part:
+    schema = {"type": "string"}
+    return {"name": name, "in": "header", "description": description, "schema": schema, **more}
 
 
 def _headers(*names: str) -> Part:
@@ -183,7 +274,8 @@ def _task(name: str) -> Part:
 
 
 def _problems(
-    *errors: type[AsyncJobsError], headers: tuple[str, ...] = ("Cache-Control",)
+    *errors: type[AsyncJobsError],
+    headers: tuple[str, ...] = ("Cache-Control", "X-Content-Type-Options"),
 ) -> Responses:
     responses = {}
     for status in dict.fromkeys(error.status for error in errors):
@@ -205,8 +297,9 @@ def _nullable(kind: str, **more: Any) -> Part:
     return {"type": [kind, "null"], **more}
 
 
-def _object(properties: Part) -> Part:
-    return {"type": "object", "required": [*properties], "properties": properties}
+def _object(properties: Part, optional: Part | None = None) -> Part:
+    every = {**properties, **(optional or {})}
+    return {"type": "object", "required": [*properties], "properties": every}
 
 
 _STATE: Part = {"type": "string", "enum": [state.value for state in State]}
@@ -214,25 +307,35 @@ _SECONDS: Part = {"type": "integer", "minimum": 1}
 _COUNT: Part = {"type": "integer", "minimum": 0}
 _URL: Part = {"type": "string", "format": "uri-reference"}
 _TIME = _nullable("string", format="date-time")
+_MOMENT: Part = {"type": "string", "format": "date-time"}
 
-_ABOUT = ("Cache-Control", "Link", "Job-State")
+_ABOUT = ("Cache-Control", "Link", "Job-State", "X-Content-Type-Options")
 _POLLED = (*_ABOUT, "ETag")
 _COMPONENT_HEADERS: Part = {
     _component(name): {"description": description, "schema": schema}
     for name, description, schema in [
         ("Cache-Control", "`no-store`, unless the handler says otherwise", {"type": "string"}),
         ("Content-Location", "Where this result is answered again", _URL),
-        ("ETag", "The version of the job, unless the handler gives one", {"type": "string"}),
+        ("ETag", "Of this version of the job, unless the handler gives one", {"type": "string"}),
+        ("Idempotent-Replayed", "The job is that of an earlier request", {"type": "string"}),
         ("Job-State", "The state of the job", _STATE),
-        ("Link", 'The status of the job: `</jobs/ID>; rel="status"`', {"type": "string"}),
+        ("Link", '`rel="status"`: of the job; `rel="next"`: the next page', {"type": "string"}),
         ("Location", "Where the result will be", _URL),
-        ("Preference-Applied", "`wait=N`: how long it would have been held", {"type": "string"}),
+        ("Preference-Applied", "The preferences that were obeyed", {"type": "string"}),
         ("Retry-After", "When to ask again, in seconds", _SECONDS),
+        ("Vary", "By `Accept` it is JSON, or a stream of events", {"type": "string"}),
+        ("X-Content-Type-Options", "`nosniff`, unless the handler says so", {"type": "string"}),
     ]
 }
 _STATUS_SCHEMA: Part = {
     **_object(
-        {
+        optional={
+            "ahead": _nullable(
+                "integer", description="Of a queued job: how many will start before it, if few"
+            ),
+            "owner": _nullable("string", description="Whose it is, for operators"),
+        },
+        properties={
             "id": JOB_ID,
             "state": _STATE,
             "route": {"type": "string"},
@@ -250,6 +353,7 @@ _STATUS_SCHEMA: Part = {
                 "type": ["object", "null"],
             },
             "created": _TIME,
+            "cancel_at": _TIME,
             "started": _TIME,
             "finished": _TIME,
             "reason": _nullable(
@@ -257,7 +361,7 @@ _STATUS_SCHEMA: Part = {
             ),
             "status": _nullable("integer", description="The HTTP status of its result"),
             "links": _object({"self": _URL, "result": _URL}),
-        }
+        },
     ),
     "title": "The status of a job",
 }

@@ -17,8 +17,15 @@ from typing import Any
 from quart import Quart
 from werkzeug.routing import Rule
 
+from ..http.query import DEFAULT_LIMIT, MAX_LIMIT
 from ..quart_side import converters_of
-from ..routing.marks import JOB_ENDPOINTS, background_at, polled_at
+from ..routing.marks import (
+    JOB_ENDPOINTS,
+    LIST_ENDPOINT,
+    RETRY_ENDPOINT,
+    background_at,
+    polled_at,
+)
 from ..routing.routes import JobIdConverter
 from .answers import (
     JOB_ID,
@@ -28,8 +35,13 @@ from .answers import (
     any_result,
     components,
     failures,
+    if_none_match,
+    listed,
     merged,
     not_found,
+    not_modified,
+    of_lists,
+    of_submissions,
     pending,
     prefer,
     refusals_to_cancel,
@@ -37,6 +49,7 @@ from .answers import (
     refusals_to_tell,
     result,
     status_document,
+    status_or_events,
 )
 
 #: Those that a document of OpenAPI 3.1 has a place for.
@@ -103,6 +116,8 @@ class _Document:
         self._submissions = [each for each in operations if self._is_marked(each.endpoint)]
         self._polls = [each for each in operations if self._is_marked(polled_at(each.endpoint))]
         self._resources = [each for each in operations if each.endpoint in JOB_ENDPOINTS.values()]
+        self._retries = [each for each in operations if each.endpoint == RETRY_ENDPOINT]
+        self._lists = [each for each in operations if each.endpoint == LIST_ENDPOINT]
 
     def add_jobs(self) -> None:
         """Describe what is about jobs, and take away what is about hidden ones."""
@@ -117,10 +132,14 @@ class _Document:
             self._carry_over(polls[0], submissions)
         for resource, *_ in _by_place(self._resources):
             if resource.endpoint == _STATUS and resource.method == "get":
-                _describe_status(resource)
+                self._describe_status(resource)
             else:
                 self._describe_poll(resource, self._submissions)
             self._guard(resource, self._submissions)
+        for steps, describe in ((self._retries, _describe_retry), (self._lists, _describe_list)):
+            for step, *_ in _by_place(steps):
+                describe(step)
+                self._guard(step, self._submissions)
         for kind, parts in components().items():
             self._document.setdefault("components", {}).setdefault(kind, {}).update(parts)
 
@@ -131,7 +150,7 @@ class _Document:
                 for name, converter in converters_of(rule).items()
                 if isinstance(converter, JobIdConverter)
             ]
-            if not (ids or self._is_marked(rule.endpoint)):
+            if not (ids or rule.endpoint == LIST_ENDPOINT or self._is_marked(rule.endpoint)):
                 continue
             paths, _ = self._provider.build_paths(rule)
             for path, item in paths.items():
@@ -150,11 +169,12 @@ class _Document:
         gone = [each for each in self._polls if polled_at(each.endpoint) not in shown]
         self._polls = [each for each in self._polls if each not in gone]
         if not shown and any(map(self._is_marked, self._app.view_functions)):
-            gone += self._resources
-            self._resources = []
+            gone += [*self._resources, *self._retries, *self._lists]
+            self._resources, self._retries, self._lists = [], [], []
         if str(self._document["openapi"]) < "3.2":
             gone += [each for each in self._submissions if each.method not in _METHODS]
-        kept = {each.place for each in [*self._polls, *self._resources]}
+        ours = (self._polls, self._resources, self._retries, self._lists)
+        kept = {each.place for each in chain(*ours)}
         for each in gone:
             if each.place not in kept:
                 self._paths.get(each.path, {}).pop(each.method, None)
@@ -166,7 +186,9 @@ class _Document:
         several rules, the shortest path has the name for itself."""
         ours = [
             same[0]
-            for kind in (self._submissions, self._polls, self._resources)
+            for kind in (
+                *(self._submissions, self._polls, self._resources, self._retries, self._lists),
+            )
             for same in _by_place(sorted(kind, key=lambda each: len(each.path)))
         ]
         places = {each.place for each in ours}
@@ -186,6 +208,8 @@ class _Document:
         endpoint = operation.endpoint
         if endpoint in JOB_ENDPOINTS.values():
             return f"{operation.method}_job{'_result' * (endpoint == _RESULT)}"
+        if endpoint in (RETRY_ENDPOINT, LIST_ENDPOINT):
+            return "retry_job" if endpoint == RETRY_ENDPOINT else "list_jobs"
         if self._is_marked(endpoint):
             return str(operation.here.get("operationId") or f"{operation.method}_{endpoint}")
         view = self._app.view_functions[polled_at(endpoint)]
@@ -201,7 +225,11 @@ class _Document:
         )
         results = _results(submission)
         submission.here.update(
-            parameters=[*submission.here.get("parameters", []), self._prefer],
+            parameters=[
+                *submission.here.get("parameters", []),
+                self._prefer,
+                *of_submissions(),
+            ],
             responses=_united(
                 {"202": accepted(self._links(submission))},
                 refusals_to_submit(with_body=with_body),
@@ -244,15 +272,25 @@ class _Document:
         poll.here.update(
             summary="The result of a job",
             description="What its handler has answered, again and again; until it has, a 202.",
-            parameters=[*poll.here["parameters"], self._prefer],
+            parameters=[*poll.here["parameters"], self._prefer, if_none_match()],
             responses=_united(
                 {"202": pending()},
                 *described,
                 *results,
+                not_modified(),
                 not_found(),
                 failures(at_once=False),
                 *unknown,
             ),
+        )
+
+    def _describe_status(self, status: _Operation) -> None:
+        status.here.update(
+            summary="How a job does",
+            description="Its state, its progress, and where its result is; or each change of that, "
+            "as a stream of events.",
+            parameters=[*status.here["parameters"], self._prefer, if_none_match()],
+            responses={**status_or_events(), **not_modified(), **refusals_to_tell()},
         )
 
     def _carry_over(self, poll: _Operation, submissions: list[_Operation]) -> None:
@@ -312,11 +350,20 @@ def _distinct(schemes: Iterable[Part]) -> list[Part]:
     return distinct
 
 
-def _describe_status(status: _Operation) -> None:
-    status.here.update(
-        summary="How a job does",
-        description="Its state, its progress, and where its result is.",
-        responses={"200": status_document(), **refusals_to_tell()},
+def _describe_retry(retry: _Operation) -> None:
+    retry.here.update(
+        summary="Have a job run once more",
+        description="One that has failed, was cancelled or interrupted; its counts begin anew.",
+        responses={"200": status_document(), **refusals_to_cancel()},
+    )
+
+
+def _describe_list(jobs: _Operation) -> None:
+    jobs.here.update(
+        summary="The jobs of who asks",
+        description="Of an operator those of all.",
+        parameters=of_lists(DEFAULT_LIMIT, MAX_LIMIT),
+        responses=listed(),
     )
 
 

@@ -30,8 +30,6 @@ Domain = tuple[str | None, str | None]
 
 # What the decorator `rate_exempt` of quart-rate-limiter sets: to poll is what we ask clients to do.
 _RATE_EXEMPT = "_quart_rate_limiter_exempt"
-# What quart-schema's `hide` sets: it knows only of answers that views have said themselves.
-_HIDDEN = "_quart_schema_hidden"
 
 
 class JobIdConverter(BaseConverter):
@@ -157,14 +155,15 @@ class PollRoutes:
         if background.poll_route:
             endpoint = poll_endpoint(rule.endpoint)
             self._poll_endpoints.add(endpoint)
-            _say(self._poll, _RATE_EXEMPT)
+            _exempt(self._poll)
             self._add_ours(poll_rule(rule.rule), endpoint, self._poll, ("GET", "DELETE"), domain)
 
     def _add_own(self, prefix: str, domain: Domain) -> None:
         if (prefix, domain) in self._prefixed:
             return
         for route in self._own:
-            _say(route.view, _RATE_EXEMPT if route.is_polled else _HIDDEN)
+            if route.is_polled:
+                _exempt(route.view)
             path = f"{prefix}{route.path}"
             self._add_ours(path, route.endpoint, route.view, route.methods, domain)
         self._prefixed.add((prefix, domain))
@@ -231,8 +230,8 @@ def wrong_order(rule: Rule, view: View) -> str:
     )
 
 
-def _say(view: View, attribute: str) -> None:
-    setattr(getattr(view, "__func__", view), attribute, True)
+def _exempt(view: View) -> None:
+    setattr(getattr(view, "__func__", view), _RATE_EXEMPT, True)
 
 
 def _both(our: Rule, other: Rule) -> str:
