@@ -143,7 +143,7 @@ async def test_nobody_waits_for_the_disk_of_a_checkpoint(
 async def test_writers_wait_for_the_last_frames_only(store: SqliteStore, disk: SlowDisk) -> None:
     """Of what a checkpoint moves, only what was written during the last round of it is moved while
     nobody can write."""
-    for _ in range(4):
+    for _ in range(3):  # with one more it would begin by itself
         await store.add(a_job(), LARGE)
     moves = Moves(store)
     store._file.checkpointer.start()
@@ -152,7 +152,7 @@ async def test_writers_wait_for_the_last_frames_only(store: SqliteStore, disk: S
     await store.add(a_job(), REQUEST)
     disk.go_on()
     await ended(store)
-    assert moves.beside[0] > 900
+    assert moves.beside[0] > 700
     assert max(moves.locked) < 50
     assert store._file.database.lengths.frames_to_move() == 1, "but the log was begun anew"
 

@@ -69,15 +69,18 @@ def of_submissions() -> list[Part]:
             "Idempotency-Key",
             "The same request with the same key is the same job: it may be sent again. A string in "
             "quotation marks, or a word; 255 bytes at most",
+            _KEY,
             example='"8e03978e-40d5-43e8-bc93-6894a57f9324"',
         ),
-        _header("Cancel-After", "Seconds, after which the job is cancelled", example="30"),
+        _header(
+            "Cancel-After", "Seconds, after which the job is cancelled", _DECIMAL, example="30"
+        ),
     ]
 
 
 def if_none_match() -> Part:
     """The parameter of what may be answered by a 304."""
-    return _header("If-None-Match", "The `ETag` of the answer that the client has")
+    return _header("If-None-Match", "The `ETag` of the answer that the client has", _TEXT)
 
 
 def accepted(links: Part) -> Part:
@@ -149,6 +152,11 @@ def refusals_to_submit(*, with_body: bool) -> Responses:
     body = [BodyTimeout, BodyTooLarge] if with_body else []
     said = [InvalidRequest, KeyReused, HeadersTooLarge]
     return _problems(*body, *said, QuotaExceeded, QueueFull, StoreUnavailable, ShuttingDown)
+
+
+def no_such_url() -> Responses:
+    """The answer to a URL whose variables are no such values."""
+    return {"404": {"description": "There is nothing at this URL"}}
 
 
 def not_found() -> Responses:
@@ -252,8 +260,7 @@ def _in_query(name: str, description: str, schema: Part) -> Part:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _header(name: str, description: str, **more: Any) -> Part:
-    schema = {"type": "string"}
+def _header(name: str, description: str, schema: Part, **more: Any) -> Part:
     return {"name": name, "in": "header", "description": description, "schema": schema, **more}
 
 
@@ -307,6 +314,13 @@ _SECONDS: Part = {"type": "integer", "minimum": 1}
 _COUNT: Part = {"type": "integer", "minimum": 0}
 _URL: Part = {"type": "string", "format": "uri-reference"}
 _TIME = _nullable("string", format="date-time")
+_TEXT: Part = {"type": "string"}
+_DECIMAL: Part = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,20})?$"}
+# Less than what is taken: no escapes.
+_KEY: Part = {
+    "type": "string",
+    "pattern": r"""^("[ !#-\[\]-~]{1,255}"|[0-9A-Za-z!#$%&'*+.^_`|~:/=-]{1,255})$""",
+}
 _MOMENT: Part = {"type": "string", "format": "date-time"}
 
 _ABOUT = ("Cache-Control", "Link", "Job-State", "X-Content-Type-Options")

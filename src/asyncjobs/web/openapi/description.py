@@ -38,6 +38,7 @@ from .answers import (
     if_none_match,
     listed,
     merged,
+    no_such_url,
     not_found,
     not_modified,
     of_lists,
@@ -233,6 +234,7 @@ class _Document:
             responses=_united(
                 {"202": accepted(self._links(submission))},
                 refusals_to_submit(with_body=with_body),
+                no_such_url() if converters_of(submission.rule) else {},
                 {status: result(at_once=True) for status in results},
                 results,
                 failures(at_once=True),
@@ -335,11 +337,16 @@ def _results(submission: _Operation) -> Responses:
 
 def _united(*several: Responses) -> Responses:
     statuses = dict.fromkeys(chain.from_iterable(several))
-    return {
+    united = {
         status: merged(responses) if len(responses) > 1 else responses[0]
         for status in statuses
         for responses in [[each[status] for each in several if status in each]]
     }
+    if "default" in united:  # which tells of the statuses alone that are not told of
+        for response in united.values():
+            if "content" in response:
+                response["content"].setdefault("*/*", {})
+    return united
 
 
 def _distinct(schemes: Iterable[Part]) -> list[Part]:
