@@ -19,7 +19,7 @@ from quart import Quart, request
 from asyncjobs import Jobs, QuartJobs, State, current_job, transitions
 from asyncjobs.errors import InvalidTransition, JobNotFound
 from asyncjobs.job import Job, Progress, Request, Response
-from asyncjobs.settings import KEPT_REQUESTS
+from asyncjobs.settings import ERASED_IN
 from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, a_job, purge_all
 from luck import NoWait
@@ -116,7 +116,7 @@ async def test_the_request_of_a_job_that_succeeds_is_erased(path: Path, size: in
     assert found(path) == set()
 
 
-@pytest.mark.parametrize("kept", KEPT_REQUESTS)
+@pytest.mark.parametrize("kept", ERASED_IN)
 async def test_what_is_kept_is_set(path: Path, kept: str) -> None:
     """By the setting `keep_requests`, the request of a job that has failed is kept for a retry, or
     that of any job, or of none."""
@@ -204,7 +204,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("kept", KEPT_REQUESTS)
+@pytest.mark.parametrize("kept", ERASED_IN)
 async def test_whatever_a_job_comes_to(url: str, kept: str, end: str) -> None:
     """Whichever end a job comes to, in a task or a thread, its request is kept or not as the
     setting says. Where it is, the job can be retried; where not, that is no step that it can take,

@@ -28,7 +28,7 @@ from .job import Job, Request, Response, State
 from .key import Key
 from .listing import Listing, Page
 from .opened import Opened, abandon_lost, forget, remember
-from .program import ERASED_IN, ProgramStore, introduce, program_of
+from .program import ProgramStore, introduce, program_of
 from .running.claims import Claims, unknown_to
 from .running.exits import watch_exit
 from .running.following import ProgramControl
@@ -36,7 +36,7 @@ from .running.runner import Runner
 from .running.sweeper import Sweeper
 from .running.threads import Threads, is_threaded
 from .running.watchdog import Watchdog
-from .settings import Options, make, make_settings
+from .settings import ERASED_IN, Options, make, make_settings
 from .store import ANYONE, Owner, Presence, Query, Store
 from .stores import open_url
 from .tasks import to_the_end

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from .errors import JobNotFound, SetupError, StoreUnavailable
-from .job import FINAL, Job, Response, State
+from .job import Job, Response, State
 from .listing import Listing, Page
 from .store import ANYONE, Orphan, Owner, Presence, Query, Store, StoreWrapper
 
 logger = logging.getLogger("asyncjobs")
-
-#: In which states a job has no use for its request any more, by the setting `keep_requests`.
-ERASED_IN: Mapping[str, frozenset[State]] = {
-    "failed": frozenset({State.SUCCEEDED}),
-    "always": frozenset(),
-    "never": FINAL,
-}
 
 
 class ProgramStore(StoreWrapper):

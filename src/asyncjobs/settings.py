@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from .errors import ConfigurationError
 from .given import MAX_INT, is_number, is_storable, number, shown
-from .job import DEFAULT_TTL
+from .job import DEFAULT_TTL, FINAL, State
 from .origin import Origin, origin_of
 from .store import Store
 
@@ -37,8 +37,13 @@ _MIB = 1024 * 1024
 MAX_COUNT = 2**31 - 1
 #: The most bytes that SQLite keeps in one row.
 MAX_BYTES = 10**9
-#: What the setting `keep_requests` may say.
-KEPT_REQUESTS = "failed", "always", "never"
+#: What the setting `keep_requests` may say, and in which states a job has no use for its request
+#: any more then.
+ERASED_IN: Mapping[str, frozenset[State]] = {
+    "failed": frozenset({State.SUCCEEDED}),
+    "always": frozenset(),
+    "never": FINAL,
+}
 #: The name of a header (RFC 9110, section 5.1).
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -213,10 +218,10 @@ class Settings:
                 f"drop_headers and keep_headers both name {', '.join(sorted(both))}: take it out "
                 "of one of them"
             )
-        if self.keep_requests not in KEPT_REQUESTS:
+        if self.keep_requests not in ERASED_IN:
             raise ConfigurationError(
                 "the setting 'keep_requests' must be one of "
-                f"{', '.join(map(repr, KEPT_REQUESTS))}, not {shown(self.keep_requests)}"
+                f"{', '.join(map(repr, ERASED_IN))}, not {shown(self.keep_requests)}"
             )
         if self.engine != "local":
             raise ConfigurationError(f"there is no engine {self.engine!r}: the engine is 'local'")

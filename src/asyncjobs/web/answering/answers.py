@@ -223,6 +223,7 @@ def tag_of(job: Job) -> str:
 
 def _polled(job: Job, links: Links) -> list[tuple[str, str]]:
     """The headers of an answer that is a representation of the job, and may be asked for again."""
+    # As `tag_of`, without its call: this is done for each poll.
     return [*_about(job, links), ("etag", f'"{job.id}.{job.version}"')]
 
 

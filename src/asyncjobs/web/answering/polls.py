@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 from quart import Request, Response
+from werkzeug.datastructures import ETags
 
 from ...errors import JobNotFound
 from ...job import UNKNOWN, Job
@@ -53,7 +54,8 @@ class Polls:
         """The answer to a poll by the current request, whatever its path."""
         request = current_request()
         jobs = await self.side.started()
-        (job, response), _ = await self.side.seen(self._poll_of(jobs, request), job_id)
+        poll, tags = self._asked(jobs, request)
+        (job, response), _ = await self.side.seen(poll, job_id)
         # The route is the app's own, and its own hooks go on with it.
         rule, view_args = request.url_rule, request.view_args
         try:
@@ -62,29 +64,32 @@ class Polls:
             request.url_rule, request.view_args = rule, view_args
         if answer is not None:
             return cast("Response", await self.side.app.make_response(answer))
-        return await self._answer_poll(jobs, job, response, request)
+        return await self._answer_poll(jobs, (job, response), tags, request)
 
     @answering_errors
     async def poll_route(self, asyncjobs_id: str, **view_args: Any) -> Any:
         """The view of every poll route: below the path that the job was submitted to, only."""
         request = current_request()
         jobs = await self.side.started()
-        right, poll = None, self._poll_of(jobs, request)
+        poll, tags = self._asked(jobs, request)
+        right = None
         try:  # as `AppSide.seen`, which would be one more call on the way of each poll
-            job, response = await poll(asyncjobs_id, owner=await self.side.owner())
+            found = await poll(asyncjobs_id, owner=await self.side.owner())
         except JobNotFound:
-            (job, response), right = await self.side.seen_by_operator(poll, asyncjobs_id)
+            found, right = await self.side.seen_by_operator(poll, asyncjobs_id)
+        job, _ = found
         if not (_is_polled_at(job, request) and self._is_polled_where(job, request)):
             return await self.side.not_found()
-        return await self._answer_for(jobs, job, response, request, right)
+        return await self._answer_for(jobs, found, tags, request, right)
 
     @answering_errors
     async def result(self, job_id: str, **view_args: Any) -> Any:
         """The view of the results, each at an address that no other route of the app changes."""
         request = current_request()
         jobs = await self.side.started()
-        (job, response), right = await self.side.seen(self._poll_of(jobs, request), job_id)
-        return await self._answer_for(jobs, job, response, request, right)
+        poll, tags = self._asked(jobs, request)
+        found, right = await self.side.seen(poll, job_id)
+        return await self._answer_for(jobs, found, tags, request, right)
 
     @answering_errors
     async def status(self, job_id: str, **view_args: Any) -> Any:
@@ -112,26 +117,27 @@ class Polls:
     async def _answer_for(
         self,
         jobs: Jobs,
-        job: Job,
-        response: StoredResponse | None,
+        found: _Found,
+        tags: ETags | None,
         request: Request,
         right: Right | None,
     ) -> Any:
         """What is answered for the job at the URLs of its result, if its guards let it."""
+        job, _ = found
         answer = await answer_of_guards(self.side.app, jobs, job, request)
         if answer is not None:
             return answer
         if request.method == "DELETE":
             return await self._steering.cancel(jobs, job, request, right)
-        return await self._answer_poll(jobs, job, response, request)
+        return await self._answer_poll(jobs, found, tags, request)
 
-    def _poll_of(self, jobs: Jobs, request: Request) -> Callable[..., Awaitable[_Found]]:
-        """`Jobs.poll`, or what takes less where the client may have the result."""
-        if IF_NONE_MATCH in dict(request.scope["headers"]):
-            tags = tags_held(request)
-            if tags is not None:
-                return partial(self._known.poll, jobs, tags)
-        return jobs.poll
+    def _asked(
+        self, jobs: Jobs, request: Request
+    ) -> tuple[Callable[..., Awaitable[_Found]], ETags | None]:
+        """`Jobs.poll`, or what takes less where the client may have the result; and the tags of the
+        answers that it has, if it says so."""
+        tags = tags_held(request) if IF_NONE_MATCH in dict(request.scope["headers"]) else None
+        return jobs.poll if tags is None else partial(self._known.poll, jobs, tags), tags
 
     def _is_polled_where(self, job: Job, request: Request) -> bool:
         """Whether the poll routes of the job's view are at this host and subdomain.
@@ -148,10 +154,10 @@ class Polls:
         return any((rule.host, rule.subdomain) == here for rule in polls)
 
     async def _answer_poll(
-        self, jobs: Jobs, job: Job, stored: StoredResponse | None, request: Request
+        self, jobs: Jobs, found: _Found, tags: ETags | None, request: Request
     ) -> Response:
         side, seconds = self.side, seconds_wanted(request, jobs.settings)
-        tags = tags_held(request) if IF_NONE_MATCH in dict(request.scope["headers"]) else None
+        job, stored = found
         if seconds and stored is None:
             seconds, wait = leave_poll(
                 request, jobs, job, answers.tag_of(job), seconds, tags, side.places

@@ -120,6 +120,11 @@ class _Document:
         self._retries = [each for each in operations if each.endpoint == RETRY_ENDPOINT]
         self._lists = [each for each in operations if each.endpoint == LIST_ENDPOINT]
 
+    @property
+    def _of_jobs(self) -> tuple[list[_Operation], ...]:
+        """What is there for jobs that were made."""
+        return self._polls, self._resources, self._retries, self._lists
+
     def add_jobs(self) -> None:
         """Describe what is about jobs, and take away what is about hidden ones."""
         self._hide()
@@ -174,8 +179,7 @@ class _Document:
             self._resources, self._retries, self._lists = [], [], []
         if str(self._document["openapi"]) < "3.2":
             gone += [each for each in self._submissions if each.method not in _METHODS]
-        ours = (self._polls, self._resources, self._retries, self._lists)
-        kept = {each.place for each in chain(*ours)}
+        kept = {each.place for each in chain(*self._of_jobs)}
         for each in gone:
             if each.place not in kept:
                 self._paths.get(each.path, {}).pop(each.method, None)
@@ -187,9 +191,7 @@ class _Document:
         several rules, the shortest path has the name for itself."""
         ours = [
             same[0]
-            for kind in (
-                *(self._submissions, self._polls, self._resources, self._retries, self._lists),
-            )
+            for kind in (self._submissions, *self._of_jobs)
             for same in _by_place(sorted(kind, key=lambda each: len(each.path)))
         ]
         places = {each.place for each in ours}
