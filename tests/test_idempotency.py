@@ -46,16 +46,32 @@ MALFORMED = {
 # What is answered.
 
 
-class Shop:
-    """An app whose jobs end when a test says so."""
+class HeldApp:
+    """An app whose jobs end when a test says so, each for who says in a header who they are."""
 
-    def __init__(self, store: Store, **options: Any) -> None:
-        self.app = Quart("shop")
+    def __init__(self, name: str, store: Store, /, **options: Any) -> None:
+        self.app = Quart(name)
         self.store = store
         self.jobs = QuartJobs(
             self.app, store=store, owner=lambda: request.headers.get("X-User"), **options
         )
         self.go = asyncio.Event()
+
+    async def all_jobs(self) -> list[Job]:
+        return await self.store.find(Query())
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Client]:
+        async with self.app.test_app() as running:
+            yield running.test_client()
+            self.go.set()
+
+
+class Shop(HeldApp):
+    """One of which the runs are noted."""
+
+    def __init__(self, store: Store, **options: Any) -> None:
+        super().__init__("shop", store, **options)
         self.ran: list[str] = []
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
         rule = {"methods": methods, "defaults": {"item": ""}}
@@ -70,15 +86,6 @@ class Shop:
         if item == "broken":
             raise ValueError("there is no such item")
         return "done", 201, {"X-Own": "own"}
-
-    async def all_jobs(self) -> list[Job]:
-        return await self.store.find(Query())
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Client]:
-        async with self.app.test_app() as running:
-            yield running.test_client()
-            self.go.set()
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from quart import Quart, Response
+from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
 from asyncjobs import QuartJobs, State
@@ -16,6 +16,7 @@ from asyncjobs.store import Query
 from asyncjobs.stores import MemoryStore
 from asyncjobs.web.answering import outlasting
 from server import DEADLINE
+from test_result_in_one_request import answered
 
 #: Far longer than a test takes.
 LONG = 3600.0
@@ -76,12 +77,6 @@ async def client(parts: Parts) -> AsyncIterator[Client]:
     async with parts.app.test_app() as running:
         yield running.test_client()
         parts.go.set()
-
-
-async def answered(asking: Any) -> Response:
-    async with asyncio.timeout(DEADLINE):
-        answer: Response = await asking
-    return answer
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

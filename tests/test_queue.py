@@ -275,6 +275,19 @@ async def test_what_is_looked_for_all_the_time_takes_the_same_in_a_long_queue(
     assert in_long <= in_short + max(in_short // 10, 5)
 
 
+def looks_at_jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs that are compared with what is asked for, from now on."""
+    looks: list[Job] = []
+    matches = Query.matches
+
+    def noted(query: Query, job: Job) -> bool:
+        looks.append(job)
+        return matches(query, job)
+
+    monkeypatch.setattr(Query, "matches", noted)
+    return looks
+
+
 async def test_a_memory_store_looks_at_no_more_of_a_queue_than_it_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -284,18 +297,10 @@ async def test_a_memory_store_looks_at_no_more_of_a_queue_than_it_gives(
         for program in ("ours", "theirs", None):
             for _ in range(100):
                 await store.add(a_job(route=route, program=program), CALL)
-    looks = 0
-    matches = Query.matches
-
-    def counted(query: Query, job: Job) -> bool:
-        nonlocal looks
-        looks += 1
-        return matches(query, job)
-
-    monkeypatch.setattr(Query, "matches", counted)
+    looks = looks_at_jobs(monkeypatch)
     query = Query(states=QUEUED, program="ours", routes=frozenset(ROUTES), limit=10)
     assert len(await store.find(query)) == 10
-    assert looks <= 3 * len(ROUTES) + 10  # one of each queue, and those that are given
+    assert len(looks) <= 3 * len(ROUTES) + 10  # one of each queue, and those that are given
 
 
 async def test_each_suspect_is_as_likely_to_be_next_as_any_other(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,17 @@ from asyncjobs.key import MAX_KEY_BYTES, Key
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import purge_all
 from heard import heard, job_of
-from test_idempotency import WAIT, id_of, is_repeat
+from test_idempotency import WAIT, HeldApp, id_of, is_repeat
 
 DEADLINE = 20
 
 
-class Reports:
-    """An app whose reports end when a test says so, each with the status in its query, and have the
+class Reports(HeldApp):
+    """One whose reports end when a test says so, each with the status in its query, and have the
     key that is in there."""
 
     def __init__(self, store: Store, key: Callable[[], Any], **options: Any) -> None:
-        self.app = Quart("reports")
-        self.store = store
-        self.jobs = QuartJobs(self.app, store=store, owner=lambda: request.headers.get("X-User"))
-        self.go = asyncio.Event()
+        super().__init__("reports", store)
         self.ran = 0
 
         @self.app.post("/reports/<name>")
@@ -44,15 +40,6 @@ class Reports:
             self.ran += 1
             await self.go.wait()
             return name, int(request.args.get("status", "200"))
-
-    async def all_jobs(self) -> list[Job]:
-        return await self.store.find(Query())
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Client]:
-        async with self.app.test_app() as running:
-            yield running.test_client()
-            self.go.set()
 
 
 def in_query() -> str | None:
