@@ -225,6 +225,10 @@ class HeldDisk:
         """Wait for one more flush to be held."""
         assert await asyncio.to_thread(self._asked.acquire, True, DEADLINE)
 
+    def was_asked(self) -> bool:
+        """Whether there was one more already."""
+        return self._asked.acquire(blocking=False)
+
     def sync(self, fd: int) -> None:
         if self.is_held:
             self._asked.release()
@@ -274,6 +278,23 @@ async def test_what_is_on_the_disk_is_not_waited_for_once_more(path: Path, disk:
         async with asyncio.timeout(DEADLINE):
             assert await store.keyed(key) == await peer.keyed(key) == job
         disk.goes_on.set()
+
+
+async def test_one_flush_is_enough_however_much_others_write(path: Path, disk: HeldDisk) -> None:
+    """A repeat waits for no more than what was committed when it came: a process that goes on
+    writing meanwhile does not keep it waiting."""
+    key = Key(b"k" * 16, b"f" * 16)
+    async with SqliteStore(path) as store, SqliteStore(path) as peer:
+        job = await peer.add(a_job(), REQUEST, key)
+        disk.is_held = True
+        repeat = asyncio.create_task(store.keyed(key))
+        await disk.is_asked()
+        later = asyncio.create_task(peer.add(a_job(), REQUEST))
+        await disk.is_asked()
+        disk.goes_on.set()
+        assert await repeat == job
+        assert not disk.was_asked()
+        await later
 
 
 @pytest.mark.parametrize("call", ["add", "keyed"])

@@ -236,12 +236,14 @@ class SqliteStore(Store):
                 return await self.get(holder)
 
     async def keyed(self, key: Key) -> Job | None:
+        flushed = None
         while (job := await self._reader.keyed(key)) is not None:
             version = self._database.data_version()
-            if version == self._flushed:
+            # Once is enough: others, who write all the while, would have us flush without end.
+            if version == self._flushed or job.id == flushed:
                 break
             await self._write(None, _nothing)  # another process may have committed it just now
-            self._flushed = version
+            self._flushed, flushed = version, job.id
         return job
 
     async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
