@@ -13,7 +13,7 @@ from quart import Quart, abort, request
 from quart.typing import TestClientProtocol as Client
 
 from asyncjobs import Jobs, QuartJobs, Query, State, Store
-from asyncjobs.errors import KeyReused, ShuttingDown
+from asyncjobs.errors import KeyReused, ShuttingDown, StoreUnavailable
 from asyncjobs.events import Submitted
 from asyncjobs.handler import RouteSettings
 from asyncjobs.job import Job, Request, Response
@@ -96,6 +96,52 @@ async def test_of_many_at_once_one_is_made(reports: Reports, client: Client) -> 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.headers["Location"] for answer in answers}) == 1
     assert sorted(map(is_repeat, answers)) == [False] + [True] * 49
+
+
+@pytest.mark.parametrize("of", ["client", "route"])
+async def test_many_at_once_take_one_place_in_the_queue(store: Store, of: str) -> None:
+    """Where there is room for one job more, those that come while it is stored are answered with
+    it; and where there is room for others, these are let in."""
+    reports = Reports(store, in_query, concurrency=1)
+    reports.app.config["QUART_JOBS_MAX_QUEUED"] = 1
+
+    async def ask(name: str, number: int = 0) -> Any:
+        if of == "client":
+            return await client.post("/reports/a", headers={"Idempotency-Key": name})
+        return await client.post(f"/reports/{number}?key={name}")
+
+    async with reports.open() as client:
+        running = await ask("runs")
+        assert running.headers["Job-State"] == "running"
+        answers = await asyncio.gather(*(ask("waits", number) for number in range(20)))
+        assert {answer.status_code for answer in answers} == {202}
+        assert len({answer.headers["Location"] for answer in answers}) == 1
+        assert (await ask("too-many")).status_code == 503
+
+
+async def test_who_waits_for_the_first_does_not_fail_with_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the first request of many comes to nothing while it is stored, one of the others is the
+    first."""
+    reports = Reports(store, in_query)
+    async with reports.open() as client:
+        tried = asyncio.Event()
+
+        async def add_nothing(*args: Any) -> Job:
+            monkeypatch.undo()
+            tried.set()
+            await asyncio.sleep(0)
+            raise StoreUnavailable("the disk has gone")
+
+        monkeypatch.setattr(store, "add", add_nothing)
+        first = asyncio.create_task(client.post("/reports/a?key=1"))
+        await tried.wait()
+        repeats = await asyncio.gather(*(client.post("/reports/a?key=1") for _ in range(5)))
+        assert (await first).status_code == 503
+        assert {answer.status_code for answer in repeats} == {202}
+        assert len({answer.headers["Location"] for answer in repeats}) == 1
+        assert sorted(map(is_repeat, repeats)) == [False] + [True] * 4
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from . import log
 from .arguments import Callee
-from .backlog import Backlog
+from .backlog import Backlog, Firsts
 from .control import Control
 from .engines.local import LocalEngine
 from .engines.slots import rivals
@@ -160,6 +160,7 @@ class Jobs:
             opened.backlog = Backlog(
                 store, most=settings.max_queued, most_of_owner=settings.max_queued_per_owner
             )
+            opened.firsts = Firsts(store)
             opened.claims = Claims(
                 store, self.handlers, self.events.emit, self._random, settings.max_starts
             )
@@ -352,7 +353,7 @@ class Jobs:
             text("the owner of a job", owner)
         handler = self._handler(route)
         # Before anything can refuse a new job, or count it.
-        if key is not None and (holder := await opened.store.keyed(key)) is not None:
+        if key is not None and (holder := await opened.firsts.holder(key)) is not None:
             return holder
         now = opened.store.now()
         if cancel_at is not None:  # never before there was a job
@@ -371,6 +372,8 @@ class Jobs:
             matched=matched,
         )
         job = opened.engine.admit(job)
+        if key is not None:
+            opened.firsts.begin(key, job)
         try:
             if job.state is State.QUEUED:
                 async with opened.backlog.adding(owner):
@@ -384,6 +387,9 @@ class Jobs:
         except BaseException:
             opened.engine.dismiss(job)
             raise
+        finally:
+            if key is not None:
+                opened.firsts.end(key, job)
         if kept.id != job.id:  # somebody was faster
             opened.engine.dismiss(job, in_doubt=False)
             return kept

@@ -10,7 +10,7 @@ import threading
 from contextlib import AsyncExitStack
 from typing import Protocol
 
-from .backlog import Backlog
+from .backlog import Backlog, Firsts
 from .control import Control
 from .engine import Engine
 from .hints import Overruled, Queued
@@ -30,6 +30,7 @@ class Opened:
     watch: Watch
     control: Control
     backlog: Backlog
+    firsts: Firsts
     claims: Claims
     runner: Runner
     engine: Engine
