@@ -20,6 +20,8 @@ from asyncjobs.errors import InvalidRequest, JobInterrupted
 from asyncjobs.job import Job
 from asyncjobs.outcome import Outcome, Raised, Stopped
 from asyncjobs.problem import problem
+from asyncjobs.running.claims import Claims
+from asyncjobs.running.overdue import OVERDUE_CHUNK
 from asyncjobs.store import Query, Store
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import BROKEN, NOW, REQUEST, FakeClock, a_job
@@ -301,6 +303,37 @@ async def test_a_job_that_nobody_here_can_run_is_cancelled_as_well(
         ended = await final(jobs, overdue)
         assert ended.reason == "the job was cancelled before it started: its Cancel-After was over"
         assert [(await jobs.get(job.id)).state for job in (other, none)] == [State.QUEUED] * 2
+
+
+class Restless(random.Random):
+    """Has those who look now and then do so soon; and never again once it `sleeps`."""
+
+    sleeps = False
+
+    def uniform(self, a: float, b: float) -> float:
+        return 1e6 if self.sleeps else 0.01
+
+
+async def test_however_many_are_overdue_none_waits_for_the_next_look(
+    make_store: Callable[[Callable[[], float]], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that finds many jobs whose time is over goes on until all of them are cancelled."""
+    clock, luck = FakeClock(), Restless()
+    store, look = make_store(clock), Claims.cancel_overdue
+
+    async def look_for_the_last_time(claims: Claims) -> bool:
+        luck.sleeps = clock.now > NOW + 10
+        return await look(claims)
+
+    monkeypatch.setattr(Claims, "cancel_overdue", look_for_the_last_time)
+    async with Jobs(store=store, clock=clock, name="one", random=luck) as jobs:
+        overdue = [
+            await store.add(a_job(cancel_at=NOW + 10, program="one"), REQUEST)
+            for _ in range(2 * OVERDUE_CHUNK + 1)
+        ]
+        clock.now = NOW + 11
+        for job in overdue:
+            assert (await final(jobs, job)).state is State.CANCELLED
 
 
 async def test_a_job_that_another_process_runs_is_asked_to_stop(path: Path) -> None:

@@ -23,7 +23,7 @@ async def all_to_the_end(deeds: Iterable[Awaitable[T]]) -> list[T]:
     return done
 
 
-async def to_the_end(task: asyncio.Task[None]) -> bool:
+async def to_the_end(task: asyncio.Task[Any]) -> bool:
     """Wait until the task has ended, also if the caller is cancelled; raises what it has raised.
 
     Returns:

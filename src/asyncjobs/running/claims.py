@@ -142,13 +142,14 @@ class Claims:
             self._rescues.done(orphan.job.id, self._rescue(orphan)) for orphan in orphans
         )
 
-    async def cancel_overdue(self) -> None:
-        """Cancel some of the jobs whose Cancel-After is over, whoever runs them.
+    async def cancel_overdue(self) -> bool:
+        """Cancel some of the jobs whose Cancel-After is over, whoever runs them; whether there may
+        be more.
 
         Raises:
             StoreUnavailable
         """
-        await self._overdue.cancel_all()
+        return await self._overdue.cancel_some()
 
     async def settle(self) -> None:
         """Give back the jobs in doubt that were stored as started after all.

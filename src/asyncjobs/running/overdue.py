@@ -25,8 +25,8 @@ class Overdue:
         self._emit = emit
         self._cancellations = Apart(emit, Action.CANCEL)
 
-    async def cancel_all(self) -> None:
-        """Cancel some of those whose time is over.
+    async def cancel_some(self) -> bool:
+        """Cancel some of those whose time is over; whether there may be more.
 
         Raises:
             StoreUnavailable
@@ -35,7 +35,11 @@ class Overdue:
         query = Query(cancel_before=self._store.now(), cancel_requested=False, limit=OVERDUE_CHUNK)
         overdue = await self._store.find(query)
         # Together, so that all of it is one transaction.
-        await all_to_the_end(self._cancellations.done(job.id, self.cancel(job)) for job in overdue)
+        done = await all_to_the_end(
+            self._cancellations.done(job.id, self.cancel(job)) for job in overdue
+        )
+        # Where nothing could be done there would be the same to do again.
+        return len(overdue) == OVERDUE_CHUNK and any(done)
 
     async def cancel(self, job: Job) -> None:
         """End the job, or have it stopped where it runs: if its process has died, that is seen to

@@ -79,13 +79,16 @@ class Sweeper:
             self._claims.emit(Troubled(Action.STOP_SWEEP))
 
     async def _repeat(self, chore: Callable[[], Awaitable[object]], interval: float) -> None:
+        """Do it again and again: at once, if it says that there is more to do."""
+        has_more: object = False
         while True:
-            await asyncio.sleep(interval * self._claims.random.uniform(0.75, 1.25))
-            await chore()
+            rest = 0 if has_more else interval * self._claims.random.uniform(0.75, 1.25)
+            await asyncio.sleep(rest)
+            has_more = await chore()
 
-    async def _rescue(self) -> None:
+    async def _rescue(self) -> bool:
         await self._decide(self._claims.rescue)
-        await self._decide(self._claims.cancel_overdue)
+        return await self._decide(self._claims.cancel_overdue)
 
     async def _sweep(self) -> None:
         await self._decide(self._settle_and_end)
@@ -93,17 +96,20 @@ class Sweeper:
     async def _tidy(self) -> None:
         await self._try(self._forget)
 
-    async def _decide(self, chore: Callable[[], Awaitable[object]]) -> None:
+    async def _decide(self, chore: Callable[[], Awaitable[object]]) -> bool:
         """Do what decides about jobs, to its end also if we are cancelled: its writes go on, and
-        somebody has to tell what has become of the jobs."""
-        if await to_the_end(asyncio.create_task(self._try(chore))):
+        somebody has to tell what has become of the jobs. Whether it says that there is more."""
+        deciding = asyncio.create_task(self._try(chore))
+        if await to_the_end(deciding):
             raise asyncio.CancelledError
+        return deciding.result()
 
-    async def _try(self, chore: Callable[[], Awaitable[object]]) -> None:
+    async def _try(self, chore: Callable[[], Awaitable[object]]) -> bool:
         try:
-            await chore()
+            return bool(await chore())
         except Exception as error:
             self._claims.emit(Troubled(Action.SWEEP, error))
+            return False
 
     async def _settle_and_end(self) -> None:
         await self._claims.settle()
