@@ -364,7 +364,7 @@ def test_a_bare_view(app: Quart, jobs: QuartJobs, report: View) -> None:
     status = paths["/jobs/{job_id}"]["get"]
     assert {*status["responses"]} == {"200", "204", "304", "404", "503"}
     assert {*status["responses"]["200"]["content"]} == {"application/json", "text/event-stream"}
-    assert parameters_of(status, "header") == ["Prefer", "If-None-Match"]
+    assert parameters_of(status, "header") == ["Prefer", "If-None-Match", "Last-Event-ID"]
     assert {*paths["/jobs/{job_id}/retry"]} == {"post"}
     retry = paths["/jobs/{job_id}/retry"]["post"]
     assert {*retry["responses"]} == {"200", "403", "404", "409", "503"}
@@ -413,13 +413,66 @@ def test_schemas(
         assert "requestBody" not in poll
         assert parameters_of(poll, "query") == []
         assert parameters_of(poll, "header") == ["Prefer", "If-None-Match"]
-        assert {"201", "422"} < {*poll["responses"]}
+        assert {"201", "400", "422"} < {*poll["responses"]}
         assert "default" not in poll["responses"]
         result = poll["responses"]["201"]
         assert [*result["content"]] == ["application/json"]
         schema = result["content"]["application/json"]["schema"]
         assert "number" in schema["properties"]
         assert {*result["headers"]} == {"x-cost", "ETag", "Preference-Applied", *EVERY_ANSWER}
+
+
+@pytest.mark.parametrize("place", ["above", "below"])
+@pytest.mark.parametrize("asked", ["body", "query"])
+async def test_a_request_that_is_not_valid(
+    app: Quart, jobs: QuartJobs, place: str, asked: str
+) -> None:
+    """What a view has validated may be refused as the app does that: above `@jobs.background` at
+    once, below by the job, whose result is the 400 wherever that is asked for. The document says
+    so of each, beside our own 400, with the headers that each has."""
+    validate = validate_request(Todo) if asked == "body" else validate_querystring(Query)
+
+    async def report(**validated: Any) -> dict[str, int]:
+        return {"number": 1}
+
+    view: View = document_response(Out)(report)
+    decorators: list[View] = [jobs.background, validate]
+    if place == "below":
+        decorators.reverse()
+    for decorator in decorators:
+        view = decorator(view)
+    app.post("/report")(view)
+    document = document_of(app)
+    paths = document["paths"]
+    wrong: dict[str, Any] = (
+        {"json": {"title": 3}} if asked == "body" else {"query_string": {"page": "x"}}
+    )
+    seen = []
+    async with app.test_app() as serving:
+        client = serving.test_client()
+        waited = await client.post("/report", headers={"Prefer": f"wait={DEADLINE}"}, **wrong)
+        answers = [("/report", "post", waited)]
+        if place == "below":
+            job = waited.headers["Content-Location"].rpartition("/")[2]
+            for path in ("/report/{asyncjobs_id}", "/jobs/{job_id}/result"):
+                url = path.format(asyncjobs_id=job, job_id=job)
+                answers.append((path, "get", await client.get(url)))
+        for path, method, answer in answers:
+            operation = paths[path][method]
+            assert "400" in operation["responses"]
+            if "Job-State" in answer.headers:
+                await check(answer, operation, document)
+            assert "*/*" in operation["responses"]["400"]["content"]
+            seen.append((answer.status_code, answer.mimetype))
+    assert seen == [(400, "text/html")] * (3 if place == "below" else 1)
+
+
+def test_a_400_of_the_apps_own(app: Quart, jobs: QuartJobs) -> None:
+    """Where the app says what its 400 is, it is that, and ours, and nothing else."""
+    view = document_response(Out, 400)(document_response(Out)(a_view("report")))
+    app.post("/report")(validate_request(Todo)(jobs.background(view)))
+    content = document_of(app)["paths"]["/report"]["post"]["responses"]["400"]["content"]
+    assert {*content} == {"application/json", "application/problem+json"}
 
 
 @pytest.mark.parametrize("place", ["above", "below"])

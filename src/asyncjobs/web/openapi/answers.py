@@ -83,6 +83,13 @@ def if_none_match() -> Part:
     return _header("If-None-Match", "The `ETag` of the answer that the client has", _TEXT)
 
 
+def last_event_id() -> Part:
+    """The parameter of who watched before."""
+    return _header(
+        "Last-Event-ID", "Of a watcher that comes back: the `id` of its last event", _TEXT
+    )
+
+
 def accepted(links: Part) -> Part:
     """The answer to a submission."""
     return {
@@ -152,6 +159,12 @@ def refusals_to_submit(*, with_body: bool) -> Responses:
     body = [BodyTimeout, BodyTooLarge] if with_body else []
     said = [InvalidRequest, KeyReused, HeadersTooLarge]
     return _problems(*body, *said, QuotaExceeded, QueueFull, StoreUnavailable, ShuttingDown)
+
+
+def invalid() -> Responses:
+    """The answer to what is not as the view has it validated, at once or by its job."""
+    described = "The request is not as it is described: the app's own 400"
+    return {"400": {"description": described, "content": {"*/*": {}}}}
 
 
 def no_such_url() -> Responses:

@@ -36,6 +36,8 @@ from .answers import (
     components,
     failures,
     if_none_match,
+    invalid,
+    last_event_id,
     listed,
     merged,
     no_such_url,
@@ -239,6 +241,7 @@ class _Document:
                 no_such_url() if converters_of(submission.rule) else {},
                 {status: result(at_once=True) for status in results},
                 results,
+                _refused(submission, at_once=True),
                 failures(at_once=True),
                 {} if results else {"default": any_result(at_once=True)},
             ),
@@ -281,6 +284,7 @@ class _Document:
                 {"202": pending()},
                 *described,
                 *results,
+                *(_refused(each, at_once=False) for each in submissions),
                 not_modified(),
                 not_found(),
                 failures(at_once=False),
@@ -293,7 +297,12 @@ class _Document:
             summary="How a job does",
             description="Its state, its progress, and where its result is; or each change of that, "
             "as a stream of events.",
-            parameters=[*status.here["parameters"], self._prefer, if_none_match()],
+            parameters=[
+                *status.here["parameters"],
+                self._prefer,
+                if_none_match(),
+                last_event_id(),
+            ],
             responses={**status_or_events(), **not_modified(), **refusals_to_tell()},
         )
 
@@ -335,6 +344,15 @@ def _results(submission: _Operation) -> Responses:
     """What is said of the handler's answers."""
     said: dict[Any, Part] = submission.built.get("responses", {})
     return {str(status): merged([response]) for status, response in said.items()}
+
+
+def _refused(submission: _Operation, *, at_once: bool) -> Responses:
+    """What a view answers to what it has validated, unless the app says that itself: it cannot be
+    told whether that is done above `@jobs.background` or in the job."""
+    asked = [each for each in submission.built.get("parameters", []) if each.get("in") != "path"]
+    if not ("requestBody" in submission.built or asked) or "400" in _results(submission):
+        return {}
+    return _united({"400": result(at_once=at_once)}, invalid())
 
 
 def _united(*several: Responses) -> Responses:
