@@ -138,7 +138,7 @@ def status_document() -> Part:
 def status_or_events() -> Responses:
     """The same, where it may be asked for as a stream of events."""
     document = status_document()
-    events = {"text/event-stream": {"schema": {"type": "string"}}}
+    events = {"text/event-stream": {"schema": _EVENTS}}
     document["headers"] |= _headers("Preference-Applied")
     document["content"] |= events
     about = _headers("Vary", *_ABOUT)
@@ -328,6 +328,8 @@ _COUNT: Part = {"type": "integer", "minimum": 0}
 _URL: Part = {"type": "string", "format": "uri-reference"}
 _TIME = _nullable("string", format="date-time")
 _TEXT: Part = {"type": "string"}
+# Of no type: up to OpenAPI 3.2 this is that of the whole stream to some, of each event to others.
+_EVENTS: Part = {"description": "Events, the `data` of each of which is the status, as JSON"}
 _DECIMAL: Part = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,20})?$"}
 # Less than what is taken: no escapes.
 _KEY: Part = {
