@@ -36,6 +36,8 @@ _CALLERS: list[dict[str, str]] = [
 #: So many of the last jobs are asked for, as older ones are final.
 _RECENT = 12
 _STATUS, _LIST, _RAISES = "/jobs/{job_id}", "/jobs", "/fails"
+#: Than any version of a job: its watcher has seen the end of it, if it is final.
+_NO_OLDER = "1000000"
 _IDS = ("asyncjobs_id", "job_id")
 _OF_JOB = re.compile(r'</jobs/([0-9a-f]{32})>; rel="status"')
 
@@ -78,6 +80,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.headers["Origin"] = "http://elsewhere.example"
     if (case.operation.path, case.method) == (_STATUS, "GET") and _random.random() < 0.2:
         case.headers["Accept"] = "text/event-stream"
+        if _random.random() < 0.4:
+            case.headers["Last-Event-ID"] = _NO_OLDER
 
 
 def _make_real(case: Any) -> _Job | None:
@@ -96,7 +100,9 @@ def _make_real(case: Any) -> _Job | None:
     job = _jobs.get(str(variables[name]))
     if job is None and known:
         job = _random.choice(known[-_RECENT:])
-        variables.update({**job.variables, name: job.id})
+        # No more than those that there are: a variable too many makes it one of the wrong ones.
+        variables.update({each: job.variables.get(each, variables[each]) for each in variables})
+        variables[name] = job.id
     if job is not None and "If-None-Match" in case.headers and job.id in _tags:
         case.headers["If-None-Match"] = _tags[job.id]
     return job
