@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -905,6 +906,24 @@ async def test_the_list_is_as_described(app: Quart) -> None:
             await check(answer, operation, document)
             statuses.append(answer.status_code)
     assert statuses == [200, 400, 404]
+
+
+def test_every_problem_is_told_of(app: Quart) -> None:
+    """Each type of the contract's table is among the responses of some operation, with the status
+    that it has there, and there is no other; but for that of functions, which have no operation."""
+    contract = (Path(__file__).parent.parent / "docs" / "http.md").read_text()
+    table = {*re.findall(r"(?m)^\| `([a-z-]+)` \| (\d{3}) \|", contract)}
+    assert ("queue-full", "503") in table
+    QuartSchema(app)
+    jobs = QuartJobs(app, owner=lambda: request.headers.get("X-User"))
+    app.post("/report")(jobs.background(a_view("report")))
+    told = {
+        (name, status)
+        for operation in operations(document_of(app))
+        for status, response in operation["responses"].items()
+        for name in re.findall("urn:asyncjobs:problem:([a-z-]+)", json.dumps(response))
+    }
+    assert told == table - {("handler-failed", "500")}
 
 
 @pytest.mark.parametrize("asked", ["at once", "by a poll"])
