@@ -31,7 +31,7 @@ LAYERS = [
     ["running"],
     ["handler", "program"],
     ["settings"],
-    ["control", "backlog"],
+    ["control", "backlog", "firsts"],
     ["watch", "stores"],
     ["paging", "daemons"],
     ["store"],

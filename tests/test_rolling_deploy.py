@@ -9,8 +9,8 @@ what its wheel holds (it is pure Python, and nothing is generated), and they can
 a wheel among the tests would be a binary file that nobody can, and one more thing to be made anew
 at each release. There is no network and no build in it. A clone without that commit skips, by name.
 
-What is not protected is what an older release does not know of. The one here, from before schema
-6, does not know of
+What is not protected is what an older release does not know of. The one here knows all that this
+one does. One from before schema 6 does not know of
 
 * Keys of submissions. It forgets a job without its key, which is nobody's then.
 * Times to be cancelled at. It runs what it has started past them; others look for what it does not.
@@ -50,7 +50,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from io import BytesIO
@@ -62,10 +62,7 @@ import pytest
 
 from apps.signals import Signals
 from asyncjobs import transitions
-from asyncjobs.errors import KeyReused
-from asyncjobs.job import DEFAULT_TTL, Job, Request, Response, State
-from asyncjobs.key import Key
-from asyncjobs.store import Query
+from asyncjobs.job import DEFAULT_TTL, Job, Request, Response
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.schema import SCHEMA_VERSION
 from asyncjobs.testing import a_job
@@ -75,7 +72,7 @@ from server import DEADLINE, SOURCE, TESTS, Server, result, submit, until
 #: The commit that is deployed: the newest whose schema may be found in use, so that a process of it
 #: may be there when the next release starts. When this tree is landed, put its commit here. Who
 #: changes the schema puts the tables of before into `schemas.py`.
-LANDED = "ff370c78f5f60dfaebda6299231918b8df00fcaf"
+LANDED = "267e130f971944ef4181511a16a91f4e330475e8"
 
 #: A poll that is held for longer than anything here may take.
 LONG = {"Prefer": "wait=60"}
@@ -211,57 +208,42 @@ def test_each_release_answers_for_what_the_other_runs(start: Start, signals: Sig
                 assert client.get(cancelled, headers=LONG).status_code == 410
 
 
-def test_the_old_release_goes_on_with_what_it_does_not_know(start: Start, store: Path) -> None:
-    """A job that has a key, one that is to be cancelled some time, and one whose request is erased
-    are any jobs to the old release: it runs them, and answers for them. What is new of them is
-    still true when it has."""
-    old = start("old")
-    key, later = Key(b"k" * 16, b"f" * 16), time.time() + 3600
-    asked = Request("GET", "/work", headers=((b"host", b"localhost"),))
+def test_what_one_release_was_told_the_other_keeps_to(
+    start: Start, signals: Signals, store: Path
+) -> None:
+    """A key that one release was given is known to the other; a job that is to be cancelled some
+    time is, whoever runs it; and a request that one has erased the other does not take for a
+    damaged one."""
+    servers = {name: start(name) for name in ("old", "new")}
+    erased = asyncio.run(a_failed_job_whose_request_is_erased(store))
+    for ours, theirs in (("old", "new"), ("new", "old")):
+        with servers[ours].client(**LONG) as here, servers[theirs].client(**LONG) as there:
+            key = {"Idempotency-Key": f"of-{ours}"}
+            first = here.post("/work", headers=key)
+            again = there.post("/work", headers=key)
+            assert first.json()["release"] in servers
+            assert first.headers["Job-State"] == "succeeded"
+            assert again.headers["Idempotent-Replayed"] == "true"
+            assert again.content == first.content
+            assert there.post("/work?other", headers=key).status_code == 422
 
-    def a_rolling_job(**fields: Any) -> Job:
-        mine = {"route": "work", "path": "/work", "program": "apps.rolling", "repeatable": True}
-        return a_job(**{**mine, "created": time.time(), "ttl": DEFAULT_TTL, **fields})
+            for poll in hold(here, signals, ours, {"Cancel-After": "1", "Prefer": ""}):
+                assert there.get(poll).status_code == 410
 
-    keyed, timed = a_rolling_job(matched="{}"), a_rolling_job(cancel_at=later)
+            answer = here.post(f"/retry/{erased.id}").json()
+            assert answer == {"error": "JobNotFound"}
+    for server in servers.values():
+        assert "Traceback" not in server.log()
 
-    async def begin() -> list[Job]:
-        async with SqliteStore(store) as newer:
-            await newer.add(keyed, asked, key)
-            await newer.add(timed, asked)
-            ended = []
-            for status in (200, 500):
-                job = transitions.start(a_rolling_job(), newer.worker, time.time())
-                await newer.add(job, asked)
-                done = transitions.finish(job, status, time.time())
-                await newer.replace(job, done, Response(status, (), b"erased"), erase=True)
-                ended.append(done)
-            return ended
 
-    async def check() -> None:
-        async with SqliteStore(store) as newer:
-            held = await newer.keyed(key)
-            assert held is not None
-            assert (held.id, held.state) == (keyed.id, State.SUCCEEDED)
-            with pytest.raises(KeyReused):
-                await newer.add(a_rolling_job(), asked, Key(key.digest, b"g" * 16))
-            assert (await newer.get(timed.id)).state is State.SUCCEEDED
-            assert await newer.find(Query(cancel_before=later + 1)) == []
-            # It knows of no such setting, and leaves the requests of what it has run.
-            assert await newer.request(timed.id) == asked
-
-    ended = asyncio.run(begin())
-    with old.client() as client:
-        for job in (keyed, timed):
-            assert result(client, f"/work/{job.id}").json() == {"release": "old"}
-        for job in ended:
-            answer = client.get(f"/work/{job.id}")
-            assert (answer.status_code, answer.content) == (job.status, b"erased")
-            assert client.get(f"/jobs/{job.id}").json()["state"] == job.state
-        assert client.post(f"/retry/{ended[1].id}").json() == {"error": "JobUnreadable"}
-        assert client.get(f"/jobs/{ended[1].id}").json()["state"] == "failed"
-    asyncio.run(check())
-    assert "Traceback" not in old.log()
+async def a_failed_job_whose_request_is_erased(store: Path) -> Job:
+    async with SqliteStore(store) as opened:
+        mine = a_job(route="work", path="/work", program="apps.rolling", ttl=DEFAULT_TTL)
+        job = transitions.start(mine, opened.worker, time.time())
+        await opened.add(job, Request("GET", "/work"))
+        failed = transitions.finish(job, 500, time.time())
+        await opened.replace(job, failed, Response(500), erase=True)
+    return failed
 
 
 def test_an_old_release_that_starts_is_refused(start: Start, store: Path) -> None:
@@ -339,11 +321,13 @@ def submit_work(client: httpx.Client) -> Iterator[tuple[str, str]]:
         yield answer.headers["Location"], method
 
 
-def hold(client: httpx.Client, signals: Signals, name: str) -> list[str]:
+def hold(
+    client: httpx.Client, signals: Signals, name: str, headers: Mapping[str, str] | None = None
+) -> list[str]:
     """Have two jobs run and wait: one may be run again after a crash, one may not."""
     polls = []
     for method, each in (("GET", name), ("POST", f"{name}-once")):
-        polls.append(submit(client, method, f"/hold/{each}"))
+        polls.append(submit(client, method, f"/hold/{each}", headers=headers))
         signals.wait(f"{each}-started-1")
     return polls
 

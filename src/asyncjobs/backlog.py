@@ -1,4 +1,4 @@
-"""Whether one more job may wait in the queue, of which the repeat of another one is none."""
+"""Whether one more job may wait in the queue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from .errors import QueueFull, QuotaExceeded
-from .job import Job, State
-from .key import Key
+from .job import State
 from .owner import ANYONE, Owner
 from .store import Query, Store
 
@@ -33,40 +32,6 @@ class _Count:
     waiting: int = 0
     adding: int = 0
     until: float = 0.0
-
-
-class Firsts:
-    """Has the repeats of a submission wait while that is being stored here: what refuses new jobs,
-    or counts them, is not for these."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        # By their keys, with the job that each is to be.
-        self._storing: dict[bytes, tuple[str, asyncio.Event]] = {}
-
-    async def holder(self, key: Key) -> Job | None:
-        """The job that has the key; None if it is free, also once who was first has come to an end.
-
-        Raises:
-            KeyReused: another request has it.
-            StoreUnavailable
-        """
-        holder = await self._store.keyed(key)
-        if holder is None and (first := self._storing.get(key.digest)) is not None:
-            await first[1].wait()
-            holder = await self._store.keyed(key)
-        return holder
-
-    def begin(self, key: Key, job: Job) -> None:
-        """The job is about to be stored."""
-        self._storing.setdefault(key.digest, (job.id, asyncio.Event()))
-
-    def end(self, key: Key, job: Job) -> None:
-        """It is stored, or will not be, or nobody waits for that any more."""
-        first = self._storing.get(key.digest)
-        if first is not None and first[0] == job.id:
-            del self._storing[key.digest]
-            first[1].set()
 
 
 class Backlog:

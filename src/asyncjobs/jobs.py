@@ -14,12 +14,13 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from . import log
 from .arguments import Callee
-from .backlog import Backlog, Firsts
+from .backlog import Backlog
 from .control import Control
 from .engines.local import LocalEngine
 from .engines.slots import rivals
 from .errors import JobNotFound, SetupError, StoreUnavailable
 from .events import Action, Events, Finished, Retried, Submitted, Troubled
+from .firsts import Firsts
 from .functions import Call, Functions, check_name, name_of_function
 from .given import number, text
 from .handler import Handler, RouteOptions, RouteSettings

@@ -10,9 +10,10 @@ import threading
 from contextlib import AsyncExitStack
 from typing import Protocol
 
-from .backlog import Backlog, Firsts
+from .backlog import Backlog
 from .control import Control
 from .engine import Engine
+from .firsts import Firsts
 from .hints import Overruled, Queued
 from .program import ProgramStore
 from .running.claims import Claims
