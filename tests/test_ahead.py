@@ -58,6 +58,7 @@ async def program(store: str) -> AsyncIterator[Program]:
     for name in ("thread", "other thread"):
         jobs.function(name=name)(program.hold_thread)
     jobs.function(name="one at a time", concurrency=1)(program.hold)
+    jobs.function(name="two at a time", concurrency=2)(program.hold)
     async with jobs:
         await program.starts("task")
         await program.starts("thread")
@@ -82,6 +83,17 @@ async def test_of_a_route_with_a_limit_of_its_own(program: Program) -> None:
     names = ["task", "one at a time", "task", "one at a time", "one at a time"]
     queued = [await jobs.submit(name) for name in names]
     assert [await jobs.ahead(job) for job in queued] == [0, 0, 2, 1, 2]
+
+
+async def test_of_a_route_with_a_limit_no_more_are_ahead_than_it_has_slots(
+    program: Program,
+) -> None:
+    """Others pass by the jobs of a route that has as many running as it may: whatever waits there,
+    only so many of them are in the way."""
+    jobs = program.jobs
+    names = [*["one at a time"] * 5, "task", *["two at a time"] * 5, "other task"]
+    queued = [await jobs.submit(name) for name in names]
+    assert [await jobs.ahead(job) for job in queued] == [*range(5), 1, *range(5), 1 + 1 + 2]
 
 
 async def test_it_goes_down_to_nothing(program: Program) -> None:

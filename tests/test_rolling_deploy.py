@@ -231,7 +231,7 @@ def test_what_one_release_was_told_the_other_keeps_to(
                 assert there.get(poll).status_code == 410
 
             answer = here.post(f"/retry/{erased.id}").json()
-            assert answer == {"error": "JobNotFound"}
+            assert answer == {"error": "InvalidTransition"}
     for server in servers.values():
         assert "Traceback" not in server.log()
 

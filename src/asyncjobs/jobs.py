@@ -497,7 +497,7 @@ class Jobs:
     async def ahead(self, job: Job) -> int | None:
         """How many jobs will start before this one, which is queued, in the slots that it waits
         for: of its route, where that has a ``concurrency`` of its own; else of all that run as
-        tasks, or in threads, as it does.
+        tasks, or in threads, as it does, but of a route with a ``concurrency`` no more than that.
 
         Returns None if there are more than 1,000, if the job is not queued, or if this program has
         no handler of its route.
@@ -508,10 +508,12 @@ class Jobs:
         store = self._here("ahead").store
         if job.state is not State.QUEUED or job.route not in self.handlers:
             return None
+        routes = rivals(self.handlers[job.route], self.handlers.values())
         number = await store.count(
             Query(
                 states=frozenset({State.QUEUED}),
-                routes=rivals(self.handlers[job.route], self.handlers.values()),
+                routes=frozenset(routes),
+                limits={route: most for route, most in routes.items() if most is not None},
                 ahead_of=job,
                 limit=MAX_AHEAD + 1,
             )

@@ -11,12 +11,18 @@ from ..running.threads import Threads, in_our_thread
 from .awaited import Awaited
 
 
-def rivals(handler: Handler, handlers: Iterable[Handler]) -> frozenset[str]:
+def rivals(handler: Handler, handlers: Iterable[Handler]) -> dict[str, int | None]:
     """The routes, out of those of `handlers`, whose queued jobs wait for the same slots as those of
-    this handler: where it has a limit of its own, there are no others."""
+    this handler: where it has a limit of its own, there are no others.
+
+    With each is how many of its jobs can be in the way at a time, whose route has a limit: those
+    behind them are passed by. None for any number.
+    """
     if handler.concurrency is not None:
-        return frozenset({handler.route})
-    return frozenset(other.route for other in handlers if other.threaded == handler.threaded)
+        return {handler.route: None}
+    return {
+        other.route: other.concurrency for other in handlers if other.threaded == handler.threaded
+    }
 
 
 class Slots:

@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from heapq import heappop, heappush, merge, nsmallest
@@ -170,12 +171,8 @@ class MemoryStore(Store):
         return query.cut(filter(query.matches, jobs))
 
     async def count(self, query: Query) -> int:
-        if query == _as_of_shelves(query):
-            end = None if query.ahead_of is None else self._place_of(query.ahead_of)
-            number = sum(
-                len(shelf) if end is None else bisect_left(shelf, end)
-                for shelf in self._shelves_for(query)
-            )
+        if replace(query, limits=None) == _as_of_shelves(query):
+            number = self._count_on_shelves(query)
         elif query.program is not None and query == replace(
             _QUEUED, owner=query.owner, program=query.program, limit=query.limit
         ):
@@ -274,6 +271,15 @@ class MemoryStore(Store):
     def _shelves_for(self, query: Query) -> list[list[_Place]]:
         asked = _as_of_shelves(query)
         return [shelf for shelf in self._shelves.values() if asked.matches(self._jobs[shelf[0].id])]
+
+    def _count_on_shelves(self, query: Query) -> int:
+        end = None if query.ahead_of is None else self._place_of(query.ahead_of)
+        numbers: Counter[str] = Counter()
+        for shelf in self._shelves_for(query):
+            route = self._jobs[shelf[0].id].route
+            numbers[route] += len(shelf) if end is None else bisect_left(shelf, end)
+        limits = query.limits or {}
+        return sum(min(number, limits.get(route, number)) for route, number in numbers.items())
 
     def _put_on_shelf(self, job: Job) -> None:
         insort(self._shelves.setdefault(_shelf_of(job), []), self._place_of(job))

@@ -35,6 +35,11 @@ class Counting:
             {"suspects": True, "program": "ours"},
             {"owner": "ada", "program": "ours", "routes": frozenset({"route 1"})},
             *({"shares": 2, "program": "ours"}, {"limits": {"route 1": 2}, "program": "ours"}),
+            {
+                "limits": {"route 1": 3},
+                "routes": frozenset({"route 0", "route 1"}),
+                "program": "ours",
+            },
             *({"skip": 3, "program": "ours"}, {"worker": "worker", "states": None}),
         ):
             asked: dict[str, Any] = fields
@@ -94,6 +99,20 @@ class Counting:
                 assert await store.find(replace(ahead, states=None)) == queued[:place]
                 assert await store.count(ahead) == place
                 assert await store.count(replace(ahead, limit=3)) == min(place, 3)
+
+    async def test_of_a_route_with_a_limit_so_many_are_ahead(self, store: Store) -> None:
+        """Of the routes that `limits` names no more are counted ahead of a job than it says, of
+        whichever programs, and whether suspects or not."""
+        for job in _mixed(60):
+            await store.add(job, REQUEST)
+        routes = frozenset({"route 0", "route 1", "a\0b"})
+        query = replace(QUEUED, program="ours", routes=routes)
+        for limits in ({"route 0": 3}, {"route 0": 0, "route 1": 2}, {"a\0b": 1, "route 2": 1}):
+            for job in await store.find(query):
+                ahead = replace(query, ahead_of=job, limits=limits)
+                for limit in (1000, 4, 0):
+                    found = await store.find(replace(ahead, limit=limit))
+                    assert await store.count(replace(ahead, limit=limit)) == len(found)
 
     async def test_a_job_that_is_given_back_goes_ahead(self, store: Store) -> None:
         """Who is ahead of a job changes with those: one that starts is no more, and one that is

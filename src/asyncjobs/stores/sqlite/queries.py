@@ -137,12 +137,15 @@ def select_to_cancel(query: Query, limit: int) -> tuple[str, dict[str, Any]]:
 def select_count(query: Query) -> tuple[str, dict[str, Any]] | None:
     """How many queued jobs `query` asks for, by the entries of an index alone, of which it goes
     through no more than the limit in each queue; None if no index has all that is asked."""
-    rest = replace(query, states=None, routes=None, program=None, owner=ANYONE, ahead_of=None)
+    rest = replace(
+        query, states=None, routes=None, program=None, owner=ANYONE, ahead_of=None, limits=None
+    )
     if query.states != _QUEUED or query.program is None or rest != Query(limit=query.limit):
         return None
-    if query.owner is ANYONE:
+    if query.owner is ANYONE and (query.routes is not None or query.limits is None):
         return _count_in_queues(query)
-    if isinstance(query.owner, str) and query.routes is None and query.ahead_of is None:
+    others = query.routes, query.ahead_of, query.limits
+    if isinstance(query.owner, str) and others == (None, None, None):
         return _count_of_owner(query)
     return None
 
@@ -203,29 +206,34 @@ def _each(column: str, of: str) -> str:
 
 
 def _count_in_queues(query: Query) -> tuple[str, dict[str, Any]]:
-    queue = "state = 'queued' AND route = at.route AND program IS at.program"
+    queue = "state = 'queued' AND route = of.route AND program IS at.program"
     values: dict[str, Any] = {"programs": _programs(query), "limit": query.limit}
     if query.routes is None:
-        routes = _each("route", "FROM jobs WHERE state = 'queued'")
+        each = _each("route", "FROM jobs WHERE state = 'queued'")
+        routes = f"SELECT value AS route, :limit AS most FROM ({each})"
     else:
-        routes = f"SELECT {_name('value')} AS value FROM json_each(:routes)"
-        values["routes"] = names_in_json(query.routes)
+        name = _name("json_extract(value, '$[0]')")
+        routes = (
+            f"SELECT {name} AS route, json_extract(value, '$[1]') AS most FROM json_each(:routes)"
+        )
+        most = {**dict.fromkeys(query.routes, query.limit), **(query.limits or {})}
+        values["routes"] = json.dumps([[_shielded(route), most[route]] for route in query.routes])
     if query.ahead_of is None:
+        suspects = "[0]"
         parts = [queue]
     else:
+        suspects = "[0, 1]"
         # In two parts: of both in one, SQLite would go through all that are due at the same time.
         ahead = f"{queue} AND (crashes >= {SUSPECT_CRASHES}) = at.suspect AND due"
         parts = [f"{ahead} < :ahead_due", f"{ahead} = :ahead_due AND seq < {_AHEAD_SEQ}"]
         values |= _ahead(query.ahead_of)
-    counts = " + ".join(_count_where(part) for part in parts)
     sql = f"""
-WITH at (route, program, suspect) AS (
-    SELECT routes.value, {_name("programs.value")}, suspects.value
-    FROM ({routes}) AS routes
-    CROSS JOIN json_each(:programs) AS programs
-    CROSS JOIN json_each('{"[0]" if query.ahead_of is None else "[0, 1]"}') AS suspects
-)
-SELECT min(ifnull(sum({counts}), 0), :limit) FROM at"""
+SELECT min(ifnull(sum(min(of.most, (
+    SELECT sum({" + ".join(_count_where(part) for part in parts)}) FROM (
+        SELECT {_name("programs.value")} AS program, suspects.value AS suspect
+        FROM json_each(:programs) AS programs CROSS JOIN json_each('{suspects}') AS suspects
+    ) AS at
+))), 0), :limit) FROM ({routes}) AS of"""
     return sql, values
 
 
