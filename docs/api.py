@@ -81,7 +81,7 @@ PAGES = {
 #: For the other modules of the library alone, although they are called without an underscore.
 INTERNAL = {
     "Jobs": {
-        *("abandon", "accept", "begin", "open", "register", "request", "response"),
+        *("abandon", "accept", "begin", "end_waits", "open", "register", "request", "response"),
         *("follow", "now", "until_final"),
     },
     "Control": {"follow", "until_final"},

@@ -547,9 +547,10 @@ class Jobs:
         await self._here("backup").store.backup(path)
 
     async def health(self) -> Health:
-        """Whether a new job would be accepted now, and could be run: for a readiness probe.
+        """Whether new jobs are accepted now, and could be run: for a readiness probe.
 
-        It looks at the files of the store each time, and writes nothing.
+        It looks at the files of the store each time, and writes nothing. That the queue is full is
+        no reason: jobs that can start at once are accepted all the same.
         """
         opened = self._here("health")
         return await health_of(opened.store, opened.engine, opened.runner, self.threads)

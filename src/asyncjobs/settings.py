@@ -125,12 +125,12 @@ class Settings:
         most=MAX_BYTES,
     )
     max_wait: float = setting(
-        30.0, SECONDS, "seconds that `Prefer: wait=N` holds a poll or a submission at most"
+        30.0, SECONDS, "seconds that an answer waits for its job at most, by `Prefer: wait=N` or a route's `mode`"
     )
     max_waiting: int = setting(
         10_000,
         (int,),
-        "requests that one process holds at a time by `Prefer: wait=N`; more are answered at once",
+        "requests that wait for jobs in one process at a time; more are answered at once",
         most=MAX_COUNT,
     )
     max_watching: int = setting(
