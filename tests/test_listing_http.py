@@ -289,6 +289,22 @@ async def test_whatever_bytes_are_asked_with(client: Client, store: Store) -> No
     assert [each["id"] for each in (await answer.get_json())["jobs"]] == [job.id]
 
 
+async def test_a_name_does_not_end_at_a_nul(client: Client, store: Store) -> None:
+    """A route or an owner that is asked for is the whole text, whatever is in it: what is before a
+    NUL is another one."""
+    plain, odd = await keep(
+        store, *(a_job_of_it(route=name, owner=name) for name in ("report", "report\0x"))
+    )
+    for column in ("route", "owner"):
+        for written, expected in (
+            ("report", [plain.id]),
+            ("report%00x", [odd.id]),
+            ("report%00", []),
+            ("report%01Bx", []),
+        ):
+            assert await all_ids(client, f"/jobs?{column}={written}", **VIEWER) == expected
+
+
 async def test_head_is_as_get(client: Client, store: Store) -> None:
     """HEAD has the status and the headers of the GET; its body the server leaves out."""
     await keep(store, a_job_of_it(), a_job_of_it())

@@ -565,19 +565,24 @@ class OneStore(Counting, Erasing, OneStoreKeys):
         job = await store.add(a_job(created=NOW + 2, route="other"), REQUEST)
         done = transitions.fail(job, NOW + 3, BROKEN)
         await store.replace(job, done, RESPONSE)
-        newest_first = [done, theirs, his, hers]
+        odd = await store.add(a_job(created=NOW - 1, route="other\0b", owner="ada\0b"), REQUEST)
+        newest_first = [done, theirs, his, hers, odd]
         for listing, expected in [
             (Listing(), newest_first),
             (Listing(owner="ada"), [hers]),
             (Listing(owner="eve"), []),
             (Listing(owner="ada\0"), []),
             (Listing(owner=None), [done, theirs]),
-            (Listing(program="ours"), [done, his, hers]),
+            (Listing(owner="ada\0b"), [odd]),
+            (Listing(program="ours"), [done, his, hers, odd]),
+            (Listing(program="ours\0"), [done, his, odd]),
             (Listing(states=frozenset({State.FAILED})), [done]),
             (Listing(states=frozenset({State.QUEUED, State.FAILED})), newest_first),
             (Listing(states=frozenset({State.QUEUED}), owner=None), [theirs]),
             (Listing(states=frozenset()), []),
             (Listing(routes=frozenset({"other", "\N{SNOWMAN}"})), [done, his]),
+            (Listing(routes=frozenset({"other\0b"})), [odd]),
+            (Listing(routes=frozenset({"other\0", "\0", "other\1B"})), []),
             (Listing(routes=frozenset()), []),
             (Listing(since=NOW + 1), [done, theirs]),
             (Listing(since=NOW + 1, program="ours", owner=None), [done]),

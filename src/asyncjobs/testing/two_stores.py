@@ -17,6 +17,7 @@ from ..errors import Conflict, JobNotFound, KeyReused
 from ..hints import Changed, Hint, Overruled, Queued, Something
 from ..job import Job, Progress, Request, State
 from ..key import Key
+from ..listing import Listing
 from ..store import Liveness, Orphan, Presence, Query, Store
 from .clock import NOW
 from .samples import BROKEN, CANCELLED, REQUEST, RESPONSE, a_job, purge_all
@@ -340,6 +341,12 @@ class TwoStores:
                 assert await each.find(Query(routes=frozenset({job.route}))) == [job]
                 others = frozenset(NAMES) - {job.route}
                 assert await each.find(Query(not_routes=others)) == [job]
+                for listing in (
+                    Listing(owner=job.owner),
+                    Listing(program=job.program),
+                    Listing(routes=frozenset({job.route})),
+                ):
+                    assert (await each.list(listing)).jobs == [job]
 
     async def test_what_is_queued_under_any_name_is_found(self, store: Store, peer: Store) -> None:
         """A queue is found by its name, whatever characters that has, and by no other."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Any
 
 from ...job import Job
 from ...listing import MAX_PAGE, Cursor, Listing, Page
+from .queries import names_in_json, names_in_sql
 from .rows import JOB_COLUMNS, of_table
 
 # Behind all times that a cursor can tell of: only damaged rows are in front of it.
@@ -83,8 +83,8 @@ def _filters(listing: Listing) -> tuple[list[str], dict[str, Any]]:
         values["program"] = listing.program
     for column, wanted in (("state", listing.states), ("route", listing.routes)):
         if wanted is not None:
-            filters.append(f"{column} IN (SELECT value FROM json_each(:{column}s))")
-            values[f"{column}s"] = json.dumps(sorted(wanted))
+            filters.append(f"{column} IN ({names_in_sql(f'{column}s')})")
+            values[f"{column}s"] = names_in_json(wanted)
     return filters, values
 
 

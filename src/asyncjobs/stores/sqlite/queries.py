@@ -31,6 +31,11 @@ def names_in_json(names: Collection[str]) -> str:
     return json.dumps(sorted(map(_shielded, names)))
 
 
+def names_in_sql(parameter: str) -> str:
+    """The names of a parameter that is `names_in_json`, as rows."""
+    return f"SELECT {_name('value')} AS value FROM json_each(:{parameter})"
+
+
 def _shielded(name: str) -> str:
     """The name without a NUL: SQLite takes that for the end of what is in JSON."""
     return name.replace("\1", "\1A").replace("\0", "\1B")
@@ -39,9 +44,6 @@ def _shielded(name: str) -> str:
 def _name(shielded: str) -> str:
     """The name again, in SQL."""
     return f"replace(replace({shielded}, char(1, 66), char(0)), char(1, 65), char(1))"
-
-
-_NAMES_IN = f"SELECT {_name('value')} FROM json_each(:{{}})"
 
 
 def select(query: Query, state: State | None, limit: int, skip: int) -> tuple[str, dict[str, Any]]:
@@ -154,7 +156,7 @@ def select_routes(state: State) -> str:
     """All routes but `others`, which are `names_in_json`, of the jobs in one state, by one step
     through the index for each."""
     routes = _each("route", f"FROM jobs WHERE state = '{state.value}'")
-    return f"{routes} AND value NOT IN ({_NAMES_IN.format('others')})"
+    return f"{routes} AND value NOT IN ({names_in_sql('others')})"
 
 
 def select_programs() -> str:
@@ -260,10 +262,10 @@ def _filters(query: Query, state: State | None) -> tuple[list[str], dict[str, An
     """All conditions, with their values, but for what they say of a program."""
     conditions, values = _where(query, state)
     if query.routes is not None:
-        conditions.append(f"route IN ({_NAMES_IN.format('routes')})")
+        conditions.append(f"route IN ({names_in_sql('routes')})")
         values["routes"] = names_in_json(query.routes)
     if query.not_routes is not None:
-        conditions.append(f"route NOT IN ({_NAMES_IN.format('not_routes')})")
+        conditions.append(f"route NOT IN ({names_in_sql('not_routes')})")
         values["not_routes"] = names_in_json(query.not_routes)
     if query.suspects is not None:
         conditions.append(f"crashes {'>=' if query.suspects else '<'} {SUSPECT_CRASHES}")
