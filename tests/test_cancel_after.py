@@ -413,7 +413,7 @@ async def test_embedding_takes_a_time_as_well() -> None:
         call = jobs._functions.call("work", (), {})
         job = await jobs.accept("work", call, cancel_at=jobs.now() + 0.05)
         assert (await final(jobs, job)).state is State.CANCELLED
-        for wrong in ("soon", float("nan"), float("inf")):
+        for wrong in ("soon", float("nan"), float("inf"), 1e15, -1e15, 10**400):
             with pytest.raises((TypeError, ValueError), match="cancel_at"):
                 await jobs.accept("work", call, cancel_at=wrong)  # type: ignore[arg-type]
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from quart import Quart
 
 from asyncjobs import Jobs, QuartJobs, transitions
+from asyncjobs.documents import status_of
 from asyncjobs.errors import (
     Conflict,
     InvalidTransition,
@@ -27,6 +28,7 @@ from asyncjobs.errors import (
     StoreUnavailable,
 )
 from asyncjobs.job import Job, Progress, Request, Response, State
+from asyncjobs.listing import Listing
 from asyncjobs.store import Query
 from asyncjobs.stores import SqliteStore
 from asyncjobs.stores.sqlite.rows import job_to_row
@@ -62,6 +64,9 @@ DAMAGES = {
     "it is due before all time": "due = -9e999",
     "it was started after all time": "started = 1e300",
     "it is kept for less than no time": "ttl = -1e300",
+    "it is to be cancelled after all time": "cancel_at = 1e300",
+    "it is never to be cancelled": "cancel_at = 9e999",
+    "it is to be cancelled before all time": "cancel_at = -1e300",
 }
 #: What makes the result of a job unreadable.
 RESPONSE_DAMAGES = {
@@ -340,7 +345,9 @@ async def test_a_damaged_result(
     assert len(complaints(caplog)) == 1
 
 
-@pytest.mark.parametrize("column", ["version", "attempt", "crashes", "errors", "created", "due"])
+@pytest.mark.parametrize(
+    "column", ["version", "attempt", "crashes", "errors", "created", "due", "cancel_at"]
+)
 async def test_an_ended_job_keeps_its_result(store: SqliteStore, path: Path, column: str) -> None:
     """If only numbers of an ended job are damaged, its result is still given."""
     done = await an_ended_job(store)
@@ -348,6 +355,25 @@ async def test_an_ended_job_keeps_its_result(store: SqliteStore, path: Path, col
     job, response = await store.result(done.id)
     assert (job.state, response) == (State.SUCCEEDED, RESPONSE)
     assert (await store.find(Query())) == [job]
+
+
+@pytest.mark.parametrize("time", ["1e300", "9e999", "-1e300", "-9e999", "2.6e11", "-6.3e10"])
+@pytest.mark.parametrize(
+    "column", ["created", "ttl", "due", "started", "finished", "expires", "cancel_at"]
+)
+async def test_whatever_time_a_job_has_it_has_a_status_document(
+    store: SqliteStore, path: Path, column: str, time: str
+) -> None:
+    """Of each job that is read or listed it can be told how it does, in dates, whatever its times
+    were set to; and so of all that are on the same page."""
+    begun, queued = await store.add(*a_call(1)), await store.add(*a_call(2))
+    await store.replace(begun, transitions.start(begun, store.worker, NOW))
+    jobs = [await an_ended_job(store), begun, queued]
+    damage(path, f"UPDATE jobs SET {column} = {time}")
+    listed = (await store.list(Listing())).jobs
+    assert sorted(job.id for job in listed) == sorted(job.id for job in jobs)
+    for job in (*listed, *[await store.get(job.id) for job in jobs]):
+        assert status_of(job)["id"] == job.id
 
 
 @pytest.mark.parametrize("column", ["owner", "route", "path", "program"])
@@ -592,6 +618,7 @@ async def test_what_clients_are_told(path: Path, change: str) -> None:
         user = "eve"
         assert [(await client.get(url)).status_code for url in (poll, status)] == [404, 404]
         user = "ada"
+        assert (await client.get("/jobs")).status_code == 200
         for _ in range(2):
             answer = await client.get(poll, headers={"Prefer": "wait=1"})
             assert answer.status_code == 500
@@ -674,6 +701,7 @@ async def _with_any_damage(
             assert {job.id for job in good} <= {job.id for job in found}
             for job in found:
                 job_to_row(job)
+                status_of(job)
             await program.does((3, await jobs.submit("work", 3)))
             assert (await jobs.health()).accepting
     finally:

@@ -11,6 +11,9 @@ from typing import Any, TypeGuard
 
 #: The most that SQLite keeps as an integer.
 MAX_INT = 2**63 - 1
+#: What a date can tell, in seconds since the epoch, of any zone: it is after the first and before the
+#: last, in the years from 5 to 9977.
+FIRST_TIME, LAST_TIME = -6.2e10, 2.527e11
 _SHOWN = 100
 
 
@@ -43,6 +46,22 @@ def number(name: str, value: Any, *, infinite: bool = False) -> int | float:
             f"{name} must be {expected}, and no larger than a float can be, not {shown(value)}"
         )
     return float(value) if isinstance(value, float) else int(value)
+
+
+def moment(name: str, value: Any) -> float:
+    """`value`, which must be a time that a date can tell, in seconds since the epoch.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: there is no such date.
+    """
+    time = float(number(name, value))
+    if not FIRST_TIME < time < LAST_TIME:
+        raise ValueError(
+            f"{name} must be a time in seconds since the epoch, from year 5 to 9977, not "
+            f"{shown(value)}"
+        )
+    return time
 
 
 def whole(name: str, value: Any, *, least: int, most: int = MAX_INT) -> int:

@@ -22,7 +22,7 @@ from .errors import JobNotFound, SetupError, StoreUnavailable
 from .events import Action, Events, Finished, Retried, Submitted, Troubled
 from .firsts import Firsts
 from .functions import Call, Functions, check_name, name_of_function
-from .given import number, text
+from .given import moment, text
 from .handler import Handler, RouteOptions, RouteSettings
 from .health import Health, health_of
 from .job import Job, Request, Response, State
@@ -338,11 +338,12 @@ class Jobs:
             key: that no other job may have.
             job_id: the id of the new job, by which it is told from the one that has the key: 32
                 hex digits, and random ones unless given.
-            cancel_at: it is cancelled then, unless it has ended before: a time as `now` tells it.
+            cancel_at: it is cancelled then, unless it has ended before: a time as `now` tells it,
+                in the years from 5 to 9977.
 
         Raises:
             SetupError: the route has no handler.
-            TypeError, ValueError: the owner is no text, or the time no finite number.
+            TypeError, ValueError: the owner is no text, or the time none that a date can tell.
             KeyReused: another request has the key; there is no job.
             ShuttingDown: there is no job.
             QuotaExceeded, QueueFull: neither is there; it could not start at once, and as many
@@ -358,7 +359,7 @@ class Jobs:
             return holder
         now = opened.store.now()
         if cancel_at is not None:  # never before there was a job
-            cancel_at = max(float(number("cancel_at", cancel_at)), now)
+            cancel_at = max(moment("cancel_at", cancel_at), now)
         job = Job(
             id=job_id or uuid.uuid4().hex,
             route=route,

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from ...errors import JobUnreadable
-from ...given import is_number
+from ...given import FIRST_TIME, LAST_TIME, is_number
 from ...job import HeaderPairs, Job, Progress, Request, Response, State
 from ...transitions import MAX_REASON
 
@@ -48,8 +48,6 @@ _MAX_PROGRESS = 100_000
 # No count comes so far, and one more than what is below still fits.
 _TOO_MANY = 2**62
 _FLAGS = 0, 1
-# What a date can tell: the years from 5 to 9977.
-_TIMES = -6.2e10, 2.527e11
 # Whatever is in the columns, it is one of these that reading it raises.
 _UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 _HEADERS = re.compile(rb"(?:[^:\r\n]*: [^\r\n]*\r\n)*")
@@ -121,7 +119,8 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
         # Together: a negative one has its sign there, one that is too large its bits.
         if not 0 <= version | attempt | earlier | crashes | errors < _TOO_MANY:
             raise ValueError("a count")
-        first, last = _TIMES
+        # As dates, all but `expires`, in which a `ttl` may be without end.
+        first, last = FIRST_TIME, LAST_TIME
         if not (
             repeatable in _FLAGS
             and cancel in _FLAGS
@@ -132,7 +131,7 @@ def job_from_row(row: tuple[Any, ...]) -> Job:
             and (finished is None or first < finished < last)
             and ttl >= 0.0
             and (expires is None or expires >= first)
-            and (cancel_at is None or cancel_at >= first)
+            and (cancel_at is None or first < cancel_at < last)
         ):
             raise ValueError("a time or the id")
         return Job(
