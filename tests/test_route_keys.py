@@ -123,21 +123,35 @@ async def test_who_waits_for_the_first_does_not_fail_with_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the first request of many comes to nothing while it is stored, one of the others is the
-    first."""
-    reports = Reports(store, in_query)
+    first, for which they wait in turn: where there is room for one job more, there is for all."""
+    reports = Reports(store, in_query, concurrency=1)
+    reports.app.config["QUART_JOBS_MAX_QUEUED"] = 2  # the first one counts for a while
     async with reports.open() as client:
-        tried = asyncio.Event()
+        running = await client.post("/reports/a?key=0")
+        assert running.headers["Job-State"] == "running"
+        tried, all_ask = asyncio.Event(), asyncio.Event()
+        add, keyed, asked = store.add, store.keyed, 0
 
         async def add_nothing(*args: Any) -> Job:
-            monkeypatch.undo()
+            monkeypatch.setattr(store, "add", add)
             tried.set()
-            await asyncio.sleep(0)
+            await all_ask.wait()
             raise StoreUnavailable("the disk has gone")
 
+        async def keyed_and_counted(key: Key) -> Job | None:
+            nonlocal asked
+            asked += 1
+            if asked == 6:  # the others have asked, and wait
+                all_ask.set()
+            return await keyed(key)
+
         monkeypatch.setattr(store, "add", add_nothing)
+        monkeypatch.setattr(store, "keyed", keyed_and_counted)
         first = asyncio.create_task(client.post("/reports/a?key=1"))
         await tried.wait()
-        repeats = await asyncio.gather(*(client.post("/reports/a?key=1") for _ in range(5)))
+        async with asyncio.timeout(DEADLINE):
+            repeats = await asyncio.gather(*(client.post("/reports/a?key=1") for _ in range(5)))
+        reports.go.set()
         assert (await first).status_code == 503
         assert {answer.status_code for answer in repeats} == {202}
         assert len({answer.headers["Location"] for answer in repeats}) == 1

@@ -19,14 +19,16 @@ class Firsts:
         self._storing: dict[bytes, tuple[str, asyncio.Event]] = {}
 
     async def holder(self, key: Key) -> Job | None:
-        """The job that has the key; None if it is free, also once who was first has come to an end.
+        """The job that has the key; None if it is free, and nobody is the first to store one: whoever
+        is told so is that, by `begin` before anything is awaited.
 
         Raises:
             KeyReused: another request has it.
             StoreUnavailable
         """
         holder = await self._store.keyed(key)
-        if holder is None and (first := self._storing.get(key.digest)) is not None:
+        # Of those who wait for one that comes to nothing, the next one is the first of the others.
+        while holder is None and (first := self._storing.get(key.digest)) is not None:
             await first[1].wait()
             holder = await self._store.keyed(key)
         return holder
