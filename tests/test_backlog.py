@@ -15,8 +15,9 @@ from quart.typing import TestClientProtocol as Client
 from asyncjobs import Jobs, QuartJobs, State, current_job
 from asyncjobs.backlog import COUNT_TIME, Backlog
 from asyncjobs.errors import QueueFull, QuotaExceeded, StoreUnavailable
-from asyncjobs.job import Job
-from asyncjobs.store import ANYONE, Query, StoreWrapper
+from asyncjobs.job import Job, Request
+from asyncjobs.key import Key
+from asyncjobs.store import ANYONE, Owner, Query, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import REQUEST, a_job
 
@@ -235,8 +236,9 @@ async def counting() -> AsyncIterator[Counting]:
 
 
 async def add(backlog: Backlog, store: Counting, owner: str | None = None) -> None:
-    async with backlog.adding(owner):
-        await store.add(a_job(owner=owner), REQUEST)
+    settled = await backlog.add(owner)
+    await store.add(a_job(owner=owner), REQUEST)
+    settled()
 
 
 async def test_a_count_is_kept_for_a_while(counting: Counting) -> None:
@@ -260,12 +262,13 @@ async def test_what_is_on_its_way_to_the_store_counts(counting: Counting) -> Non
     same; one that was not stored after all is no more counted at the next count."""
     clock = Clock()
     backlog = Backlog(counting, most=1, most_of_owner=1, clock=clock)
-    async with backlog.adding("ada"):  # which the store does not take
-        clock.now += COUNT_TIME
-        with pytest.raises(QuotaExceeded):
-            await add(backlog, counting, "ada")
-        with pytest.raises(QueueFull):
-            await add(backlog, counting, "bob")
+    settled = await backlog.add("ada")
+    clock.now += COUNT_TIME
+    with pytest.raises(QuotaExceeded):
+        await add(backlog, counting, "ada")
+    with pytest.raises(QueueFull):
+        await add(backlog, counting, "bob")
+    settled()  # the store did not take it
     clock.now += COUNT_TIME
     await add(backlog, counting, "ada")
 
@@ -291,3 +294,88 @@ async def test_counts_of_owners_are_not_kept_for_ever(
         await add(backlog, counting, f"owner {number}")
         clock.now += COUNT_TIME
     assert len(backlog._counts) <= 10
+
+
+async def test_a_count_that_is_being_made_is_kept(
+    counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many other owners come while the jobs of one are counted: all that ask for this one
+    meanwhile count as one owner's."""
+    monkeypatch.setattr("asyncjobs.backlog.MANY_COUNTS", 1)
+    backlog = Backlog(counting, most=1000, most_of_owner=1, clock=Clock())
+    owners = ["ada", "bob", "ada", "eve", "ada"]
+    # None of them is in the store before all were asked for.
+    asked = [asyncio.create_task(backlog.add(owner)) for owner in owners]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [isinstance(outcome, QuotaExceeded) for outcome in outcomes]
+    assert refused == [False, False, True, False, True]
+
+
+class Slow(StoreWrapper):
+    """A store that takes its time to write, and then does so also for who waits no more."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.writes: dict[str, asyncio.Task[Job]] = {}
+
+    async def add(self, job: Job, request: Request, key: Key | None = None) -> Job:
+        if job.state is not State.QUEUED:
+            return await super().add(job, request, key)
+        self.writes[job.id] = asyncio.create_task(self._add_later(job, request, key))
+        self.begun.set()
+        return await asyncio.shield(self.writes[job.id])
+
+    async def get(self, job_id: str, owner: Owner = ANYONE) -> Job:
+        if job_id in self.writes:
+            await asyncio.wait([self.writes[job_id]])
+        return await super().get(job_id, owner)
+
+    async def _add_later(self, job: Job, request: Request, key: Key | None) -> Job:
+        await self.go.wait()
+        return await super().add(job, request, key)
+
+
+@pytest.mark.parametrize("key", [None, Key(b"k" * 16, b"f" * 16)], ids=["plain", "with a key"])
+async def test_what_is_stored_for_nobody_counts(
+    key: Key | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job whose caller has gone while it was on its way to the store takes its place in the
+    queue: another one is refused, and who repeats the submission is answered with it."""
+    monkeypatch.setattr("asyncjobs.backlog.COUNT_TIME", 0.0)
+    store = Slow(MemoryStore())
+    jobs = Jobs(store=store, concurrency=1, max_queued=1, drain_time=0)
+    call = Request("POST", "work", body=b'{"args": [], "kwargs": {}}')
+
+    @jobs.function(name="work")
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async with jobs:
+        running = await jobs.submit("work")
+        first = asyncio.create_task(jobs.accept("work", call, key=key))
+        await store.begun.wait()
+        first.cancel()
+        await asyncio.wait([first])
+        repeat = None if key is None else asyncio.create_task(jobs.accept("work", call, key=key))
+        try:
+            with pytest.raises(QueueFull):
+                await asyncio.wait_for(jobs.submit("work"), DEADLINE)
+        finally:
+            store.go.set()
+        if repeat is not None:
+            assert (await repeat).id in store.writes
+        (job,) = await every_job_but(jobs, running)
+        assert job.id in store.writes
+        with pytest.raises(QueueFull):
+            await jobs.submit("work")
+
+
+async def every_job_but(jobs: Jobs, running: Job) -> list[Job]:
+    """All other jobs, once there are some."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            found = [job for job in await jobs.find(Query()) if job.id != running.id]
+            if found:
+                return found
+            await asyncio.sleep(0.01)

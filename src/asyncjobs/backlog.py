@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from .errors import QueueFull, QuotaExceeded
 from .job import State
@@ -26,11 +26,13 @@ class _Count:
     Attributes:
         waiting: how many there are: those that were counted, and what this process adds since.
         adding: how many of these are on their way to the store, where none of them may be counted.
+        asking: how many others wait to be told whether they may be added.
         until: when it has to be counted anew.
     """
 
     waiting: int = 0
     adding: int = 0
+    asking: int = 0
     until: float = 0.0
 
 
@@ -64,11 +66,14 @@ class Backlog:
         self._most_of_owner = most_of_owner
         self._clock = clock
         self._counts: dict[Owner, _Count] = {}
+        self._many = MANY_COUNTS
         self._counting = asyncio.Lock()
 
-    @asynccontextmanager
-    async def adding(self, owner: str | None) -> AsyncIterator[None]:
-        """Within this one more job of that owner is added to the queue.
+    async def add(self, owner: str | None) -> Callable[[], None]:
+        """Let one more job of that owner be added to the queue.
+
+        Returns what is to be called once it is known what has become of it: until then no count can
+        be trusted to have it.
 
         Raises:
             QuotaExceeded, QueueFull: it must not be.
@@ -77,36 +82,42 @@ class Backlog:
         limits: dict[Owner, int] = {ANYONE: self._most}
         if owner is not None:
             limits[owner] = self._most_of_owner
-        counts = [await self._counted(each, most) for each, most in limits.items()]
-        # From here on without a break: all that ask at the same time would be let in.
-        if owner is not None and counts[-1].waiting >= self._most_of_owner:
-            raise QuotaExceeded(
-                f"you have {self._most_of_owner} queued jobs, and no more may wait: try again once "
-                "some of them have begun"
-            )
-        if counts[0].waiting >= self._most:
-            raise QueueFull(
-                f"there are {self._most} queued jobs, and no more may wait: try again later"
-            )
+        counts = [self._count_of(each) for each in limits]
+        for count in counts:
+            count.asking += 1
+        try:
+            for (each, most), count in zip(limits.items(), counts, strict=True):
+                await self._keep_good(each, most, count)
+            # From here on without a break: all that ask at the same time would be let in.
+            if owner is not None and counts[-1].waiting >= self._most_of_owner:
+                raise QuotaExceeded(
+                    f"you have {self._most_of_owner} queued jobs, and no more may wait: try again "
+                    "once some of them have begun"
+                )
+            if counts[0].waiting >= self._most:
+                raise QueueFull(
+                    f"there are {self._most} queued jobs, and no more may wait: try again later"
+                )
+        finally:
+            for count in counts:
+                count.asking -= 1
         for count in counts:
             count.waiting += 1
             count.adding += 1
-        try:
-            yield
-        finally:
-            for count in counts:
-                count.adding -= 1
+        return partial(_added, counts)
 
-    async def _counted(self, owner: Owner, most: int) -> _Count:
+    def _count_of(self, owner: Owner) -> _Count:
         count = self._counts.get(owner)
         if count is None:
             self._drop_old()
             count = self._counts[owner] = _Count()
+        return count
+
+    async def _keep_good(self, owner: Owner, most: int, count: _Count) -> None:
         if count.until <= self._clock():
             async with self._counting:
                 if count.until <= self._clock():  # nobody was faster
                     await self._count_anew(owner, most, count)
-        return count
 
     async def _count_anew(self, owner: Owner, most: int, count: _Count) -> None:
         adding = count.adding  # some of these may be counted twice, but none is left out
@@ -115,10 +126,18 @@ class Backlog:
         count.until = self._clock() + COUNT_TIME
 
     def _drop_old(self) -> None:
-        if len(self._counts) >= MANY_COUNTS:
-            now = self._clock()
-            self._counts = {
-                owner: count
-                for owner, count in self._counts.items()
-                if count.until > now or count.adding
-            }
+        if len(self._counts) < self._many:
+            return
+        now = self._clock()
+        self._counts = {
+            owner: count
+            for owner, count in self._counts.items()
+            if count.until > now or count.adding or count.asking
+        }
+        # Not for each one that comes, if there are so many at a time.
+        self._many = max(MANY_COUNTS, 2 * len(self._counts))
+
+
+def _added(counts: Sequence[_Count]) -> None:
+    for count in counts:
+        count.adding -= 1

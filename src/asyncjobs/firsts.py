@@ -4,6 +4,8 @@ refuses new jobs, or counts them, does not take them for some."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from .job import Job
 from .key import Key
@@ -19,8 +21,8 @@ class Firsts:
         self._storing: dict[bytes, tuple[str, asyncio.Event]] = {}
 
     async def holder(self, key: Key) -> Job | None:
-        """The job that has the key; None if it is free, and nobody is the first to store one: whoever
-        is told so is that, by `begin` before anything is awaited.
+        """The job that has the key; None if it is free, and nobody stores one with it: who is told
+        so is to do that, by `begin` before anything is awaited.
 
         Raises:
             KeyReused: another request has it.
@@ -33,12 +35,15 @@ class Firsts:
             holder = await self._store.keyed(key)
         return holder
 
-    def begin(self, key: Key, job: Job) -> None:
-        """The job is about to be stored."""
-        self._storing.setdefault(key.digest, (job.id, asyncio.Event()))
+    def begin(self, key: Key, job: Job) -> Callable[[], None]:
+        """The job is about to be stored.
 
-    def end(self, key: Key, job: Job) -> None:
-        """It is stored, or will not be, or nobody waits for that any more."""
+        Returns what is to be called once it is, or it is known that it will not be.
+        """
+        self._storing.setdefault(key.digest, (job.id, asyncio.Event()))
+        return partial(self._end, key, job)
+
+    def _end(self, key: Key, job: Job) -> None:
         first = self._storing.get(key.digest)
         if first is not None and first[0] == job.id:
             del self._storing[key.digest]

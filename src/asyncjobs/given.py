@@ -11,8 +11,7 @@ from typing import Any, TypeGuard
 
 #: The most that SQLite keeps as an integer.
 MAX_INT = 2**63 - 1
-#: What a date can tell, in seconds since the epoch, of any zone: it is after the first and before the
-#: last, in the years from 5 to 9977.
+#: A date can tell what is between these, in seconds since the epoch: the years from 5 to 9977.
 FIRST_TIME, LAST_TIME = -6.2e10, 2.527e11
 _SHOWN = 100
 

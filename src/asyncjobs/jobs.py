@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -374,24 +374,24 @@ class Jobs:
             matched=matched,
         )
         job = opened.engine.admit(job)
+        settled: list[Callable[[], None]] = []  # to be called once it is stored, or will not be
         if key is not None:
-            opened.firsts.begin(key, job)
+            settled.append(opened.firsts.begin(key, job))
         try:
             if job.state is State.QUEUED:
-                async with opened.backlog.adding(owner):
-                    kept = await opened.store.add(job, request, key)
-            else:
-                kept = await opened.store.add(job, request, key)
+                settled.append(await opened.backlog.add(owner))
+            kept = await opened.store.add(job, request, key)
         except asyncio.CancelledError:
             # The client has gone, but the job may be on its way to the disk.
-            self._begin(self._submit_if_added(opened, job, request))
+            self._begin(self._submit_if_added(opened, job, request, settled))
+            settled = []
             raise
         except BaseException:
             opened.engine.dismiss(job)
             raise
         finally:
-            if key is not None:
-                opened.firsts.end(key, job)
+            for call in settled:
+                call()
         if kept.id != job.id:  # somebody was faster
             opened.engine.dismiss(job, in_doubt=False)
             return kept
@@ -590,7 +590,9 @@ class Jobs:
     def _presence(self, *, stopping: bool = False) -> Presence:
         return Presence(self.name, frozenset(self.handlers), stopping)
 
-    async def _submit_if_added(self, opened: Opened, job: Job, request: Request) -> None:
+    async def _submit_if_added(
+        self, opened: Opened, job: Job, request: Request, settled: Iterable[Callable[[], None]]
+    ) -> None:
         try:
             await opened.store.get(job.id)
         except (JobNotFound, StoreUnavailable):
@@ -601,6 +603,9 @@ class Jobs:
         else:
             self.events.emit(Submitted(job))
             await opened.engine.submit(job, request)
+        finally:
+            for call in settled:
+                call()
 
     async def _cancel(self, control: Control, job_id: str, owner: Owner) -> Job:
         job = await control.cancel(job_id, owner=owner)
