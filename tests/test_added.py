@@ -175,7 +175,7 @@ async def test_a_stored_context_that_is_damaged(path: Path, context: bytes) -> N
     good = await client.get("/f")
     async with app.app_context():
         request = await jobs.jobs._opened.store.request((await good.get_json())["TaskId"])
-        bad = await jobs.jobs.accept("f", replace(request, context=context))
+        bad, _ = await jobs.jobs.accept("f", replace(request, context=context))
         answer = await client.get(f"/f/{bad.id}", headers={"Prefer": "wait=20"})
         assert answer.status_code == 500
         assert (await answer.get_json())["type"] == "urn:asyncjobs:problem:job-unreadable"

@@ -766,7 +766,7 @@ async def test_a_body_that_an_older_version_has_stored(store: str) -> None:
         old = Request(
             "POST", "/typed", body=b'{"args": ["2020-01-01"], "kwargs": {"at": {"id": 1}}}'
         )
-        job = await jobs.accept("typed", old)
+        job, _ = await jobs.accept("typed", old)
         assert await jobs.result(job.id, DEADLINE) == ["2020-01-01", {"id": 1}]
         job = await jobs.submit("typed", "2020-01-01", at={"id": 1})
         assert (await jobs._opened.store.request(job.id)).body == old.body
@@ -788,7 +788,7 @@ async def test_a_damaged_call(body: bytes) -> None:
     with a word that says so."""
     seen: list[Any] = []
     async with registered("memory:", seen) as jobs:
-        job = await jobs.accept("async", Request("POST", "/async", body=body))
+        job, _ = await jobs.accept("async", Request("POST", "/async", body=body))
         with pytest.raises(JobUnreadable, match="'async' was to be called with cannot be read"):
             await jobs.result(job.id, DEADLINE)
     assert seen == []

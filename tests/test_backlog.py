@@ -364,7 +364,7 @@ async def test_what_is_stored_for_nobody_counts(
         finally:
             store.go.set()
         if repeat is not None:
-            assert (await repeat).id in store.writes
+            assert (await repeat)[0].id in store.writes
         (job,) = await every_job_but(jobs, running)
         assert job.id in store.writes
         with pytest.raises(QueueFull):

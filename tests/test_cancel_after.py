@@ -376,7 +376,7 @@ async def test_a_job_that_is_claimed_after_its_time_does_not_start(
     async with jobs:
         await jobs.submit("work", 1)
         call = jobs._functions.call("work", (2,), {})
-        late = [await jobs.accept("work", call, cancel_at=NOW + 10) for _ in range(3)]
+        late = [(await jobs.accept("work", call, cancel_at=NOW + 10))[0] for _ in range(3)]
         last = await jobs.submit("work", 3)
         clock.now = NOW + 11
         go.set()
@@ -411,7 +411,7 @@ async def test_embedding_takes_a_time_as_well() -> None:
 
     async with jobs:
         call = jobs._functions.call("work", (), {})
-        job = await jobs.accept("work", call, cancel_at=jobs.now() + 0.05)
+        job, _ = await jobs.accept("work", call, cancel_at=jobs.now() + 0.05)
         assert (await final(jobs, job)).state is State.CANCELLED
         for wrong in ("soon", float("nan"), float("inf"), 1e15, -1e15, 10**400):
             with pytest.raises((TypeError, ValueError), match="cancel_at"):
@@ -430,7 +430,7 @@ async def test_a_retry_has_no_time_of_its_own() -> None:
 
     async with jobs:
         call = jobs._functions.call("work", (), {})
-        job = await jobs.accept("work", call, cancel_at=jobs.now() + 0.05)
+        job, _ = await jobs.accept("work", call, cancel_at=jobs.now() + 0.05)
         assert (await final(jobs, job)).state is State.CANCELLED
         again = await jobs.retry(job.id)
         assert again.cancel_at is None

@@ -242,11 +242,11 @@ async def test_a_job_that_ends_before_it_is_followed(
     monkeypatch.setattr(watch, "REREAD_INTERVAL", 3600)
     shop, accept = Shop(make_store()), Jobs.accept
 
-    async def accept_late(self: Jobs, *args: Any, **options: Any) -> Job:
-        job = await accept(self, *args, **options)
+    async def accept_late(self: Jobs, *args: Any, **options: Any) -> tuple[Job, bool]:
+        job, is_new = await accept(self, *args, **options)
         shop.go.set()
         assert (await self.wait(job.id, DEADLINE)).state.is_final
-        return job
+        return job, is_new
 
     async with shop.open() as client:
         first = await client.post("/orders", headers=KEY)

@@ -200,7 +200,7 @@ async def test_an_outcome_that_cannot_be_stored(
 
     jobs.register(Handler("f", respond, threaded=False, timeout=None, concurrency=None, ttl=60))
     async with jobs:
-        job = await jobs.accept("f", Request("GET", "/"))
+        job, _ = await jobs.accept("f", Request("GET", "/"))
         assert (await jobs.wait(job.id, DEADLINE)).state is State.FAILED
         assert (await jobs.response(job.id)).status == 500
     assert "breaks its line" in caplog.text

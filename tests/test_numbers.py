@@ -327,7 +327,7 @@ async def test_an_owner_may_be_any_text_of_utf_8(store: str) -> None:
     jobs = Jobs(store=store)
     jobs.function(name="f")(lambda: None)
     async with jobs:
-        job = await jobs.accept("f", Request("POST", "/f", body=b"{}"), owner="a\0b")
+        job, _ = await jobs.accept("f", Request("POST", "/f", body=b"{}"), owner="a\0b")
         assert (await jobs.get(job.id, owner="a\0b")).id == job.id
         assert await jobs.find(Query(owner="a\0c")) == []
 

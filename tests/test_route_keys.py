@@ -317,7 +317,8 @@ class Work:
         self.jobs.register(handler)
 
     async def accept(self, key: Key | None = None) -> Job:
-        return await self.jobs.accept("work", REQUEST, key=key)
+        job, _ = await self.jobs.accept("work", REQUEST, key=key)
+        return job
 
 
 KEY = Key(b"k" * 16, b"f" * 16)
@@ -343,14 +344,15 @@ async def test_a_repeat_takes_no_slot(store: Store) -> None:
     assert work.ran == 10
 
 
-async def test_a_job_may_be_told_from_an_earlier_one_by_its_id(store: Store) -> None:
-    """Who names the new job knows whether it was made."""
+async def test_a_new_job_is_told_from_an_earlier_one(store: Store) -> None:
+    """One of many that come at once is told that its job is new, and none of those that come
+    later."""
     work = Work(store)
-    new = "0123456789abcdef" * 2
     async with work.jobs as jobs:
-        first = await jobs.accept("work", REQUEST, key=KEY, job_id=new)
-        again = await jobs.accept("work", REQUEST, key=KEY, job_id="f" * 32)
-        assert first.id == again.id == new
+        accepted = await asyncio.gather(*(jobs.accept("work", REQUEST, key=KEY) for _ in range(8)))
+        assert sorted(is_new for _, is_new in accepted) == [False] * 7 + [True]
+        again = await jobs.accept("work", REQUEST, key=KEY)
+        assert again == (accepted[0][0], False)
         work.go.set()
 
 

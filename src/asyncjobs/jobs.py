@@ -312,7 +312,8 @@ class Jobs:
         self._here("submit")
         route = self._functions.route_of(function)
         self._handler(route)
-        return await self.accept(route, self._functions.call(route, args, kwargs))
+        job, _ = await self.accept(route, self._functions.call(route, args, kwargs))
+        return job
 
     async def accept(
         self,
@@ -322,13 +323,12 @@ class Jobs:
         owner: str | None = None,
         matched: str | None = None,
         key: Key | None = None,
-        job_id: str | None = None,
         cancel_at: float | None = None,
-    ) -> Job:
+    ) -> tuple[Job, bool]:
         """Make `request` a job of `route`. Durable when it returns.
 
-        Returns the job; or the one that has the key already, as it is now, also while no new jobs
-        are accepted.
+        Returns the job, and whether it is new: else it is the one that has the key already, as it
+        is now, which is so also while no new jobs are accepted.
 
         Once it has begun, it goes on even if the caller is cancelled.
 
@@ -336,8 +336,6 @@ class Jobs:
             owner: whose it is.
             matched: as `Job.matched`.
             key: that no other job may have.
-            job_id: the id of the new job, by which it is told from the one that has the key: 32
-                hex digits, and random ones unless given.
             cancel_at: it is cancelled then, unless it has ended before: a time as `now` tells it,
                 in the years from 5 to 9977.
 
@@ -356,12 +354,12 @@ class Jobs:
         handler = self._handler(route)
         # Before anything can refuse a new job, or count it.
         if key is not None and (holder := await opened.firsts.holder(key)) is not None:
-            return holder
+            return holder, False
         now = opened.store.now()
         if cancel_at is not None:  # never before there was a job
             cancel_at = max(moment("cancel_at", cancel_at), now)
         job = Job(
-            id=job_id or uuid.uuid4().hex,
+            id=uuid.uuid4().hex,
             route=route,
             path=request.path,
             created=now,
@@ -374,30 +372,13 @@ class Jobs:
             matched=matched,
         )
         job = opened.engine.admit(job)
-        settled: list[Callable[[], None]] = []  # to be called once it is stored, or will not be
-        if key is not None:
-            settled.append(opened.firsts.begin(key, job))
-        try:
-            if job.state is State.QUEUED:
-                settled.append(await opened.backlog.add(owner))
-            kept = await opened.store.add(job, request, key)
-        except asyncio.CancelledError:
-            # The client has gone, but the job may be on its way to the disk.
-            self._begin(self._submit_if_added(opened, job, request, settled))
-            settled = []
-            raise
-        except BaseException:
-            opened.engine.dismiss(job)
-            raise
-        finally:
-            for call in settled:
-                call()
+        kept = await self._store_new(opened, job, request, key)
         if kept.id != job.id:  # somebody was faster
             opened.engine.dismiss(job, in_doubt=False)
-            return kept
+            return kept, False
         self.events.emit(Submitted(job))
         await opened.engine.submit(job, request)
-        return job
+        return job, True
 
     async def get(self, job_id: str, *, owner: Owner = ANYONE) -> Job:
         """The job as it is now: see `Control.get`."""
@@ -589,6 +570,27 @@ class Jobs:
 
     def _presence(self, *, stopping: bool = False) -> Presence:
         return Presence(self.name, frozenset(self.handlers), stopping)
+
+    async def _store_new(self, opened: Opened, job: Job, request: Request, key: Key | None) -> Job:
+        """Store an admitted job, where it may be; what `Store.add` returns."""
+        settled: list[Callable[[], None]] = []  # to be called once it is stored, or will not be
+        if key is not None:
+            settled.append(opened.firsts.begin(key, job))
+        try:
+            if job.state is State.QUEUED:
+                settled.append(await opened.backlog.add(job.owner))
+            return await opened.store.add(job, request, key)
+        except asyncio.CancelledError:
+            # The client has gone, but the job may be on its way to the disk.
+            self._begin(self._submit_if_added(opened, job, request, settled))
+            settled = []
+            raise
+        except BaseException:
+            opened.engine.dismiss(job)
+            raise
+        finally:
+            for call in settled:
+                call()
 
     async def _submit_if_added(
         self, opened: Opened, job: Job, request: Request, settled: Iterable[Callable[[], None]]

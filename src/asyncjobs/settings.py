@@ -125,7 +125,9 @@ class Settings:
         most=MAX_BYTES,
     )
     max_wait: float = setting(
-        30.0, SECONDS, "seconds that an answer waits for its job at most, by `Prefer: wait=N` or a route's `mode`"
+        30.0,
+        SECONDS,
+        "seconds that an answer waits for its job at most, by `Prefer: wait=N` or a route's `mode`",
     )
     max_waiting: int = setting(
         10_000,

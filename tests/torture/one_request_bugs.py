@@ -103,7 +103,7 @@ def make_another_job() -> None:
     """Who waits is taken for one who polls, whose request is dispatched twice."""
     accept = Jobs.accept
 
-    async def careless(self: Jobs, *args: Any, **kwargs: Any) -> Job:
+    async def careless(self: Jobs, *args: Any, **kwargs: Any) -> tuple[Job, bool]:
         if has_request_context() and "wait=" in current_request.headers.get("Prefer", ""):
             await accept(self, *args, **kwargs)
         return await accept(self, *args, **kwargs)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from msgspec import structs
 from quart import Quart, Request, Response
@@ -61,10 +60,10 @@ class Submission:
         if request.method == "OPTIONS":  # from a decorator that answers it, but not this one
             return await options_response(app)
         jobs = await self.side.started()
-        job, is_repeat = await self._accept(jobs, request, args, kwargs)
+        job, is_new = await self._accept(jobs, request, args, kwargs)
         links, background = self.side.links(job, request), _background_of(app, job.route)
         accepted = answers.accepted(app, job, links, has_poll_route=background.poll_route)
-        if is_repeat:
+        if not is_new:
             accepted.headers[REPLAYED] = "true"
         hold = hold_of(request, jobs.settings, is_held=background.is_held)
         if hold is None:
@@ -75,7 +74,7 @@ class Submission:
             accepted.headers["preference-applied"] = hold.applied
         if hold.seconds is None or not (hold.seconds or job.state.is_final):
             return accepted
-        following = Following(jobs, job, hold.seconds, is_new=not is_repeat)
+        following = Following(jobs, job, hold.seconds, is_new=is_new)
         submitted = Submitted(app, links, following, accepted)
         if leave_submission(request, submitted, self.side.places):
             return accepted
@@ -86,7 +85,7 @@ class Submission:
     async def _accept(
         self, jobs: Jobs, request: Request, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Job, bool]:
-        """The job that the request becomes, and whether it was one already."""
+        """The job of the request, and whether it is a new one."""
         app, endpoint = self.side.app, request.endpoint or ""
         if endpoint not in jobs.handlers:
             raise SetupError(
@@ -106,23 +105,20 @@ class Submission:
         )
         frozen = freeze(request, body_of(request), context, jobs.settings)
         owner, said = await self.side.owner(), dict(request.scope["headers"])
-        key = job_id = cancel_at = None
+        key = cancel_at = None
         if background.key is not None or IDEMPOTENCY_KEY in said:
             key = await key_of(request, frozen, background.key, program=jobs.name, owner=owner)
-            job_id = uuid4().hex
         if CANCEL_AFTER in said:
             cancel_at = jobs.now() + cancel_after(request)
-        job = await jobs.accept(
+        return await jobs.accept(
             endpoint,
             frozen,
             owner=owner,
             # For the guards of its blueprints, who may be asked when the request is erased.
             matched=context_to_json(known).decode() if "." in endpoint else None,
             key=key,
-            job_id=job_id,
             cancel_at=cancel_at,
         )
-        return job, job_id is not None and job.id != job_id
 
 
 def _background_of(app: Quart, endpoint: str) -> Background:
