@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields
 from decimal import Decimal
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -66,7 +68,7 @@ async def test_a_wrong_setting_is_named(name: str, value: Any, message: str) -> 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("retrys", 3, "no setting 'retrys'; the settings are: concurrency, idempotent, retries"),
+        ("retrys", 3, "no setting 'retrys'; the settings are: concurrency, idempotent, "),
         ("retries", "3", "'retries' must be int, not '3'"),
         ("retries", True, "'retries' must be int, not True"),
         ("retries", -1, "'retries' must be at least 0, not -1"),
@@ -89,6 +91,22 @@ def test_a_wrong_setting_of_a_route_is_named(name: str, value: Any, message: str
         with pytest.raises(ConfigurationError) as caught:
             decorator(**{name: value})
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "options"),
+    [(QuartJobs, Options), (QuartJobs().background, RouteOptions), (Jobs().function, RouteOptions)],
+)
+def test_all_that_may_be_said_is_listed(made: Callable[..., Any], options: type) -> None:
+    """Who has misspelt a keyword is told of each that there is, also of those that are no
+    settings."""
+    keywords = {
+        name for name, each in signature(made).parameters.items() if each.kind is each.KEYWORD_ONLY
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        made(mod="prefer")
+    listed = str(caught.value).partition("are: ")[2].split(", ")
+    assert set(listed) == keywords | options.__annotations__.keys()
 
 
 @pytest.mark.parametrize("sign", [1, -1])

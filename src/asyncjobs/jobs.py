@@ -268,7 +268,7 @@ class Jobs:
             ConfigurationError: an option is unknown, has the wrong type or is out of range.
             SetupError: the name is taken, or the function can never be run.
         """
-        settings = make(RouteSettings, options)
+        settings = make(RouteSettings, options, "name")
         if function is None:
             return partial(self.function, name=name, **options)
         route = name_of_function(function, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
@@ -276,19 +276,32 @@ def make_settings(options: Mapping[str, Any]) -> Settings:
     return make(Settings, options)
 
 
-def make(kind: type[T], options: Mapping[str, Any]) -> T:
+def make(kind: type[T], options: Mapping[str, Any], *besides: str) -> T:
     """A dataclass of settings from keyword arguments.
+
+    Args:
+        besides: what else may be said where they come from.
 
     Raises:
         ConfigurationError: one is unknown, has the wrong type, or is out of range.
     """
-    known = {known.name for known in fields(kind)}  # type: ignore[arg-type] # a dataclass
+    check_names(kind, options, *besides)
+    return kind(**options)
+
+
+def check_names(kind: type[Any], options: Iterable[str], *besides: str) -> None:
+    """Check that there are such settings; see `make`.
+
+    Raises:
+        ConfigurationError
+    """
+    known = {known.name for known in fields(kind)}
     for name in options:
         if name not in known:
             raise ConfigurationError(
-                f"there is no setting {name!r}; the settings are: {', '.join(sorted(known))}"
+                f"there is no setting {name!r}; the settings are: "
+                f"{', '.join(sorted({*known, *besides}))}"
             )
-    return kind(**options)
 
 
 def checked(settings: DataclassInstance) -> None:

@@ -16,7 +16,7 @@ from ..functions import name_of_function
 from ..handler import RouteOptions, RouteSettings
 from ..job import Job
 from ..jobs import Jobs
-from ..settings import Options, make
+from ..settings import Options, Settings, check_names, make
 from ..stores import place_of
 from .app_jobs import AppJobs, Declared
 from .routing.marks import Background, View, background_of, mark
@@ -94,6 +94,7 @@ class QuartJobs:
             raise SetupError(
                 f"operator must be a function that tells what an operator may do, not {operator!r}"
             )
+        check_names(Settings, options, "owner", "principal", "operator")
         self._declared = Declared(options, owner, principal, operator)
         self._apps: list[Quart] = []
         if app is not None:
@@ -162,7 +163,7 @@ class QuartJobs:
             SetupError: it decorates no view, or is there twice. What can be told only when all is
                 there (it stands above ``@app.route``, two routes collide…) is raised at the start.
         """
-        settings = make(RouteSettings, options)
+        settings = make(RouteSettings, options, "poll_route", "mode", "key")
         if mode not in get_args(Mode):
             raise ConfigurationError(f"mode must be 'async' or 'prefer', not {mode!r}")
         if key is not None and not callable(key):
