@@ -40,6 +40,8 @@ def test_a_store_is_what_the_model_says(name: str) -> None:
         bugs.NoVersionCheckOnFinish,
         bugs.AckOnceBegun,
         bugs.LosesResponses,
+        bugs.NeverErases,
+        bugs.ErasesForNothing,
         bugs.FindsForeignJobs,
     ],
 )

@@ -26,10 +26,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace as with_
 from pathlib import Path
 from typing import Any, Self
 
+from asyncjobs.errors import Conflict, JobNotFound
 from asyncjobs.job import Job, Request, Response, State
 from asyncjobs.key import Key
 from asyncjobs.store import ANYONE, Orphan, Query, Store, StoreWrapper
@@ -128,6 +130,32 @@ class LosesResponses(StoreWrapper):
         if response is not None and new.attempt > 1:
             response = Response(response.status)
         await self.inner.replace(old, new, response, erase=erase)
+
+
+class NeverErases(StoreWrapper):
+    """A request that is to be erased with the end of its job is kept."""
+
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        await self.inner.replace(old, new, response, erase=erase and not new.state.is_final)
+
+
+class ErasesForNothing(StoreWrapper):
+    """Where the request is erased of a job that another worker has changed meanwhile, it is gone,
+    although the change is refused."""
+
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        try:
+            await self.inner.replace(old, new, response, erase=erase)
+        except Conflict:
+            if erase:
+                with suppress(JobNotFound):
+                    stored, its = await self.inner.result(old.id)
+                    await self.inner.replace(stored, stored, its, erase=True)
+            raise
 
 
 class FindsForeignJobs(StoreWrapper):

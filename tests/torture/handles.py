@@ -157,7 +157,7 @@ class Handles:
 
 async def _outcome(store: Store, call: Call) -> Outcome:
     try:
-        result = await getattr(store, call.name)(*call.args)
+        result = await getattr(store, call.name)(*call.args, **call.options)
     except (Conflict, JobNotFound, KeyReused, StoreUnavailable) as error:
         return type(error)
     # Of the orphans no order is promised.

@@ -46,6 +46,7 @@ class Intent:
         handle: on which handle, counted round and round.
         age: how many versions the caller is behind.
         wait: seconds until the job is due if it is given back, or until a purge.
+        erase: whether its request is erased with the change.
     """
 
     what: str
@@ -54,6 +55,7 @@ class Intent:
     wait: float
     fault: Fault | None
     cancel_after: int | None
+    erase: bool
 
 
 # hypothesis tries the first of several to make an example simpler.
@@ -71,6 +73,7 @@ intents = st.builds(
     wait=times,
     fault=faults,
     cancel_after=cancellations,
+    erase=st.sampled_from([False, False, True]),
 )
 nothing = st.none() | st.none() | st.none()
 queries = st.builds(
@@ -284,9 +287,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_handle_tells_what_the_model_says(self) -> None:
-        """Each job with its response, and the list of all jobs."""
+        """Each job with its request and its response, and the list of all jobs."""
         for handle in range(len(self._handles)):
-            calls = [Call(handle, "result", (job_id,)) for job_id in self._versions]
+            calls = [
+                Call(handle, name, (job_id,))
+                for job_id in self._versions
+                for name in ("result", "request")
+            ]
             calls.append(Call(handle, "find", (Query(limit=1000),)))
             for made in zip(calls, self._handles.in_turn(calls), strict=True):
                 self._explain([made])
@@ -345,7 +352,9 @@ class StoreMachine(RuleBasedStateMachine):
         self._serial += 1
         facts = Facts(self._worker(index), self._now, intent.wait, self._serial)
         change, *args = changed(versions[intent.age :] or versions, intent.what, facts)
-        return change, call("replace", tuple(args))
+        if intent.erase:
+            change = f"{change} and erase"
+        return change, call("replace", tuple(args), options={"erase": intent.erase})
 
     def _index(self, handle: int) -> int:
         return handle % len(self._handles)

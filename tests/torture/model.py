@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from typing import Any, Final, NamedTuple
 
@@ -77,7 +77,7 @@ class World:
         return self, None
 
     def replace(
-        self, old: Job, new: Job, response: Response | None = None, erase: bool = False
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
     ) -> tuple[World, Outcome]:
         kept = self._kept(old.id)
         if kept is None or kept.job.version != old.version:
@@ -155,6 +155,7 @@ class Call:
         handle: the number of the open store that it is made on.
         cancel_after: the caller is cancelled after so many turns of the loop, unless it has its
             answer by then.
+        options: the arguments that are given by name.
     """
 
     handle: int
@@ -162,9 +163,11 @@ class Call:
     args: tuple[Any, ...]
     fault: Fault | None = None
     cancel_after: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        args = ", ".join(told(arg) for arg in self.args)
+        options = [f"{name}={told(value)}" for name, value in self.options.items()]
+        args = ", ".join([*map(told, self.args), *options])
         extras = {"fault": self.fault, "cancelled after": self.cancel_after}
         tail = "".join(f", {name} {value}" for name, value in extras.items() if value is not None)
         return f"[{self.handle}] {self.name}({args}){tail}"
@@ -174,7 +177,7 @@ class Call:
         if self.fault is Fault.BEFORE:
             after, expected = world, StoreUnavailable
         else:
-            after, expected = getattr(world, self.name)(*self.args)
+            after, expected = getattr(world, self.name)(*self.args, **self.options)
             if self.fault is Fault.AFTER and not _is_error(expected):
                 expected = StoreUnavailable
         if outcome is CANCELLED:
