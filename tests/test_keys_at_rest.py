@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from asyncjobs import transitions
+from asyncjobs import slices, transitions
 from asyncjobs.errors import KeyReused, StoreCorrupt
 from asyncjobs.job import State
 from asyncjobs.key import Key
 from asyncjobs.stores import LookingStore, SqliteStore, SteeringStore, open_as_guest
+from asyncjobs.stores.sqlite import keys
 from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, a_job, purge_all
 from schemas import SCHEMAS, make_store
 
@@ -72,6 +73,52 @@ async def test_a_key_whose_job_an_older_program_has_forgotten_is_free(
     another = a_job()
     assert await store.add(another, REQUEST, Key(STRICT.digest, b"g" * 16)) == another
     assert another.id != job.id
+
+
+async def test_keys_of_forgotten_jobs_are_forgotten_one_day(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a program of before has left of keys, as it forgot their jobs, a process that opens the
+    store deletes, a few at a time, when it has nothing else to forget; keys of jobs stay."""
+    monkeypatch.setattr(keys, "STRAYS_CHUNK", 3)
+    named = [Key(bytes([n]) * 16) for n in range(10)]
+    jobs = [await store.add(a_job(), REQUEST, key) for key in named]
+    kept = {job.id for job in jobs[::4]}
+    for job in jobs:
+        if job.id not in kept:
+            change(path, "DELETE FROM jobs WHERE id = ?", bytes.fromhex(job.id))
+    seen = []
+    for _ in range(5):
+        assert await store.purge(NOW) == 0
+        seen.append(len(rows(path, "SELECT job FROM keys")))
+    assert seen == [8, 6, 4, 3, 3]
+    assert {job.hex() for (job,) in rows(path, "SELECT job FROM keys")} == kept
+    assert [await store.keyed(key) for key in named[::4]] == jobs[::4]
+
+
+async def test_as_many_stray_keys_are_deleted_as_there_is_time_for(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than a slice of them at a time, and one at least; the others are not passed over."""
+    for number in range(5):
+        await store.add(a_job(), REQUEST, Key(bytes([number]) * 16))
+    change(path, "DELETE FROM jobs")
+    monkeypatch.setattr(slices, "SLICE", 0.0)
+    left = []
+    for _ in range(5):
+        assert await store.purge(NOW) == 0
+        left.append(len(rows(path, "SELECT job FROM keys")))
+    assert left == [4, 3, 2, 1, 0]
+
+
+async def test_a_stray_key_that_is_taken_meanwhile_stays(path: Path, store: SqliteStore) -> None:
+    """A job that takes such a key while it is on its way to be deleted has it."""
+    gone = await store.add(a_job(), REQUEST, STRICT)
+    change(path, "DELETE FROM jobs WHERE id = ?", bytes.fromhex(gone.id))
+    job = a_job()
+    added, purged = await asyncio.gather(store.add(job, REQUEST, STRICT), store.purge(NOW))
+    assert (added, purged) == (job, 0)
+    assert await store.keyed(STRICT) == job
 
 
 async def test_who_is_refused_takes_nobody_with_him(store: SqliteStore) -> None:

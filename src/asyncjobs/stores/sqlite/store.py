@@ -40,7 +40,7 @@ from ...store import (
 )
 from .database import Database
 from .file import OpenFile
-from .keys import FORGET_KEY, holder_of, take
+from .keys import FORGET_KEY, Strays, holder_of, take
 from .mender import Mender
 from .neighbours.neighbours import Neighbours
 from .paths import checked
@@ -161,6 +161,7 @@ class SqliteStore(Store):
             mender=Mender(file.database.read, self._write, self._clock),
             unsettled=file.commits.unsettled,
         )
+        self._strays = Strays()
         # The version that the database had, by what others commit, before a flush of this process.
         self._flushed: int | None = None
         self._neighbours = Neighbours(
@@ -294,6 +295,8 @@ class SqliteStore(Store):
 
     async def purge(self, before: float) -> int:
         if not self._database.read(_SELECT_EXPIRED, (before, 1)):
+            if strays := self._strays.among_the_next(self._database.read):
+                await self._write(None, partial(self._strays.forget, digests=strays))
             return 0
         purged = 0
 
