@@ -527,12 +527,6 @@ async def test_held_behind_a_server(
     assert answer.status_code == 200
 
 
-def test_the_page_says_what_is_not_heeded() -> None:
-    """The docs say that times are no condition."""
-    page = (Path(__file__).parents[1] / "docs" / "http.md").read_text()
-    assert "`If-Modified-Since`" in page
-
-
 # What it takes.
 
 

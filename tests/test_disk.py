@@ -24,6 +24,7 @@ from asyncjobs.stores.sqlite.processes.locks import FileLock
 from asyncjobs.stores.sqlite.writing import checkpoints, commits, moving, reserve, trials
 from asyncjobs.stores.sqlite.writing.reserve import Reserve
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job, purge_all
+from waits import until
 
 DEADLINE = 30.0
 #: A small store is full after a few of these.
@@ -400,12 +401,6 @@ async def fill(store: SqliteStore) -> list[Job]:
 async def until_healthy(store: SqliteStore) -> None:
     async with asyncio.timeout(DEADLINE):
         while isinstance(await outcome_of(store.health()), StoreUnavailable):
-            await asyncio.sleep(0.01)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
             await asyncio.sleep(0.01)
 
 

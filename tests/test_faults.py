@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from asyncjobs.stores import SqliteStore
 from asyncjobs.testing import NOW, REQUEST, a_job
 from asyncjobs.torture.faults import Fault, FaultyStore, Plan
 from asyncjobs.torture.handles import STORES
+from waits import until
 
 T = TypeVar("T")
 
@@ -143,15 +144,6 @@ def released(store: FaultyStore) -> Iterator[None]:
         yield
     finally:
         store.release()
-
-
-async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            answer = holds()
-            if answer if isinstance(answer, bool) else await answer:
-                return
-            await asyncio.sleep(0.005)
 
 
 @a_failure

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from asyncjobs import Jobs, Query, State, current_job
 from asyncjobs.errors import HandlerFailed, JobInterrupted, JobTimedOut, JobWasCancelled
 from luck import NoWait
+from waits import until
 
 DEADLINE = 20
 
@@ -309,11 +309,6 @@ async def test_a_drain_stops_who_waits_for_what_will_not_start(store: str) -> No
         await blocked.wait()
         await jobs.drain()
         assert (await jobs.get(job.id)).state is State.QUEUED
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0.005)
 
 
 async def all_ended(jobs: Jobs) -> None:

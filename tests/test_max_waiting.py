@@ -14,6 +14,7 @@ from asyncjobs import QuartJobs
 from asyncjobs.stores import MemoryStore
 from asyncjobs.web.answering import outlasting
 from server import DEADLINE
+from waits import until
 
 WAIT = {"Prefer": "wait=3600"}
 
@@ -69,12 +70,6 @@ WAYS: dict[str, Callable[[Client, str], Awaitable[Response]]] = {
     "a submission": lambda client, poll: client.post("/slow", headers=WAIT),
     "a submission that is held": lambda client, poll: client.post("/held"),
 }
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("way", WAYS)

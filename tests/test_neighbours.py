@@ -42,6 +42,7 @@ from asyncjobs.stores.sqlite.neighbours.messages import (
 from asyncjobs.stores.sqlite.neighbours.outbox import Outbox
 from asyncjobs.stores.sqlite.processes.names import socket_of
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
+from waits import until
 
 DEADLINE = 20
 ME, PEER = "a" * 16, "b" * 16
@@ -724,10 +725,3 @@ def mailbox(
     box = Mailbox.open(folder, name, received)
     assert box is not None
     return box
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.001)

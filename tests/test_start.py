@@ -10,13 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import waits
 from asyncjobs import Jobs
 from asyncjobs.errors import SetupError, StoreError, StoreLocked, StoreUnavailable
 from asyncjobs.store import Query
@@ -119,8 +120,8 @@ async def test_a_start_does_not_wait_for_ever(at: Path, holder: Sequence[str]) -
         who = rf"process {process.pid} \(python.*\) keeps {at}(-lock)? locked: see whether"
         with pytest.raises(StoreLocked, match=rf"^{who}.*sqlite3 shell.*backup"):
             await Jobs(store=f"sqlite:///{at}").__aenter__()
-        await eventually(lambda: open_here() <= beside)
-    await eventually(lambda: open_here() <= before)
+        await waits.until(lambda: open_here() <= beside)
+    await waits.until(lambda: open_here() <= before)
     async with Jobs(store=f"sqlite:///{at}"):
         pass
 
@@ -443,7 +444,7 @@ async def test_a_start_that_gets_no_thread(
         with pytest.raises(SetupError, match="ulimit -u") as raised:
             await Jobs(store=f"sqlite:///{path}").__aenter__()
     assert isinstance(raised.value, StoreError) == (number > 0)
-    await eventually(lambda: open_here() <= before)
+    await waits.until(lambda: open_here() <= before)
     timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
     assert not [timer for timer in timers if not timer.cancelled() and "_turn" in repr(timer)]
     async with Jobs(store=f"sqlite:///{path}") as jobs:
@@ -465,10 +466,3 @@ def _descriptors() -> Iterator[tuple[object, str]]:
         # The one that lists the folder is closed by now.
         with suppress(FileNotFoundError):
             yield number, os.readlink(f"/proc/self/fd/{number}")
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a thread that has been told to end."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -18,14 +18,9 @@ from asyncjobs import Jobs, QuartJobs, State
 from asyncjobs.errors import JobTimedOut
 from asyncjobs.health import Health
 from asyncjobs.running.threads import Threads, ThreadsInUse
+from waits import until
 
 DEADLINE = 20
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 async def until_health(jobs: Jobs, holds: Callable[[Health], bool]) -> Health:

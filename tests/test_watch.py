@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from asyncjobs.store import ANYONE, Owner, Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import BROKEN, CANCELLED, NOW, REQUEST, RESPONSE, a_job
 from heard import heard
+from waits import until
 
 DEADLINE = 20
 #: Jobs, or waiters, that are many for a test.
@@ -625,10 +626,3 @@ async def look(store: Counting) -> None:
 async def ended(task: asyncio.Task[Any]) -> Any:
     async with asyncio.timeout(DEADLINE):
         return await task
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.001)

@@ -22,6 +22,7 @@ from asyncjobs.watch import Follower
 from asyncjobs.web.answering import answers, watching
 from asyncjobs.web.http import event_stream
 from asyncjobs.web.quart_side import current_context
+from waits import until
 
 DEADLINE = 20.0
 #: Seconds that no test lasts.
@@ -201,12 +202,6 @@ def fields_of(part: bytes) -> dict[str, str]:
     assert text.count("\n\n") == 1
     pairs = [line.partition(":") for line in text.splitlines() if line]
     return {name: value.removeprefix(" ") for name, _, value in pairs}
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
