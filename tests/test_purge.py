@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -13,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
+import waits
 from asyncjobs import Jobs, slices, transitions
 from asyncjobs.events import Rescued
 from asyncjobs.job import Job, State
 from asyncjobs.listing import Listing
 from asyncjobs.running import claims, sweeper
+from asyncjobs.running.claims import Claims
 from asyncjobs.slices import in_a_slice
 from asyncjobs.store import StoreWrapper
-from asyncjobs.stores import SqliteStore
+from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.stores.sqlite.database import KEPT_PAGES, KEPT_SHARE
 from asyncjobs.testing import BROKEN, NOW, REQUEST, RESPONSE, FakeClock, a_job, purge_all
 from asyncjobs.torture.handles import STORES
@@ -37,12 +38,6 @@ MANY = 100_000
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeper, "REST", 0.0)
     monkeypatch.setattr(sweeper, "SWEEP_INTERVAL", 0.05)
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 def pragma(path: Path, name: str) -> int:
@@ -148,7 +143,7 @@ async def test_nothing_is_purged_before_jobs_run(tmp_path: Path, kind: str) -> N
     jobs.function(asyncio.sleep, name="sleep")
     async with jobs:
         assert store.asked == 0
-        await eventually(lambda: store.asked > 0)
+        await waits.until(lambda: store.asked > 0)
         orphan = transitions.start(a_job(route="sleep"), "0" * 16, NOW)
         await store.add(orphan, REQUEST)
         assert (await jobs.wait(orphan.id, DEADLINE)).state is State.INTERRUPTED
@@ -176,14 +171,80 @@ async def test_as_many_are_forgotten_as_end(
                 await asyncio.sleep(0.05)
 
 
+class Slices(StoreWrapper):
+    """A store in which so many have expired, and a slice has so many of them.
+
+    Attributes:
+        slices: how many there were.
+    """
+
+    def __init__(self, expired: int, in_slice: int) -> None:
+        super().__init__(MemoryStore())
+        self.expired, self.in_slice, self.slices = expired, in_slice, 0
+
+    async def purge(self, before: float) -> int:
+        done = min(self.expired, self.in_slice)
+        self.expired -= done
+        self.slices += 1
+        return done
+
+
 @pytest.mark.parametrize(
-    ("owed", "in_slice", "slices"),
-    [(0, 1.0, 1), (80, 80.0, 1), (81, 80.0, 2), (800, 80.0, 10), (10**6, 1.0, 32)],
+    ("ended", "expired", "in_slice", "slices"),
+    [
+        *((0, 1000, 1, 1), (80, 1000, 80, 1), (81, 1000, 80, 2), (800, 10**6, 80, 10)),
+        *((10**6, 10**6, 1, 32), (10**6, 160, 80, 3), (10**6, 0, 80, 1)),
+    ],
 )
-def test_as_many_slices_as_it_takes(owed: int, in_slice: float, slices: int) -> None:
-    """So many slices at a time that no fewer are forgotten than have ended, and one at least; but
-    not so many that all else would wait for them."""
-    assert sweeper.slices_for(owed, in_slice) == slices
+async def test_as_many_slices_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch, ended: int, expired: int, in_slice: int, slices: int
+) -> None:
+    """So many slices without a rest that no fewer are forgotten than have ended, and one at least;
+    but no more than a few, and none behind one that has found nothing: what ends may have days."""
+    monkeypatch.setattr(sweeper, "REST", 0.0)
+    async with Slices(expired, in_slice) as store:
+        claims = Claims(store, {}, lambda event: None, random.Random(7), max_starts=9)
+        purging = sweeper.Sweeper(claims, gone_after=None, ended=lambda: ended)
+        await purging._purge(NOW)
+        assert store.slices == slices
+
+
+class Alone(StoreWrapper):
+    """A store that notes whether all else on the loop comes between two purges.
+
+    Attributes:
+        purges: how many there were.
+        met: whether there were two without anything between them.
+    """
+
+    purges, met, _is_last = 0, False, False
+
+    async def purge(self, before: float) -> int:
+        self.purges += 1
+        self.met = self.met or self._is_last
+        self._is_last = True
+        done = await super().purge(before)
+        asyncio.get_running_loop().call_soon(setattr, self, "_is_last", False)
+        return done
+
+
+@pytest.mark.parametrize("kind", STORES)
+async def test_the_loop_is_held_up_for_one_slice_at_a_time(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many jobs end, no two slices of what has expired are one piece of work: all else that
+    is ready comes between them."""
+    monkeypatch.setattr(slices, "SLICE", 0.0)  # a job in each
+    store = Alone(STORES[kind].open(tmp_path))
+    jobs = Jobs(store=store)
+    jobs.function(asyncio.sleep, name="sleep", ttl=0)
+    async with jobs:
+        await asyncio.gather(*(jobs.submit("sleep", 0) for _ in range(100)))
+        async with asyncio.timeout(DEADLINE):
+            while (await jobs.list(Listing(limit=1))).jobs:
+                await asyncio.sleep(0.05)
+    assert store.purges >= 100
+    assert not store.met
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -214,9 +275,9 @@ async def test_all_that_has_expired_is_forgotten_in_the_end(path: Path, no_rest:
     async with jobs:
         job = await jobs.submit("sleep", 0)
         await jobs.wait(job.id, DEADLINE)
-        await eventually(lambda: count_jobs(path) == 1)
+        await waits.until(lambda: count_jobs(path) == 1)
         clock.advance(61)
-        await eventually(lambda: count_jobs(path) == 0)
+        await waits.until(lambda: count_jobs(path) == 0)
 
 
 async def test_only_some_jobs_of_the_dead_are_rescued_before_others_run(path: Path) -> None:
@@ -260,7 +321,7 @@ async def test_the_file_of_an_idle_server_gets_small(path: Path, no_rest: None) 
     assert large > 20_000_000
     clock.advance(61)
     async with Jobs(store=f"sqlite:///{path}", clock=clock) as jobs:
-        await eventually(lambda: count_jobs(path) == 1 and is_small(path))
+        await waits.until(lambda: count_jobs(path) == 1 and is_small(path))
         assert path.stat().st_size < large / 10
         assert await jobs.response(kept.id) == RESPONSE
     with closing(sqlite3.connect(path)) as connection:
@@ -275,7 +336,7 @@ async def test_space_that_others_have_left_is_given_back(path: Path, no_rest: No
         await purge_all(store, NOW + 61)
     assert pragma(path, "freelist_count") > 2000
     async with Jobs(store=f"sqlite:///{path}"):
-        await eventually(lambda: is_small(path))
+        await waits.until(lambda: is_small(path))
 
 
 async def test_the_file_is_cut_back_once_nobody_reads_in_it(path: Path, no_rest: None) -> None:
@@ -286,11 +347,11 @@ async def test_the_file_is_cut_back_once_nobody_reads_in_it(path: Path, no_rest:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM jobs").fetchall()
         async with Jobs(store=f"sqlite:///{path}", clock=FakeClock(NOW + 61)):
-            await eventually(lambda: count_jobs(path) == 0)
-            await eventually(lambda: pragma(path, "freelist_count") <= KEPT_PAGES)
+            await waits.until(lambda: count_jobs(path) == 0)
+            await waits.until(lambda: pragma(path, "freelist_count") <= KEPT_PAGES)
             assert path.stat().st_size > pragma(path, "page_count") * PAGE
             reader.execute("COMMIT")
-            await eventually(lambda: is_small(path))
+            await waits.until(lambda: is_small(path))
 
 
 async def test_a_store_that_cannot_give_space_back_is_left_as_it_is(path: Path) -> None:

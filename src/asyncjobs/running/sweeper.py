@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -23,19 +22,8 @@ SWEEP_INTERVAL = 0.8
 #: are for other work, on the event loop and on the disk. All processes of a store share them.
 REST = 0.1
 REST_RATIO = 3
-#: So many slices of what has expired are forgotten at a time at most: see `slices_for`.
+#: After so many slices there is a rest also if that is not enough: see `Sweeper._purge`.
 MOST_SLICES = 32
-
-
-def slices_for(owed: float, in_slice: float) -> int:
-    """How many slices to forget at a time: as many as it takes for no fewer jobs to be forgotten
-    than end, or what a busy process leaves would grow for as long as it is busy.
-
-    Args:
-        owed: so many more have ended here than were forgotten.
-        in_slice: so many were forgotten in a slice the last time.
-    """
-    return min(max(math.ceil(owed / in_slice), 1), MOST_SLICES)
 
 
 class Sweeper:
@@ -54,7 +42,6 @@ class Sweeper:
         self._ended = ended
         self._seen = 0
         self._owed = 0
-        self._in_slice = 1.0
 
     async def __aenter__(self) -> Self:
         # Since when, by the clock of the loop, each of the queued jobs that have no handler has had
@@ -120,31 +107,46 @@ class Sweeper:
         """Forget what has expired by now, and give back the space, in slices with rests between."""
         store = self._claims.store
         now = store.now()
-        while await self._and_rest(self._purge(now)):
+        while await self._purge(now):
             pass
-        while await self._and_rest(store.shrink()):
-            await self._and_rest(self._purge(store.now()))
+        while await self._shrink():
+            await self._purge(store.now())
 
     async def _purge(self, before: float) -> int:
-        """Forget some of what has expired before this time; how many."""
+        """Forget some of what has expired before this time, and rest; how many there were.
+
+        A slice of it; but as long as more have ended here than were forgotten, the next one follows
+        without a rest, or what a busy process leaves would grow for as long as it is busy. Between
+        two slices the loop comes to all else that is ready, and the disk to what that writes.
+        """
         ended = self._ended()
         self._owed, self._seen = self._owed + ended - self._seen, ended
-        slices = slices_for(self._owed, self._in_slice)
-        # Together, so that all of them are one transaction.
-        done = sum(await asyncio.gather(*(self._claims.store.purge(before) for _ in range(slices))))
-        self._owed = max(self._owed - done, 0) if done else 0  # nothing has expired
-        self._in_slice = max(done / slices, 1.0)
-        return done
+        start, forgotten, slices = _loop_time(), 0, 0
+        while slices < MOST_SLICES:
+            done = await self._claims.store.purge(before)
+            slices += 1
+            forgotten += done
+            self._owed = max(self._owed - done, 0) if done else 0  # nothing has expired
+            if not self._owed:
+                break
+            await asyncio.sleep(0)
+        if forgotten:
+            await self._rest((_loop_time() - start) / slices)
+        return forgotten
 
-    async def _and_rest(self, slice_of_work: Awaitable[int]) -> int:
-        """Await it, and then, if there was anything to do, leave the store alone for a while."""
+    async def _shrink(self) -> bool:
+        """Give back a slice of the space, and rest; whether there may be more of it."""
         start = _loop_time()
-        if done := await slice_of_work:
-            others = len(await self._claims.store.others())
-            rest = max(REST, REST_RATIO * (_loop_time() - start)) * (1 + others)
-            # The jitter keeps the processes from working at the same time.
-            await asyncio.sleep(rest * self._claims.random.uniform(0.5, 1.5))
-        return done
+        if has_more := await self._claims.store.shrink():
+            await self._rest(_loop_time() - start)
+        return has_more
+
+    async def _rest(self, took: float) -> None:
+        """Leave the store alone for a while after a slice that took so many seconds."""
+        others = len(await self._claims.store.others())
+        rest = max(REST, REST_RATIO * took) * (1 + others)
+        # The jitter keeps the processes from working at the same time.
+        await asyncio.sleep(rest * self._claims.random.uniform(0.5, 1.5))
 
     def _missed_for(self, gone: list[Job]) -> list[Job]:
         """Those of the jobs without handler for which that cannot be a deploy on its way any more:
