@@ -26,10 +26,7 @@ class Stopping:
     is_asked_for = False
     is_due = False
     _shields = 0
-
-    @staticmethod
-    def _unshielded() -> None:
-        """Nobody is to be told."""
+    _unshielded: Callable[[], None] | None = None
 
     def ask(self, unshielded: Callable[[], None]) -> bool:
         """Tell it to stop; False if something is shielded just now.
@@ -39,7 +36,7 @@ class Stopping:
         """
         with _changing:
             self.is_asked_for = True
-            self._unshielded = unshielded  # type: ignore[method-assign]
+            self._unshielded = unshielded
             return not self._shields
 
     def enter(self) -> None:
@@ -58,13 +55,13 @@ class Stopping:
         with _changing:
             self._shields -= 1
             ends = self.is_asked_for and not self._shields
-        if ends:
-            self._unshielded()
+        if ends and (unshielded := self._unshielded) is not None:  # another thread may end it now
+            unshielded()
         return ends
 
     def end(self) -> None:
         """The attempt is over: nobody is to be told any more."""
-        self._unshielded = Stopping._unshielded  # type: ignore[method-assign]
+        self._unshielded = None
 
 
 class Shield:
