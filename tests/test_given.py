@@ -22,7 +22,8 @@ from asyncjobs.job import Progress
 from asyncjobs.running.current import MESSAGE_LIMIT, RunningJob
 from asyncjobs.testing import NOW, a_job
 from asyncjobs.web.answering.answers import retry_after
-from asyncjobs.web.http.preferences import MAX_DELTA_SECONDS, wait_preference
+from asyncjobs.web.http.preferences import preferences_of
+from asyncjobs.web.http.seconds import MAX_DELTA_SECONDS
 
 HUGE = 10**400
 MANY_DIGITS = 10**5000  # which Python does not write out
@@ -162,10 +163,17 @@ def preferring(header: str) -> Request:
     )
 
 
+def wait_in(header: str) -> int | None:
+    """The wait that this `Prefer` has."""
+    preferences = preferences_of(preferring(header))
+    assert preferences is not None
+    return preferences.wait
+
+
 @given(LINE | st.text("wait=0123456789;,\"'* ").map(lambda text: f"wait={text}"))
 def test_any_preference_is_understood_or_ignored(header: str) -> None:
     """Of whatever a client writes, nothing but a whole number of seconds that HTTP knows comes."""
-    wait = wait_preference(preferring(header))
+    wait = wait_in(header)
     assert wait is None or (type(wait) is int and 0 <= wait <= MAX_DELTA_SECONDS)
 
 
@@ -173,7 +181,7 @@ def test_any_preference_is_understood_or_ignored(header: str) -> None:
 def test_any_number_of_seconds_can_be_preferred(seconds: int, zeros: int) -> None:
     """A number of seconds with however many digits is that number, up to what HTTP knows."""
     digits = "0" * zeros + f"{Decimal(seconds):f}"
-    assert wait_preference(preferring(f"wait={digits}")) == min(seconds, MAX_DELTA_SECONDS)
+    assert wait_in(f"wait={digits}") == min(seconds, MAX_DELTA_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -191,8 +199,8 @@ def test_any_number_of_seconds_can_be_preferred(seconds: int, zeros: int) -> Non
 )
 def test_only_ascii_digits_are_a_number_of_seconds(wait: str) -> None:
     """Other digits than those of ASCII, and other numbers than whole ones, are no preference."""
-    assert wait_preference(preferring(f"wait={wait}")) is None
-    assert wait_preference(preferring(f"wait*=UTF-8''{quote(wait)}")) is None
+    assert wait_in(f"wait={wait}") is None
+    assert wait_in(f"wait*=UTF-8''{quote(wait)}") is None
 
 
 @given(

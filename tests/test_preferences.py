@@ -12,7 +12,8 @@ from quart import Request
 from werkzeug.datastructures import Headers
 
 from apps.signals import Signals
-from asyncjobs.web.http.preferences import MAX_DELTA_SECONDS, preferences_of, wait_preference
+from asyncjobs.web.http.preferences import preferences_of
+from asyncjobs.web.http.seconds import MAX_DELTA_SECONDS
 from conftest import Serve
 from server import Server, received, submit
 
@@ -26,7 +27,8 @@ def preferring(*lines: str) -> Request:
 
 def wait_in(*lines: str) -> int | None:
     """The wait that a request with these lines of `Prefer` has."""
-    return wait_preference(preferring(*lines))
+    preferences = preferences_of(preferring(*lines))
+    return None if preferences is None else preferences.wait
 
 
 WAITS = {

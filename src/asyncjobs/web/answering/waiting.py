@@ -27,7 +27,7 @@ from ...job import Job
 from ...jobs import Jobs
 from ...running.deadlines import Deadlines
 from ...settings import Settings
-from ..http.preferences import preferences_of, wait_preference
+from ..http.preferences import preferences_of
 from ..quart_side import request_of, scope_of
 from .outlasting import OutlastingConnection
 from .submitted import Submitted
@@ -121,8 +121,10 @@ def hold_of(request: Request, settings: Settings, *, is_held: bool) -> Hold | No
 def seconds_wanted(request: Request, settings: Settings) -> float | None:
     """How many seconds at most the answer may wait for the job; None if the client has no such
     preference."""
-    preference = wait_preference(request)
-    return None if preference is None else min(preference, settings.max_wait)
+    preferences = preferences_of(request)
+    if preferences is None or preferences.wait is None:
+        return None
+    return min(preferences.wait, settings.max_wait)
 
 
 def say_applied(response: Response, seconds: float) -> None:

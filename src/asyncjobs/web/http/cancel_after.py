@@ -8,7 +8,7 @@ from quart import Request
 
 from ...errors import InvalidRequest
 from ...given import shown
-from .preferences import MAX_DELTA_SECONDS
+from .seconds import MAX_DELTA_SECONDS
 
 #: As servers write it.
 CANCEL_AFTER = b"cancel-after"

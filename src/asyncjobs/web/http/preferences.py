@@ -8,8 +8,8 @@ from urllib.request import parse_http_list
 
 from quart import Request
 
-#: The most seconds that HTTP knows (RFC 9111, section 1.2.2).
-MAX_DELTA_SECONDS = 2**31
+from .seconds import delta_seconds
+
 _BLANKS = " \t"
 
 
@@ -31,12 +31,6 @@ def preferences_of(request: Request) -> Preferences | None:
     return _preferences_in(", ".join(lines)) if lines else None
 
 
-def wait_preference(request: Request) -> int | None:
-    """The N of ``Prefer: wait=N`` (RFC 7240, section 4.3), if the client has that preference."""
-    lines = request.headers.getlist("Prefer")
-    return _preferences_in(", ".join(lines)).wait if lines else None
-
-
 @lru_cache(maxsize=256)  # a client says the same with each poll
 def _preferences_in(written: str) -> Preferences:
     said: dict[str, str] = {}
@@ -47,10 +41,4 @@ def _preferences_in(written: str) -> Preferences:
         said.setdefault(name.strip(_BLANKS).lower(), value.strip(_BLANKS))
     # It has no value, which an empty one is as well.
     is_async = said.get("respond-async") in ("", '""')
-    return Preferences(_seconds(said.get("wait", "")), is_async)
-
-
-def _seconds(written: str) -> int | None:
-    if not (written.isascii() and written.isdecimal()):
-        return None
-    return int(min(float(written), MAX_DELTA_SECONDS))  # an int takes no more than 4,300 digits
+    return Preferences(delta_seconds(said.get("wait", "")), is_async)
