@@ -13,7 +13,6 @@ from functools import lru_cache
 from random import random
 from types import EllipsisType
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from quart import Quart
 from quart import Response as QuartResponse
@@ -31,7 +30,7 @@ from ..http.caching import kept_private
 from ..http.conditional import is_held
 from ..http.headers import BODILESS
 from ..http.links import without_relation
-from ..http.relative import IN_PATH, without_authority
+from ..http.paths import path_of
 from ..quart_side import ReadyHeaders
 from .large import PIECE, LargeBody, copy_of
 
@@ -297,9 +296,3 @@ def _response(
     if not typed:
         del response.headers["content-type"]  # Quart's default, which the handler did not want
     return response
-
-
-@lru_cache(maxsize=256)  # few routes have most of the jobs
-def path_of(root_path: str, path: str) -> str:
-    """A path as it is written in a URL: what was %3F or %2F there is written so again."""
-    return without_authority(quote(root_path.rstrip("/") + path.rstrip("/"), IN_PATH))

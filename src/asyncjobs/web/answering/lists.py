@@ -17,6 +17,7 @@ from ...job import State
 from ...listing import Cursor, Listing
 from ...owner import ANYONE, Owner
 from ..callers.operator import Right
+from ..http.paths import path_of
 from ..http.query import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -80,7 +81,7 @@ class Lists:
         return owner
 
     def _url(self, request: Request, pairs: Pairs) -> str:
-        return f"{answers.path_of(request.root_path, self.side.prefix)}?{query_of(pairs)}"
+        return f"{path_of(request.root_path, self.side.prefix)}?{query_of(pairs)}"
 
 
 def listing_of(pairs: Pairs, owner: Owner, *, is_operator: bool) -> Listing:

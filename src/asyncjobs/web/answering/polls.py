@@ -17,7 +17,7 @@ from ..callers.operator import Right
 from ..http.conditional import IF_NONE_MATCH, tags_held
 from ..http.event_stream import wants_events
 from ..quart_side import current_request
-from ..routing.marks import JOB_ENDPOINTS, poll_endpoint
+from ..routing.marks import RESULT_ENDPOINT, STATUS_ENDPOINT, poll_endpoint
 from ..routing.matching import rules_of
 from ..routing.routes import OF_JOB, OwnRoute
 from . import answers
@@ -43,10 +43,10 @@ class Polls:
     @property
     def own_routes(self) -> list[OwnRoute]:
         """The routes under the prefix, for each host and subdomain that has jobs."""
-        views, methods = (self.status, self.result), ["GET", "DELETE"]
+        methods = ["GET", "DELETE"]
         return [
-            OwnRoute(f"{OF_JOB}{suffix}", endpoint, view, methods)
-            for view, (suffix, endpoint) in zip(views, JOB_ENDPOINTS.items(), strict=True)
+            OwnRoute(OF_JOB, STATUS_ENDPOINT, self.status, methods),
+            OwnRoute(f"{OF_JOB}/result", RESULT_ENDPOINT, self.result, methods),
         ]
 
     @answering_errors

@@ -62,7 +62,7 @@ class Following:
         is_new: whether it was just made; else it is that of an earlier request.
     """
 
-    def __init__(self, jobs: Jobs, job: Job, seconds: float, *, is_new: bool = True) -> None:
+    def __init__(self, jobs: Jobs, job: Job, seconds: float, *, is_new: bool) -> None:
         self.job_id = job.id
         self.is_new = is_new
         self.had_ended = job.state.is_final

@@ -14,9 +14,8 @@ from quart import Request
 
 from ...job import HeaderPairs
 from .links import with_references
+from .paths import IN_PATH, without_authority
 
-#: What may stand in a path as it is (RFC 3986, section 3.3).
-IN_PATH = "/:@!$&'()*+,;=~"
 _IN_QUERY = f"{IN_PATH}?%"
 # A scheme, a host or a path from the root: browsers take a backslash for a slash.
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]", re.IGNORECASE)
@@ -50,11 +49,6 @@ def resolved(headers: HeaderPairs, request: Request) -> HeaderPairs:
         else (name, value)
         for name, value in headers
     )
-
-
-def without_authority(path: str) -> str:
-    """A path of which nobody takes the first part for a host (RFC 3986, section 3.3)."""
-    return f"/.{path}" if path.startswith("//") else path
 
 
 def _resolved(reference: str, path: str, query: str) -> str:

@@ -22,7 +22,9 @@ from ..quart_side import converters_of
 from ..routing.marks import (
     JOB_ENDPOINTS,
     LIST_ENDPOINT,
+    RESULT_ENDPOINT,
     RETRY_ENDPOINT,
+    STATUS_ENDPOINT,
     background_at,
     polled_at,
 )
@@ -59,7 +61,6 @@ from .answers import (
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _NO_CONVERTER = re.compile(r"<(\w+)>")
 _NO_WORD = re.compile(r"\W+")
-_STATUS, _RESULT = JOB_ENDPOINTS.values()
 
 
 def add_jobs(app: Quart, provider: Any, document: Part, max_wait: float) -> None:
@@ -118,7 +119,7 @@ class _Document:
         operations = [*self._operations()]
         self._submissions = [each for each in operations if self._is_marked(each.endpoint)]
         self._polls = [each for each in operations if self._is_marked(polled_at(each.endpoint))]
-        self._resources = [each for each in operations if each.endpoint in JOB_ENDPOINTS.values()]
+        self._resources = [each for each in operations if each.endpoint in JOB_ENDPOINTS]
         self._retries = [each for each in operations if each.endpoint == RETRY_ENDPOINT]
         self._lists = [each for each in operations if each.endpoint == LIST_ENDPOINT]
 
@@ -139,7 +140,7 @@ class _Document:
             self._describe_poll(polls[0], submissions)
             self._carry_over(polls[0], submissions)
         for resource, *_ in _by_place(self._resources):
-            if resource.endpoint == _STATUS and resource.method == "get":
+            if resource.endpoint == STATUS_ENDPOINT and resource.method == "get":
                 self._describe_status(resource)
             else:
                 self._describe_poll(resource, self._submissions)
@@ -211,8 +212,8 @@ class _Document:
 
     def _id(self, operation: _Operation) -> str:
         endpoint = operation.endpoint
-        if endpoint in JOB_ENDPOINTS.values():
-            return f"{operation.method}_job{'_result' * (endpoint == _RESULT)}"
+        if endpoint in JOB_ENDPOINTS:
+            return f"{operation.method}_job{'_result' * (endpoint == RESULT_ENDPOINT)}"
         if endpoint in (RETRY_ENDPOINT, LIST_ENDPOINT):
             return "retry_job" if endpoint == RETRY_ENDPOINT else "list_jobs"
         if self._is_marked(endpoint):
@@ -256,7 +257,7 @@ class _Document:
         ]
         links = {}
         for target in [*self._resources, *polls]:
-            name = "status" if target.endpoint == _STATUS else "result"
+            name = "status" if target.endpoint == STATUS_ENDPOINT else "result"
             links[name if target.method == "get" else "cancel"] = {
                 "operationId": target.here["operationId"],
                 "parameters": {

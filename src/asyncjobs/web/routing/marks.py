@@ -12,8 +12,8 @@ from ...handler import RouteSettings
 
 View = Callable[..., Any]
 
-#: The endpoints that every job has an URL of, by what stands behind its id in there.
-JOB_ENDPOINTS = {"": "asyncjobs_status", "/result": "asyncjobs_result"}
+#: The endpoints that every job has an URL of.
+JOB_ENDPOINTS = STATUS_ENDPOINT, RESULT_ENDPOINT = "asyncjobs_status", "asyncjobs_result"
 #: The endpoints of the list of jobs, and of the URL that has one retried.
 LIST_ENDPOINT, RETRY_ENDPOINT = "asyncjobs_list", "asyncjobs_retry"
 
