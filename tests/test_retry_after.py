@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,6 @@ from quart import Quart, request
 from asyncjobs import QuartJobs, transitions
 from asyncjobs.stores import MemoryStore
 from asyncjobs.testing import FakeClock, a_job
-from asyncjobs.web.answering import answers
 from asyncjobs.web.answering.answers import retry_after
 
 NOW = 1_000_000.0
@@ -73,11 +74,26 @@ def test_who_obeys_finds_the_result(age: float, ttl: float, ended: float, chance
     assert end.expires > back
 
 
-async def test_poll_and_status_say_it_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+class Chances(random.Random):
+    """These, one after the other, and then the last one for ever."""
+
+    def __init__(self, *chances: float) -> None:
+        super().__init__()
+        self._chances = [*chances]
+
+    def random(self) -> float:
+        return self._chances.pop(0) if len(self._chances) > 1 else self._chances[0]
+
+
+def left_to(app: Quart, chances: Chances) -> None:
+    """Have an app with jobs leave to these what it leaves to chance."""
+    status: Any = app.view_functions["asyncjobs_status"]
+    status.__self__.side.random = chances
+
+
+async def test_poll_and_status_say_it_by_chance() -> None:
     """Each answer about a job that has not ended has a chance of its own, the 202 of the submission
     is the same for all."""
-    chances = iter([0.0, 0.999, 0.5])
-    monkeypatch.setattr(answers, "random", lambda: next(chances))
     app, clock = Quart("chance"), FakeClock()
     jobs = QuartJobs(app, store=MemoryStore(clock=clock))
 
@@ -87,6 +103,7 @@ async def test_poll_and_status_say_it_by_chance(monkeypatch: pytest.MonkeyPatch)
         await asyncio.Event().wait()
 
     async with app.test_app() as running:
+        left_to(app, Chances(0.0, 0.999, 0.5))
         client = running.test_client()
         answer = await client.post("/hold")
         poll = answer.headers["Location"]
@@ -153,9 +170,8 @@ async def test_the_time_is_the_stores() -> None:
             assert (await jobs.jobs.get(poll[-32:])).finished == clock.now
 
 
-async def test_polls_of_a_store_that_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_polls_of_a_store_that_is_ahead() -> None:
     """Poll, status and cancellation of a young job say 1 s, by the clock of its store."""
-    monkeypatch.setattr(answers, "random", lambda: 0.0)
     clock, app = FakeClock(time.time() + 3600), Quart("ahead")
     jobs = QuartJobs(app, store=MemoryStore(clock=clock))
 
@@ -165,6 +181,7 @@ async def test_polls_of_a_store_that_is_ahead(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.Event().wait()
 
     async with app.test_app() as running:
+        left_to(app, Chances(0.0))
         client = running.test_client()
         poll = (await client.post("/hold")).headers["Location"]
         status = f"/jobs/{poll[-32:]}"

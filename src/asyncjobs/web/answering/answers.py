@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from random import random
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -95,15 +94,15 @@ def accepted(app: Quart, job: Job, links: Links, *, has_poll_route: bool) -> Qua
 
 
 def pending(
-    app: Quart, job: Job, links: Links, now: float, tags: ETags | None = None
+    app: Quart, job: Job, links: Links, again: int, tags: ETags | None = None
 ) -> QuartResponse:
     """The answer to a poll of a job that is not final.
 
     Args:
+        again: when to ask, in seconds.
         tags: of the answers that the client has, if it says so: a 304 takes the place of those.
     """
-    seconds = str(retry_after(job, now, random()))
-    headers = [_JSON, ("retry-after", seconds), *_polled(job, links)]
+    headers = [_JSON, ("retry-after", str(again)), *_polled(job, links)]
     return _response(app, 202, headers, b'{"TaskID":"%b"}\n' % job.id.encode(), tags=tags)
 
 
@@ -162,12 +161,16 @@ def listed(app: Quart, documents: Sequence[dict[str, Any]], following: str | Non
 
 
 def status_document(
-    app: Quart, job: Job, links: Links, now: float, told: Told, tags: ETags | None = None
+    app: Quart, job: Job, links: Links, told: Told, again: int, tags: ETags | None = None
 ) -> QuartResponse:
-    """The answer that has the document of a job."""
+    """The answer that has the document of a job.
+
+    Args:
+        again, tags: as in `pending`.
+    """
     headers = [_JSON, _VARY, *_about(job, links), ("etag", f'"{told.tag}"')]
     if not job.state.is_final:
-        headers.append(("retry-after", str(retry_after(job, now, random()))))
+        headers.append(("retry-after", str(again)))
     return _response(app, 200, headers, told.document, tags=tags)
 
 

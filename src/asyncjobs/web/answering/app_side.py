@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, Protocol, TypeVar, cast
@@ -35,9 +36,10 @@ class AppSide:
         owner: tells whom the current request's jobs belong to, if they are told apart.
         principal: tells who has sent it, for its job, if that is to be known.
         operator: tells what who has sent it may do with the jobs of all, if anybody may.
-        prefix: the path above the status documents, known once the app's configuration is.
+        random: for jitter.
 
     Attributes:
+        prefix: the path above the status documents, known once the app's configuration is.
         places: for the requests that are held.
     """
 
@@ -50,9 +52,11 @@ class AppSide:
         owner: Callable[[], Any] | None,
         principal: Callable[[], Any] | None,
         operator: Callable[[], Any] | None,
+        random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
     ) -> None:
         self.app = app
         self.started = started
+        self.random = random
         self.places = Places()
         self._owner_of_request = owner
         self._principal_of_request = principal

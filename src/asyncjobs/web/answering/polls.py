@@ -167,7 +167,8 @@ class Polls:
                 job, stored = await jobs.poll(job.id)
         links = side.links(job, request)
         if stored is None:
-            response = answers.pending(side.app, job, links, jobs.now(), tags)
+            again = answers.retry_after(job, jobs.now(), side.random.random())
+            response = answers.pending(side.app, job, links, again, tags)
         else:
             response = answers.result(side.app, job, stored, links, tags)
         if seconds is not None:
@@ -186,7 +187,8 @@ class Polls:
                 await wait()
                 job = await jobs.get(job.id)
                 told = await side.told(jobs, job, links, right)
-        response = answers.status_document(side.app, job, links, jobs.now(), told, tags)
+        again = answers.retry_after(job, jobs.now(), side.random.random())
+        response = answers.status_document(side.app, job, links, told, again, tags)
         if seconds is not None:
             say_applied(response, seconds)
         return response

@@ -64,4 +64,5 @@ class Steering:
         job = await step(job.id)
         links = self.side.links(job, request)
         told = await self.side.told(jobs, job, links, right)
-        return answers.status_document(self.side.app, job, links, jobs.now(), told)
+        again = answers.retry_after(job, jobs.now(), self.side.random.random())
+        return answers.status_document(self.side.app, job, links, told, again)

@@ -8,7 +8,6 @@ its guards let the client in, is asked when that connects, and each time that it
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
@@ -41,19 +40,10 @@ Tell = Callable[[Job], Awaitable[Told]]
 
 
 class Watching:
-    """Answers those who watch the jobs of one app.
+    """Answers those who watch the jobs of one app."""
 
-    Args:
-        random: for jitter.
-    """
-
-    def __init__(
-        self,
-        side: AppSide,
-        random: random.Random = random.Random(),  # noqa: B008 - one source for all is meant
-    ) -> None:
+    def __init__(self, side: AppSide) -> None:
         self._side = side
-        self._random = random
         # Also those that are about to be sent. One that never is, is gone with its response.
         self._open: WeakSet[EventStream] = WeakSet()
         self._stop: asyncio.Task[None] | None = None
@@ -108,11 +98,11 @@ class Watching:
         """The job once it has changed: its end at once, all else after a pause, in which it may
         change again. None if it is time for a sign of life, or for the end."""
         # Those who have come at the same time shall not all be sent something at the same time.
-        silence = HEARTBEAT * self._random.uniform(0.8, 1) - PAUSE
+        silence = HEARTBEAT * self._side.random.uniform(0.8, 1) - PAUSE
         return await follower.until_final(job, PAUSE) or await follower.until_changed(job, silence)
 
     def _come_back(self) -> bytes:
-        return retry(self._random.randint(*COME_BACK))
+        return retry(self._side.random.randint(*COME_BACK))
 
     def _end_with_server(self, jobs: Jobs, send: Any) -> None:
         """Have all streams end when the server is about to stop: it waits for them, and without
