@@ -83,15 +83,9 @@ class AppSide:
         try:
             return await read(job_id, owner=await self.owner()), None
         except JobNotFound:
-            return await self.seen_by_operator(read, job_id)
-
-    async def seen_by_operator(
-        self, read: Callable[..., Awaitable[T]], job_id: str
-    ) -> tuple[T, Right]:
-        """The same of a job that is not the caller's own."""
-        right = await self.operator()
-        if right is None:
-            raise JobNotFound(f"no job {job_id}")
+            right = await self.operator()
+            if right is None:
+                raise
         return await read(job_id, owner=ANYONE), right
 
     async def operator(self) -> Right | None:

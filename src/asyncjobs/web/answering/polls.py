@@ -9,7 +9,6 @@ from typing import Any, cast
 from quart import Request, Response
 from werkzeug.datastructures import ETags
 
-from ...errors import JobNotFound
 from ...job import UNKNOWN, Job
 from ...job import Response as StoredResponse
 from ...jobs import Jobs
@@ -72,11 +71,7 @@ class Polls:
         request = current_request()
         jobs = await self.side.started()
         poll, tags = self._asked(jobs, request)
-        right = None
-        try:  # as `AppSide.seen`, which would be one more call on the way of each poll
-            found = await poll(asyncjobs_id, owner=await self.side.owner())
-        except JobNotFound:
-            found, right = await self.side.seen_by_operator(poll, asyncjobs_id)
+        found, right = await self.side.seen(poll, asyncjobs_id)
         job, _ = found
         if not (_is_polled_at(job, request) and self._is_polled_where(job, request)):
             return await self.side.not_found()
