@@ -41,7 +41,7 @@ def request_with(*lines: str, method: str = "GET") -> Request:
 def held(etag: str, *lines: str, status: int = 200) -> bool:
     """Whether a client that says this has the answer with this tag."""
     tags = tags_held(request_with(*lines))
-    return tags is not None and is_held(status, [("x", "y"), ("etag", etag)], tags)
+    return tags is not None and is_held(status, etag, tags)
 
 
 @pytest.mark.parametrize(
@@ -590,6 +590,48 @@ async def test_no_more_than_so_many_results_are_known(monkeypatch: pytest.Monkey
                 assert answer.status_code == 304
         status: Any = parts.app.view_functions["asyncjobs_status"]
         assert len(status.__self__._known._heads) == 2
+
+
+TAGS = {
+    "none": [],
+    "strong": ['"2"'],
+    "weak": ['W/"2"'],
+    "two": ['"2"', '"3"'],
+    "without quotes": ["2"],
+    "empty": [""],
+}
+
+
+@pytest.mark.parametrize("own", TAGS)
+async def test_what_is_known_has_the_tag_of_the_full_answer(own: str) -> None:
+    """Whatever tags a handler gives, and however many: a client is answered by what is known as by
+    the result itself, whose tag is the first of them, or ours (RFC 9110, section 8.8.3)."""
+    parts = Parts()
+
+    @parts.app.get("/tagged")
+    @parts.jobs.background
+    async def tagged() -> Response:
+        return Response("tagged", headers=Headers([("ETag", tag) for tag in TAGS[own]]))
+
+    async with parts.app.test_app() as running:
+        client = running.test_client()
+        poll = await finished(client, "/tagged")
+        ours = (await client.get(urls_of(poll)["status"])).headers["ETag"]
+        tag = [*TAGS[own], ours][0]
+        for said in ('"2"', '"3"', ours, "*"):
+            forget(parts)
+            by_result, by_known = [
+                await client.get(poll, headers={"If-None-Match": said}) for _ in range(2)
+            ]
+            assert by_result.headers["ETag"] == tag
+            assert by_known.status_code == by_result.status_code
+            assert [*by_known.headers] == [*by_result.headers]
+
+
+def forget(parts: Parts) -> None:
+    """Have no results be known."""
+    status: Any = parts.app.view_functions["asyncjobs_status"]
+    status.__self__._known._heads.clear()
 
 
 async def test_a_result_is_known_at_its_version_alone(parts: Parts, client: Client) -> None:

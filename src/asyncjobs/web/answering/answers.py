@@ -32,6 +32,7 @@ from ..http.links import without_relation
 from ..http.paths import path_of
 from ..quart_side import ReadyHeaders
 from .large import PIECE, LargeBody, copy_of
+from .tags import etag_of
 
 #: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
 RETRY_AFTER_BOUNDS = 1, 30
@@ -75,11 +76,11 @@ class Told(NamedTuple):
 
     Attributes:
         document: JSON.
-        tag: what is in the quotes of its `ETag`.
+        etag: of that.
     """
 
     document: bytes
-    tag: str
+    etag: str
 
 
 def accepted(app: Quart, job: Job, links: Links, *, has_poll_route: bool) -> QuartResponse:
@@ -102,8 +103,11 @@ def pending(
         again: when to ask, in seconds.
         tags: of the answers that the client has, if it says so: a 304 takes the place of those.
     """
-    headers = [_JSON, ("retry-after", str(again)), *_polled(job, links)]
-    return _response(app, 202, headers, b'{"TaskID":"%b"}\n' % job.id.encode(), tags=tags)
+    etag = etag_of(job)
+    headers = [_JSON, ("retry-after", str(again)), *_about(job, links), ("etag", etag)]
+    if tags is not None and is_held(202, etag, tags):
+        return _not_modified(app, headers)
+    return _response(app, 202, headers, b'{"TaskID":"%b"}\n' % job.id.encode())
 
 
 def result(
@@ -115,10 +119,14 @@ def result(
     is for us to say, and show no owner's result to others.
     """
     handlers, own = _handlers_own(stored.headers, is_private=job.owner is not None)
-    headers = [*handlers, *[each for each in _polled(job, links) if each[0] not in own]]
+    etag = etag_of(job, said=stored.headers)
+    ours = [*_about(job, links), ("etag", etag)]
+    headers = [*handlers, *[each for each in ours if each[0] not in own]]
+    if tags is not None and is_held(stored.status, etag, tags):
+        return _not_modified(app, headers)
     typed = "content-type" in own
-    response = _response(app, stored.status, headers, stored.body, typed=typed, tags=tags)
-    if len(stored.body) > PIECE and response.status_code not in BODILESS:
+    response = _response(app, stored.status, headers, stored.body, typed=typed)
+    if len(stored.body) > PIECE and stored.status not in BODILESS:
         response.response = LargeBody(copy_of(job, stored.body))
     return response
 
@@ -168,20 +176,21 @@ def status_document(
     Args:
         again, tags: as in `pending`.
     """
-    headers = [_JSON, _VARY, *_about(job, links), ("etag", f'"{told.tag}"')]
+    headers = [_JSON, _VARY, *_about(job, links), ("etag", told.etag)]
     if not job.state.is_final:
         headers.append(("retry-after", str(again)))
-    return _response(app, 200, headers, told.document, tags=tags)
+    if tags is not None and is_held(200, told.etag, tags):
+        return _not_modified(app, headers)
+    return _response(app, 200, headers, told.document)
 
 
 def told(job: Job, links: Links, ahead: int | EllipsisType | None, *, with_owner: bool) -> Told:
     """What is told of a job, in an answer of its own and in events. Arguments as in `status_of`."""
-    tag = tag_of(job)
+    more = ".owner" if with_owner else ""
     if ahead is not ...:  # which changes, and the job does not
-        tag = f"{tag}.{'many' if ahead is None else ahead}"
-    if with_owner:
-        tag = f"{tag}.owner"
-    return Told(_status_json(job, links.status, links.result, ahead, with_owner=with_owner), tag)
+        more = f".{'many' if ahead is None else ahead}{more}"
+    document = _status_json(job, links.status, links.result, ahead, with_owner=with_owner)
+    return Told(document, etag_of(job, more=more))
 
 
 def events(app: Quart, job: Job, links: Links, stream: ResponseBody | None) -> QuartResponse:
@@ -216,17 +225,6 @@ def retry_after(job: Job, now: float, chance: float) -> int:
     least, most = RETRY_AFTER_BOUNDS
     seconds = max(least, int(min(most, job.ttl / 2, (now - job.created) / 10)))
     return max(least, int(min(job.ttl / 2, seconds + chance * (seconds // 4 + 1))))
-
-
-def tag_of(job: Job) -> str:
-    """What is in the quotes of our `ETag`. A bare version could be a handler's own tag as well."""
-    return f"{job.id}.{job.version}"
-
-
-def _polled(job: Job, links: Links) -> list[tuple[str, str]]:
-    """The headers of an answer that is a representation of the job, and may be asked for again."""
-    # As `tag_of`, without its call: this is done for each poll.
-    return [*_about(job, links), ("etag", f'"{job.id}.{job.version}"')]
 
 
 def _about(job: Job, links: Links) -> list[tuple[str, str]]:
@@ -277,6 +275,12 @@ def _decoded(pairs: HeaderPairs) -> list[tuple[str, str]]:
     return [(name.decode(), value.decode()) for name, value in pairs]
 
 
+def _not_modified(app: Quart, headers: list[tuple[str, str]]) -> QuartResponse:
+    """In the place of an answer with these headers (RFC 9110, section 15.4.5)."""
+    headers = [each for each in headers if each[0] not in _OF_BODY]
+    return _response(app, 304, headers, b"", typed=False)
+
+
 def _response(
     app: Quart,
     status: int,
@@ -284,11 +288,7 @@ def _response(
     body: bytes,
     *,
     typed: bool = True,
-    tags: ETags | None = None,
 ) -> QuartResponse:
-    if tags is not None and is_held(status, headers, tags):  # RFC 9110, section 15.4.5
-        headers = [each for each in headers if each[0] not in _OF_BODY]
-        status, typed = 304, False
     if status in BODILESS:
         body = b""  # what an older version has stored may have one
     if status not in (204, 304):  # which have no length either

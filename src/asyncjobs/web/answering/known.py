@@ -8,7 +8,7 @@ from ...job import Job, Response
 from ...jobs import Jobs
 from ...store import Owner
 from ..http.conditional import is_held
-from .answers import tag_of
+from .tags import etag_of
 
 #: So many results are known at a time, of which the headers are kept.
 KNOWN = 256
@@ -22,7 +22,8 @@ class Known:
     """
 
     def __init__(self) -> None:
-        self._heads: dict[str, Response] = {}
+        # By the job and its version.
+        self._heads: dict[tuple[str, int], Response] = {}
 
     async def poll(
         self, jobs: Jobs, tags: ETags, job_id: str, owner: Owner
@@ -35,22 +36,16 @@ class Known:
         job = await jobs.get(job_id, owner=owner)
         if not job.state.is_final:
             return job, None
-        head = self._heads.get(tag_of(job))
-        if head is not None and is_held(head.status, _tags_in(head, job), tags):
+        head = self._heads.get((job.id, job.version))
+        if head is not None and is_held(head.status, etag_of(job, said=head.headers), tags):
             return job, head
         job, response = await jobs.poll(job_id, owner=owner)
         if response is not None:
-            self._remember(tag_of(job), response)
+            self._remember(job, response)
         return job, response
 
-    def _remember(self, tag: str, response: Response) -> None:
-        self._heads.pop(tag, None)
-        self._heads[tag] = Response(response.status, response.headers)
+    def _remember(self, job: Job, response: Response) -> None:
+        self._heads.pop((job.id, job.version), None)
+        self._heads[job.id, job.version] = Response(response.status, response.headers)
         if len(self._heads) > KNOWN:
             del self._heads[next(iter(self._heads))]
-
-
-def _tags_in(head: Response, job: Job) -> list[tuple[str, str]]:
-    """The header of the tag that the answer has, which is the handler's own or ours."""
-    own = [(name.decode(), value.decode()) for name, value in head.headers if name == b"etag"]
-    return own or [("etag", f'"{tag_of(job)}"')]

@@ -24,6 +24,7 @@ from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
 from .known import Known
 from .steering import Steering
+from .tags import etag_of
 from .waiting import leave_poll, say_applied, seconds_wanted
 from .watching import Watching
 
@@ -154,9 +155,7 @@ class Polls:
         side, seconds = self.side, seconds_wanted(request, jobs.settings)
         job, stored = found
         if seconds and stored is None:
-            seconds, wait = leave_poll(
-                request, jobs, job, answers.tag_of(job), seconds, tags, side.places
-            )
+            seconds, wait = leave_poll(request, jobs, job, etag_of(job), seconds, tags, side.places)
             if wait is not None:
                 await wait()
                 job, stored = await jobs.poll(job.id)
@@ -177,7 +176,7 @@ class Polls:
         links, tags = side.links(job, request), tags_held(request)
         told = await side.told(jobs, job, links, right)
         if seconds and not job.state.is_final:
-            seconds, wait = leave_poll(request, jobs, job, told.tag, seconds, tags, side.places)
+            seconds, wait = leave_poll(request, jobs, job, told.etag, seconds, tags, side.places)
             if wait is not None:
                 await wait()
                 job = await jobs.get(job.id)

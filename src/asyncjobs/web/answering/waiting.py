@@ -27,6 +27,7 @@ from ...job import Job
 from ...jobs import Jobs
 from ...running.deadlines import Deadlines
 from ...settings import Settings
+from ..http.conditional import is_held
 from ..http.preferences import preferences_of
 from ..quart_side import request_of, scope_of
 from .outlasting import OutlastingConnection
@@ -149,7 +150,7 @@ def leave_poll(
     request: Request,
     jobs: Jobs,
     job: Job,
-    tag: str,
+    etag: str,
     seconds: float,
     tags: ETags | None,
     places: Places,
@@ -164,14 +165,14 @@ def leave_poll(
 
     Args:
         job: which is not final.
-        tag: of the answer that there is now.
+        etag: of the answer that there is now.
         seconds: for its end, at most; or for another version, if the client has this one.
         tags: of the answers that the client has, if it says so.
 
     Returns the seconds that are granted, None if too many requests are held; and what the view has
     to await itself, if it has to.
     """
-    if tags is not None and (tags.star_tag or not tags.contains_weak(tag)):
+    if tags is not None and (tags.star_tag or not is_held(200, etag, tags)):
         return seconds, None  # there is nothing to wait for, or no wait would change anything
     visit = _visit_of(request)
     if places.taken >= jobs.settings.max_waiting and (visit is None or visit.places is None):

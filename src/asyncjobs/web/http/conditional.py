@@ -7,7 +7,6 @@ seconds, in which a job may come from its start to its end.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 from quart import Request
@@ -31,17 +30,16 @@ def tags_held(request: Request) -> ETags | None:
     return _tags_in(", ".join(lines)) if lines else None
 
 
-def is_held(status: int, headers: Iterable[tuple[str, str]], tags: ETags) -> bool:
+def is_held(status: int, etag: str, tags: ETags) -> bool:
     """Whether the client has an answer, by a weak comparison (section 8.8.3.2).
 
     Only one of success can be: a condition is not even looked at where the answer without it would
     be another one (section 13.2.1).
 
     Args:
-        headers: of the answer, their names in lower case.
+        etag: of the answer, as its header has it.
     """
-    tag, _ = unquote_etag(next((value for name, value in headers if name == "etag"), None))
-    return 200 <= status < 300 and tag is not None and tags.contains_weak(tag)
+    return 200 <= status < 300 and bool(etag) and tags.contains_weak(unquote_etag(etag)[0])
 
 
 @lru_cache(maxsize=256)
