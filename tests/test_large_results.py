@@ -13,7 +13,7 @@ from quart import Quart
 from quart.typing import TestClientProtocol as Client
 
 from asyncjobs import QuartJobs
-from asyncjobs.web.answering import connection, large
+from asyncjobs.web.answering import large, sending
 from test_watching import DEADLINE, Stream
 from waits import until
 
@@ -52,13 +52,13 @@ async def test_it_is_sent_in_pieces(
     ``RESPONSE_TIMEOUT`` is for each of them, and not for all."""
     app.config["RESPONSE_TIMEOUT"] = 7
     timeouts: list[float | None] = []
-    in_time = connection.in_time
+    in_time = sending.in_time
 
     async def noted(deed: Any, timeout: float | None) -> Any:
         timeouts.append(timeout)
         return await in_time(deed, timeout)
 
-    monkeypatch.setattr(connection, "in_time", noted)
+    monkeypatch.setattr(sending, "in_time", noted)
     stream = Stream(app, poll, way=way)
     status, headers = await stream.opened()
     pieces = await stream.rest()

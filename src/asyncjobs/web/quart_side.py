@@ -174,6 +174,25 @@ async def listen_for_end(
         task.cancel()
 
 
+class LetGo:
+    """In the place of a request that is answered, for who still listens to its client: it takes
+    what comes, and keeps nothing."""
+
+    @property
+    def body(self) -> LetGo:
+        return self
+
+    async def put(self, data: bytes) -> None:
+        """0.23 has a body take what comes so."""
+
+    def append(self, data: bytes) -> None:
+        """0.22 so."""
+
+    def set_complete(self) -> None: ...
+
+    def disconnect(self) -> None: ...
+
+
 async def send_in_parts(connection: Any, response: ResponseTypes, send: Any) -> None:
     """Send a response as a connection does."""
     await connection._send_response(send, response)

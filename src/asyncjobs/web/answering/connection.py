@@ -10,43 +10,29 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from quart import Request, Response
 from quart.asgi import ASGIHTTPConnection
 from quart.typing import ResponseTypes
-from quart.wrappers.response import DataBody, IterableBody
 
 from ...running.deadlines import Deadlines
-from ...tasks import in_time
 from ..quart_side import (
-    CLIENT_HAS_GONE,
     CONNECTIONS_GROUP,
+    LetGo,
     as_connections_raise,
-    client_has_gone,
     fill,
     listen_for_end,
     methods_of_connection,
     outgoing,
     request_of,
     response_to,
-    send_in_parts,
 )
-from .large import LargeBody
+from .sending import send_in_time, send_to_the_end
 
 #: Seconds for which a request may be handled before its client is listened to, who may have gone.
 PATIENCE = 0.5
-
-
-class LastingBody(IterableBody):
-    """The body of an answer that goes on long after its request: a connection that can do so lets
-    go of that first, with all that it has from the app. No time-out ends it, and nothing is wrong
-    if its client does."""
-
-    def begin(self, send: Any) -> None:
-        """It is about to be sent by that, which is the server's."""
 
 
 class DirectConnection(ASGIHTTPConnection):
@@ -62,6 +48,7 @@ class DirectConnection(ASGIHTTPConnection):
         patience: calls `listen` for all connections of an app.
         has_arrived: whether the request has arrived in full.
         has_body: whether anything of a body has.
+        is_untouched: whether it is Quart's and ours alone what it does with its messages.
     """
 
     patience: Deadlines[DirectConnection]
@@ -73,16 +60,16 @@ class DirectConnection(ASGIHTTPConnection):
     _lasting: Response | None = None
     _listening: asyncio.Task[None] | None = None
     _has_gone = False
-    _is_untouched = True
+    is_untouched = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Look whether it is Quart's and ours alone what the class does with its messages."""
         super().__init_subclass__(**kwargs)
         packages = {_package_of(method) for method in methods_of_connection(cls)}
-        cls._is_untouched = packages <= {"quart", __package__}
+        cls.is_untouched = packages <= {"quart", __package__}
 
     async def __call__(self, receive: Any, send: Any) -> None:
-        there = _messages_there(receive) if self._is_untouched else deque()
+        there = _messages_there(receive) if self.is_untouched else deque()
         if not (there and _is_end(there[-1])):
             await super().__call__(partial(_receive_again, there, receive), send)
             return
@@ -94,8 +81,8 @@ class DirectConnection(ASGIHTTPConnection):
         await self._handle_here(request, receive, self.handle_request(request, send))
         if self._lasting is not None and not self._has_gone:
             del request  # and whatever the app keeps there
-            sending = self._send_to_the_end(self._lasting, send)
-            await self._handle_here(_LetGo(), receive, sending)
+            sending = send_to_the_end(self, self._lasting, send)
+            await self._handle_here(LetGo(), receive, sending)
 
     async def handle_messages(self, request: Request, receive: Any, *handler: Any) -> None:
         """Quart's, of which we note what comes."""
@@ -108,7 +95,7 @@ class DirectConnection(ASGIHTTPConnection):
             response = await self.respond(request, send)
             self.responded()
             if response is not None:
-                await self._send_in_time(response, send)
+                await send_in_time(self, response, send)
         finally:
             self.ended()
 
@@ -134,6 +121,19 @@ class DirectConnection(ASGIHTTPConnection):
         """Stop the handling of the request once its client has gone."""
         assert self._handling is not None
         self._listening = asyncio.create_task(self._listen(*self._handling))
+
+    def listen_from_now_on(self) -> None:
+        """The same at once, as the answer will take a while, if nobody listens by now."""
+        if self._handling is not None and self._listening is None:
+            self.listen()
+
+    async def send_lasting(self, response: Response, send: Any) -> None:
+        """Send an answer that goes on long after its request: once that is let go of, if it is for
+        us to listen to the client, and not for Quart."""
+        if self._handling is None:
+            await send_to_the_end(self, response, send)
+        else:
+            self._lasting = response
 
     async def _handle_here(self, request: Any, receive: Any, handling: Awaitable[None]) -> None:
         task = asyncio.current_task()
@@ -174,72 +174,6 @@ class DirectConnection(ASGIHTTPConnection):
         await listen_for_end(self, request, receive, task)
         self._has_gone = True
 
-    async def _send_in_time(self, response: ResponseTypes, send: Any) -> None:
-        timeout = self.app.config["RESPONSE_TIMEOUT"]
-        if isinstance(response, Response) and response.timeout != Ellipsis:
-            timeout = response.timeout
-        try:
-            if self._may_send_at_once(response, timeout):
-                await in_time(_send_at_once(response, send), timeout)
-            elif isinstance(response, Response) and isinstance(response.response, LastingBody):
-                await self._send_lasting(response, send)
-            elif self._may_send_in_pieces(response, timeout):
-                if self._handling is not None and self._listening is None:
-                    self.listen()  # who has gone shall not be sent the rest
-                await _send_in_pieces(response, send, timeout)
-            else:
-                await asyncio.wait_for(send_in_parts(self, response, send), timeout)
-        except TimeoutError:
-            pass
-
-    async def _send_lasting(self, response: Response, send: Any) -> None:
-        if self._handling is None:  # it is for Quart to listen to the client
-            await self._send_to_the_end(response, send)
-        else:
-            self._lasting = response
-
-    async def _send_to_the_end(self, response: Response, send: Any) -> None:
-        if isinstance(response.response, LastingBody):
-            response.response.begin(send)
-        with suppress(*CLIENT_HAS_GONE):  # as those who watch do, with or without a word
-            await send_in_parts(self, response, send)
-
-    def _may_send_at_once(self, response: ResponseTypes, timeout: float | None) -> bool:
-        return (
-            isinstance(response, Response)
-            and type(response.response) is DataBody
-            and type(response.response.data) is bytes
-            and (timeout is None or timeout > 0)
-            and self._is_untouched
-            and not client_has_gone(self)
-        )
-
-    def _may_send_in_pieces(self, response: ResponseTypes, timeout: float | None) -> bool:
-        return (
-            isinstance(response.response, LargeBody)
-            and (timeout is None or timeout > 0)
-            and self._is_untouched
-            and not client_has_gone(self)
-        )
-
-
-class _LetGo:
-    """In the place of a request that is answered, for who still listens to its client."""
-
-    @property
-    def body(self) -> _LetGo:
-        return self
-
-    async def put(self, data: bytes) -> None:
-        """Quart 0.23 has a body take what comes so."""
-
-    def append(self, data: bytes) -> None:
-        """Quart 0.22 so."""
-
-    def set_complete(self) -> None: ...
-
-    def disconnect(self) -> None: ...
-
 
 def _package_of(method: Any) -> str:
     """That of the module which a method is written in: what it says of that, as `__module__`,
@@ -263,34 +197,3 @@ async def _receive_again(there: deque[Any], receive: Any) -> Any:
 def _is_end(message: Any) -> bool:
     """Whether that is the end of a request that is there in full."""
     return message["type"] == "http.request" and not message.get("more_body", False)
-
-
-async def _send_at_once(response: Any, send: Any) -> None:
-    """Send what is in memory, in two messages where Quart has three."""
-    await send(_start_of(response))
-    body = response.response
-    data = body.data[body.begin : body.end]
-    await send({"type": "http.response.body", "body": data, "more_body": False})
-
-
-async def _send_in_pieces(response: Any, send: Any, timeout: float | None) -> None:
-    """Send what is large: the time-out is for each piece, as all of it may take a slow client long.
-
-    Raises:
-        TimeoutError
-    """
-    await send(_start_of(response))
-    for piece in response.response.pieces():
-        await in_time(_send_piece(piece, send), timeout)
-        await asyncio.sleep(0)  # to hear that, and as others wait
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _start_of(response: Any) -> dict[str, Any]:
-    # As Quart encodes them, which takes a step of a generator for each.
-    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers]
-    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
-
-
-async def _send_piece(piece: bytes, send: Any) -> None:
-    await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -26,7 +26,7 @@ from ..quart_side import stop_of_hypercorn
 from . import answers
 from .answers import Links, Told
 from .app_side import AppSide
-from .connection import LastingBody
+from .sending import LastingBody
 
 #: Seconds between two events of a stream, at least; the final state is never held back.
 PAUSE = 0.2
