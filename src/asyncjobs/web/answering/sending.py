@@ -83,16 +83,19 @@ async def _send_at_once(response: Any, body: DataBody, send: Any) -> None:
 
 
 async def _send_in_pieces(response: Any, body: LargeBody, send: Any, timeout: float | None) -> None:
-    """Send what is large: the time-out is for each piece, as all of it may take a slow client long.
+    """Send what is large: the time-out is for each message, as all of it may take a slow client
+    long.
 
     Raises:
         TimeoutError
     """
-    await send(_start_of(response))
+    await in_time(_send(_start_of(response), send), timeout)
     for piece in body.pieces():
-        await in_time(_send_piece(piece, send), timeout)
+        part = {"type": "http.response.body", "body": piece, "more_body": True}
+        await in_time(_send(part, send), timeout)
         await asyncio.sleep(0)  # to hear that, and as others wait
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    end = {"type": "http.response.body", "body": b"", "more_body": False}
+    await in_time(_send(end, send), timeout)
 
 
 def _start_of(response: Any) -> dict[str, Any]:
@@ -101,5 +104,5 @@ def _start_of(response: Any) -> dict[str, Any]:
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
-async def _send_piece(piece: bytes, send: Any) -> None:
-    await send({"type": "http.response.body", "body": piece, "more_body": True})
+async def _send(message: dict[str, Any], send: Any) -> None:
+    await send(message)
