@@ -86,7 +86,7 @@ async def test_a_full_queue_is_a_503_and_makes_no_job(tmp_path: Path) -> None:
         problem = await answers[-1].get_json()
         assert problem["type"] == "urn:asyncjobs:problem:queue-full"
         assert problem["status"] == 503
-        assert answers[-1].headers["Retry-After"] == "10"
+        assert answers[-1].headers["Retry-After"] in ("10", "11", "12")
         jobs = await parts.jobs.jobs.find(Query())
         assert sorted(job.state for job in jobs) == ["queued", "queued", "running"]
         parts.go.set()
@@ -107,7 +107,7 @@ async def test_an_owner_with_too_many_is_a_429_and_others_are_not(tmp_path: Path
         assert [answer.status_code for answer in answers] == [202, 429]
         problem = await answers[-1].get_json()
         assert problem["type"] == "urn:asyncjobs:problem:quota"
-        assert answers[-1].headers["Retry-After"] == "10"
+        assert answers[-1].headers["Retry-After"] in ("10", "11", "12")
         for owner in ("bob", None, None):
             assert (await parts.submitted(client, owner)).status_code == 202
         assert len(await parts.jobs.jobs.find(Query(owner="ada"))) == 1

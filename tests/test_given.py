@@ -21,7 +21,7 @@ from asyncjobs import given as checks
 from asyncjobs.job import Progress
 from asyncjobs.running.current import MESSAGE_LIMIT, RunningJob
 from asyncjobs.testing import NOW, a_job
-from asyncjobs.web.answering.answers import retry_after
+from asyncjobs.web.answering.retry_after import retry_after
 from asyncjobs.web.http.preferences import preferences_of
 from asyncjobs.web.http.seconds import MAX_DELTA_SECONDS
 

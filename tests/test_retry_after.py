@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quart import Quart, request
 
-from asyncjobs import QuartJobs, transitions
+from asyncjobs import Jobs, QuartJobs, errors, transitions
 from asyncjobs.stores import MemoryStore
 from asyncjobs.testing import FakeClock, a_job
-from asyncjobs.web.answering.answers import retry_after
+from asyncjobs.web.answering import answers
+from asyncjobs.web.answering.retry_after import retry_after, spread
 
 NOW = 1_000_000.0
+WAIT = {"Prefer": "wait=20"}
 CHANCES = st.floats(0, 1, exclude_max=True)
 
 
@@ -112,6 +114,76 @@ async def test_poll_and_status_say_it_by_chance() -> None:
         said = [(await client.get(url)).headers["Retry-After"] for url in urls]
 
     assert (answer.headers["Retry-After"], said) == ("1", ["20", "25", "23"])
+
+
+@given(st.integers(1, 1000), CHANCES)
+def test_more_by_chance_is_a_quarter_at_most(seconds: int, chance: float) -> None:
+    """In whole seconds, and never less."""
+    assert seconds <= spread(seconds, chance) <= 1.25 * seconds
+
+
+async def test_who_is_refused_together_does_not_come_back_together() -> None:
+    """A refusal says by chance up to a quarter more, as a poll does: of all kinds, at a submission,
+    at a poll, and where the result of a repeat cannot be read."""
+    app = Quart("refused")
+    jobs = QuartJobs(app, store=MemoryStore(), max_queued=1)
+    go = asyncio.Event()
+
+    @app.post("/hold")
+    @jobs.background(concurrency=1)
+    async def hold() -> str:
+        await go.wait()
+        return "held"
+
+    async def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise errors.StoreUnavailable("the disk cannot be read")
+
+    async with app.test_app() as running:
+        client = running.test_client()
+        key = {"Idempotency-Key": "first"}
+        first = await client.post("/hold", headers=key)
+        await client.post("/hold")
+        said = []
+        for chance in (0.0, 0.5, 0.999):
+            left_to(app, Chances(chance))
+            answers = [await client.post("/hold")]
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(Jobs, "poll", refuse)
+                answers.append(await client.get(first.headers["Location"]))
+            assert {answer.status_code for answer in answers} == {503}
+            said.append([answer.headers["Retry-After"] for answer in answers])
+        go.set()
+        assert (await client.get(first.headers["Location"], headers=WAIT)).status_code == 200
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Jobs, "poll", refuse)
+            left_to(app, Chances(0.999))
+            repeat = await client.post("/hold", headers={**key, **WAIT})
+
+    assert said == [["10", "10"], ["11", "11"], ["12", "12"]]
+    assert (repeat.status_code, repeat.headers["Retry-After"]) == (503, "12")
+
+
+@pytest.mark.parametrize(
+    ("error", "least", "most"),
+    [
+        (errors.StoreUnavailable, 10, 12),
+        (errors.ShuttingDown, 5, 6),
+        (errors.QuotaExceeded, 10, 12),
+        (errors.QueueFull, 10, 12),
+        (errors.TooManyWatchers, 30, 37),
+    ],
+)
+def test_when_to_ask_again_after_a_refusal(
+    error: type[errors.AsyncJobsError], least: int, most: int
+) -> None:
+    """All that is refused for a while says for how long, and others say nothing of that."""
+    app = Quart("refused")
+    found = {
+        int(answers.refused(app, error("no"), chance / 100).headers["Retry-After"])
+        for chance in range(100)
+    }
+    assert found == {*range(least, most + 1)}
+    assert "Retry-After" not in answers.refused(app, errors.KeyReused("no"), 0.5).headers
 
 
 async def test_the_header_heeds_the_ttl_of_the_route() -> None:

@@ -61,7 +61,8 @@ class AsyncJobsError(Exception):
         status: of the answer, where a request ends with it.
         name: the stable part of the ``type`` of that answer, a problem document.
         title: its title, which is always the same; the message is its ``detail``.
-        retry_after: seconds after which the same request may succeed, where that is known.
+        retry_after: seconds after which the same request may succeed, where that is known. What is
+            told over HTTP is by chance up to a quarter more.
     """
 
     status: ClassVar[int] = 500

@@ -23,7 +23,5 @@ def problem(error: AsyncJobsError) -> Response:
         "status": error.status,
         "detail": str(error),
     }
-    headers = [(b"content-type", CONTENT_TYPE.encode())]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", str(error.retry_after).encode()))
-    return Response(error.status, tuple(headers), json.dumps(document).encode() + b"\n")
+    headers = ((b"content-type", CONTENT_TYPE.encode()),)
+    return Response(error.status, headers, json.dumps(document).encode() + b"\n")

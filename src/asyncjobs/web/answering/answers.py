@@ -32,10 +32,8 @@ from ..http.links import without_relation
 from ..http.paths import path_of
 from ..quart_side import ReadyHeaders
 from .large import PIECE, LargeBody, copy_of
+from .retry_after import SOONEST, spread
 from .tags import etag_of
-
-#: Retry-After grows with the job's age, a tenth of it, between these bounds. Seconds.
-RETRY_AFTER_BOUNDS = 1, 30
 
 _JSON = ("content-type", "application/json")
 _NO_STORE = ("cache-control", "no-store")
@@ -88,7 +86,7 @@ def accepted(app: Quart, job: Job, links: Links, *, has_poll_route: bool) -> Qua
     headers = [
         _JSON,
         ("location", links.poll if has_poll_route else links.result),
-        ("retry-after", str(RETRY_AFTER_BOUNDS[0])),
+        ("retry-after", str(SOONEST)),
         *_about(job, links),
     ]
     return _response(app, 202, headers, b'{"TaskId":"%b"}\n' % job.id.encode())
@@ -136,10 +134,17 @@ def nothing_started(app: Quart) -> QuartResponse:
     return _response(app, 202, [_JSON, _NO_STORE, _NOSNIFF], b"")
 
 
-def refused(app: Quart, error: AsyncJobsError) -> QuartResponse:
-    """The problem document of `error`."""
+def refused(app: Quart, error: AsyncJobsError, chance: float) -> QuartResponse:
+    """The problem document of `error`.
+
+    Args:
+        chance: from 0 to 1, by which it is told when to ask again, if that is known.
+    """
     document = problem(error)
-    headers = [*_decoded(document.headers), _NO_STORE, _NOSNIFF]
+    headers = _decoded(document.headers)
+    if error.retry_after is not None:
+        headers.append(("retry-after", str(spread(error.retry_after, chance))))
+    headers += [_NO_STORE, _NOSNIFF]
     return _response(app, document.status, headers, document.body)
 
 
@@ -210,21 +215,6 @@ def events(app: Quart, job: Job, links: Links, stream: ResponseBody | None) -> Q
 def no_more_events(app: Quart, job: Job, links: Links) -> QuartResponse:
     """The answer to who has seen the last event: to a browser a 204 says not to come back."""
     return _response(app, 204, [_VARY, *_about(job, links)], b"", typed=False)
-
-
-def retry_after(job: Job, now: float, chance: float) -> int:
-    """When to ask again, in seconds: a job that has run for long is not about to end.
-
-    It may end right after the answer, and its result is gone `Job.ttl` later: who asks again when
-    told to must still find it.
-
-    Args:
-        chance: from 0 to 1, that excluded. By it the seconds are up to a quarter more, so that
-            those who were answered together do not all come back together.
-    """
-    least, most = RETRY_AFTER_BOUNDS
-    seconds = max(least, int(min(most, job.ttl / 2, (now - job.created) / 10)))
-    return max(least, int(min(job.ttl / 2, seconds + chance * (seconds // 4 + 1))))
 
 
 def _about(job: Job, links: Links) -> list[tuple[str, str]]:

@@ -158,6 +158,6 @@ def answering_errors(view: Method) -> Method:
         except SetupError:
             raise  # nothing that a client could do something about: the app's own 500
         except AsyncJobsError as error:
-            return answers.refused(self.side.app, error)
+            return answers.refused(self.side.app, error, self.side.random.random())
 
     return cast("Method", answer)

@@ -23,6 +23,7 @@ from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
 from .known import Known
+from .retry_after import retry_after
 from .steering import Steering
 from .tags import etag_of
 from .waiting import leave_poll, say_applied, seconds_wanted
@@ -161,7 +162,7 @@ class Polls:
                 job, stored = await jobs.poll(job.id)
         links = side.links(job, request)
         if stored is None:
-            again = answers.retry_after(job, jobs.now(), side.random.random())
+            again = retry_after(job, jobs.now(), side.random.random())
             response = answers.pending(side.app, job, links, again, tags)
         else:
             response = answers.result(side.app, job, stored, links, tags)
@@ -181,7 +182,7 @@ class Polls:
                 await wait()
                 job = await jobs.get(job.id)
                 told = await side.told(jobs, job, links, right)
-        again = answers.retry_after(job, jobs.now(), side.random.random())
+        again = retry_after(job, jobs.now(), side.random.random())
         response = answers.status_document(side.app, job, links, told, again, tags)
         if seconds is not None:
             say_applied(response, seconds)

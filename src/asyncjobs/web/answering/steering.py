@@ -18,6 +18,7 @@ from ..routing.routes import OF_JOB, OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
+from .retry_after import retry_after
 
 
 class Steering:
@@ -64,5 +65,5 @@ class Steering:
         job = await step(job.id)
         links = self.side.links(job, request)
         told = await self.side.told(jobs, job, links, right)
-        again = answers.retry_after(job, jobs.now(), self.side.random.random())
+        again = retry_after(job, jobs.now(), self.side.random.random())
         return answers.status_document(self.side.app, job, links, told, again)

@@ -75,7 +75,7 @@ class Submission:
         if hold.seconds is None or not (hold.seconds or job.state.is_final):
             return accepted
         following = Following(jobs, job, hold.seconds, is_new=is_new)
-        submitted = Submitted(app, links, following, accepted)
+        submitted = Submitted(app, links, following, accepted, self.side.random.random())
         if leave_submission(request, submitted, self.side.places):
             return accepted
         with closing(submitted):

@@ -94,9 +94,12 @@ class Submitted:
         links: where the job is told of.
         following: the job, followed since it was made.
         accepted: the 202 that is answered if the job takes longer, which says how long that is.
+        chance: as in `answers.refused`.
     """
 
-    def __init__(self, app: Quart, links: Links, following: Following, accepted: Response) -> None:
+    def __init__(
+        self, app: Quart, links: Links, following: Following, accepted: Response, chance: float
+    ) -> None:
         self._app = app
         self._links = links
         self._following = following
@@ -105,6 +108,7 @@ class Submitted:
         self._applied = accepted.headers.get("preference-applied")
         self._made = set(_folded(accepted))
         self._body = _body_of(accepted)
+        self._chance = chance
 
     async def answer(self, said: ResponseTypes) -> ResponseTypes:
         """The result, if the job ends in time; else `said`, which the hooks have made of the 202.
@@ -126,7 +130,7 @@ class Submitted:
         except Exception:
             logger.exception("the result of job %s is not answered at once", self._following.job_id)
         if self._following.had_ended:  # by its state, that 202 would be taken for the result
-            return answers.refused(self._app, _CHANGED)
+            return answers.refused(self._app, _CHANGED, self._chance)
         return said
 
     def close(self) -> None:
