@@ -165,9 +165,7 @@ def preferring(header: str) -> Request:
 
 def wait_in(header: str) -> int | None:
     """The wait that this `Prefer` has."""
-    preferences = preferences_of(preferring(header))
-    assert preferences is not None
-    return preferences.wait
+    return preferences_of(preferring(header)).wait
 
 
 @given(LINE | st.text("wait=0123456789;,\"'* ").map(lambda text: f"wait={text}"))

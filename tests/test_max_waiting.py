@@ -44,7 +44,7 @@ class Parts:
             await request.get_data()
             return await self.jobs.poll(job_id)
 
-        @self.app.get("/twice/<job_id>")
+        @self.app.route("/twice/<job_id>", methods=["GET", "POST"])
         async def twice(job_id: str) -> Response:
             await self.jobs.poll(job_id)
             return await self.jobs.poll(job_id)
@@ -66,6 +66,9 @@ WAYS: dict[str, Callable[[Client, str], Awaitable[Response]]] = {
     "in the view": lambda client, poll: client.post(f"/by-hand/{poll[-32:]}", headers=WAIT),
     "two polls of one request": lambda client, poll: client.get(
         f"/twice/{poll[-32:]}", headers=WAIT
+    ),
+    "two polls in the view": lambda client, poll: client.post(
+        f"/twice/{poll[-32:]}", data=b"a body", headers=WAIT
     ),
     "a submission": lambda client, poll: client.post("/slow", headers=WAIT),
     "a submission that is held": lambda client, poll: client.post("/held"),

@@ -22,7 +22,7 @@ from ..callers.principal import principal_to_json
 from ..quart_side import current_request, handle_user_exception
 from . import answers
 from .answers import Links, Told
-from .waiting import Places
+from .places import Places
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])

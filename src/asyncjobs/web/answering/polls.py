@@ -13,20 +13,22 @@ from ...job import UNKNOWN, Job
 from ...job import Response as StoredResponse
 from ...jobs import Jobs
 from ..callers.operator import Right
-from ..http.conditional import IF_NONE_MATCH, tags_held
+from ..http.conditional import IF_NONE_MATCH, may_change, tags_held
 from ..http.event_stream import wants_events
+from ..http.preferences import preferences_of
 from ..quart_side import current_request
 from ..routing.marks import RESULT_ENDPOINT, STATUS_ENDPOINT, poll_endpoint
 from ..routing.matching import rules_of
 from ..routing.routes import OF_JOB, OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
+from .exchange import Held, Wait, hold
 from .guards import answer_of_guards
 from .known import Known
+from .preferred import granted_to_poll
 from .retry_after import retry_after
 from .steering import Steering
 from .tags import etag_of
-from .waiting import leave_poll, say_applied, seconds_wanted
 from .watching import Watching
 
 _Found = tuple[Job, StoredResponse | None]
@@ -153,12 +155,14 @@ class Polls:
     async def _answer_poll(
         self, jobs: Jobs, found: _Found, tags: ETags | None, request: Request
     ) -> Response:
-        side, seconds = self.side, seconds_wanted(request, jobs.settings)
-        job, stored = found
-        if seconds and stored is None:
-            seconds, wait = leave_poll(request, jobs, job, etag_of(job), seconds, tags, side.places)
-            if wait is not None:
-                await wait()
+        side, (job, stored) = self.side, found
+        granted = granted_to_poll(preferences_of(request), jobs.settings.max_wait)
+        if granted.seconds and stored is None and may_change(etag_of(job), tags):
+            wait = Wait(jobs, job, granted.seconds, is_for_change=tags is not None)
+            held = await hold(request, wait, side.places)
+            if held is Held.FULL:
+                granted = granted.at_once()
+            elif held is Held.OVER:
                 job, stored = await jobs.poll(job.id)
         links = side.links(job, request)
         if stored is None:
@@ -166,26 +170,28 @@ class Polls:
             response = answers.pending(side.app, job, links, again, tags)
         else:
             response = answers.result(side.app, job, stored, links, tags)
-        if seconds is not None:
-            say_applied(response, seconds)
+        if granted.applied is not None:
+            response.headers["preference-applied"] = granted.applied
         return response
 
     async def _answer_status(
         self, jobs: Jobs, job: Job, request: Request, right: Right | None
     ) -> Response:
-        side, seconds = self.side, seconds_wanted(request, jobs.settings)
-        links, tags = side.links(job, request), tags_held(request)
+        side, links, tags = self.side, self.side.links(job, request), tags_held(request)
         told = await side.told(jobs, job, links, right)
-        if seconds and not job.state.is_final:
-            seconds, wait = leave_poll(request, jobs, job, told.etag, seconds, tags, side.places)
-            if wait is not None:
-                await wait()
+        granted = granted_to_poll(preferences_of(request), jobs.settings.max_wait)
+        if granted.seconds and not job.state.is_final and may_change(told.etag, tags):
+            wait = Wait(jobs, job, granted.seconds, is_for_change=tags is not None)
+            held = await hold(request, wait, side.places)
+            if held is Held.FULL:
+                granted = granted.at_once()
+            elif held is Held.OVER:
                 job = await jobs.get(job.id)
                 told = await side.told(jobs, job, links, right)
         again = retry_after(job, jobs.now(), side.random.random())
         response = answers.status_document(side.app, job, links, told, again, tags)
-        if seconds is not None:
-            say_applied(response, seconds)
+        if granted.applied is not None:
+            response.headers["preference-applied"] = granted.applied
         return response
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -21,14 +19,16 @@ from ..context import context_to_json
 from ..http.body import body_of, read_body
 from ..http.cancel_after import CANCEL_AFTER, cancel_after
 from ..http.idempotency import IDEMPOTENCY_KEY, REPLAYED
+from ..http.preferences import preferences_of
 from ..quart_side import current_context, current_request, options_response, session_of
 from ..routing.marks import Background, background_at
 from ..routing.matching import matched
 from . import answers
 from .app_side import AppSide, answering_errors
+from .exchange import exchange_of
+from .preferred import granted_to_submission
 from .repeats import key_of
 from .submitted import Following, Submitted
-from .waiting import Hold, hold_of, leave_submission, wait_here
 
 
 class Submission:
@@ -65,22 +65,24 @@ class Submission:
         accepted = answers.accepted(app, job, links, has_poll_route=background.poll_route)
         if not is_new:
             accepted.headers[REPLAYED] = "true"
-        hold = hold_of(request, jobs.settings, is_held=background.is_held)
-        if hold is None:
+        granted = granted_to_submission(
+            preferences_of(request), jobs.settings.max_wait, is_held=background.is_held
+        )
+        if not granted.result:
+            if granted.applied is not None:
+                accepted.headers["preference-applied"] = granted.applied
             return accepted
-        if hold.seconds and self.side.places.taken >= jobs.settings.max_waiting:
-            hold = Hold(0, hold.at_once)
-        if hold.applied is not None:
-            accepted.headers["preference-applied"] = hold.applied
-        if hold.seconds is None or not (hold.seconds or job.state.is_final):
-            return accepted
-        following = Following(jobs, job, hold.seconds, is_new=is_new)
-        submitted = Submitted(app, links, following, accepted, self.side.random.random())
-        if leave_submission(request, submitted, self.side.places):
-            return accepted
-        with closing(submitted):
-            waiting = partial(submitted.answer, accepted)
-            return await wait_here(waiting, self.side.places)
+        with exchange_of(request) as exchange:
+            places, most = self.side.places, jobs.settings.max_waiting
+            if granted.seconds and not exchange.take_place(places, most):
+                granted = granted.at_once()
+            if granted.applied is not None:
+                accepted.headers["preference-applied"] = granted.applied
+            if not (granted.seconds or job.state.is_final):
+                return accepted
+            following = Following(jobs, job, granted.seconds, is_new=is_new)
+            chance = self.side.random.random()
+            return await exchange.answer(Submitted(app, links, following, accepted, chance))
 
     async def _accept(
         self, jobs: Jobs, request: Request, args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -8,7 +8,6 @@ that is sent.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
 
 from quart import Quart, Response
 from quart.typing import ResponseTypes
@@ -69,8 +68,8 @@ class Following:
         self._jobs = jobs
         self._job = job
         self._seconds = seconds
-        self._held = ExitStack()
-        self._follower = self._held.enter_context(jobs.follow(job.id))
+        self._followed = jobs.follow(job.id)
+        self._follower = self._followed.__enter__()
 
     async def result(self) -> tuple[Job, StoredResponse | None]:
         """The job and its response, if it ends in time."""
@@ -84,7 +83,7 @@ class Following:
 
     def close(self) -> None:
         """Follow it no longer."""
-        self._held.close()
+        self._followed.__exit__(None, None, None)
 
 
 class Submitted:
@@ -93,7 +92,8 @@ class Submitted:
     Args:
         links: where the job is told of.
         following: the job, followed since it was made.
-        accepted: the 202 that is answered if the job takes longer, which says how long that is.
+        accepted: the 202 that is answered if the job takes longer, which says how long that is; an
+            attribute as well.
         chance: as in `answers.refused`.
     """
 
@@ -103,7 +103,7 @@ class Submitted:
         self._app = app
         self._links = links
         self._following = following
-        self._accepted = accepted
+        self.accepted = accepted
         self._location = accepted.headers["location"]
         self._applied = accepted.headers.get("preference-applied")
         self._made = set(_folded(accepted))
@@ -115,9 +115,7 @@ class Submitted:
 
         Whatever goes wrong meanwhile, the job is made, and a poll will tell of that.
         """
-        if not (
-            said is self._accepted and said.status_code == 202 and _body_of(said) == self._body
-        ):
+        if not (said is self.accepted and said.status_code == 202 and _body_of(said) == self._body):
             # Nothing was waited for then, and nothing may say so (RFC 7240, section 3).
             applied = said.headers.getlist("preference-applied")
             others = [each for each in applied if each != self._applied]

@@ -42,6 +42,13 @@ def is_held(status: int, etag: str, tags: ETags) -> bool:
     return 200 <= status < 300 and bool(etag) and tags.contains_weak(unquote_etag(etag)[0])
 
 
+def may_change(etag: str, tags: ETags | None) -> bool:
+    """Whether a client can wait for another answer than this one, which is of success: who has it
+    already can, and who has said nothing of that; not who has another one, and is told so at once,
+    nor who has any (``*``), from which none will differ."""
+    return tags is None or (not tags.star_tag and is_held(200, etag, tags))
+
+
 @lru_cache(maxsize=256)
 def _tags_in(written: str) -> ETags | None:
     written = written.strip(" \t")

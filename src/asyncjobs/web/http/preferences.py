@@ -25,10 +25,13 @@ class Preferences(NamedTuple):
     is_async: bool = False
 
 
-def preferences_of(request: Request) -> Preferences | None:
-    """What the client prefers; None if it says nothing of that."""
+_NONE = Preferences()
+
+
+def preferences_of(request: Request) -> Preferences:
+    """What the client prefers."""
     lines = request.headers.getlist("Prefer")
-    return _preferences_in(", ".join(lines)) if lines else None
+    return _preferences_in(", ".join(lines)) if lines else _NONE
 
 
 @lru_cache(maxsize=256)  # a client says the same with each poll
