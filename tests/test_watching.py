@@ -288,6 +288,27 @@ async def test_a_queued_job_is_watched_from_its_place_to_its_end(parts: Parts) -
     assert set(states) <= {"running", "succeeded"}
 
 
+@pytest.mark.usefixtures("without_a_pause")
+async def test_who_watches_a_queued_job_sees_it_move_up(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place is looked at every few seconds, and told where it is another one, by an event with
+    the version that the job still has; a sign of life says that it is the same."""
+    assert watching.LOOK_AT_QUEUE == 5
+    monkeypatch.setattr(watching, "LOOK_AT_QUEUE", 0.01)
+    _, second, third = [await parts.submitted("/one-at-a-time") for _ in range(3)]
+    stream = parts.watch(third)
+    first = await stream.event()
+    assert first["ahead"] == 1
+    assert await stream.part() == b":\n\n"
+    await parts.jobs.cancel(second)
+    while (part := await stream.part()) == b":\n\n":
+        pass
+    fields = fields_of(part)
+    moved = {"version": int(fields["id"]), **json.loads(fields["data"])}
+    assert moved == {**first, "ahead": 0}
+
+
 async def test_changes_that_come_soon_are_one_event(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from weakref import WeakSet
 from quart import Request, Response
 
 from ...errors import JobNotFound, StoreUnavailable, TooManyWatchers
-from ...job import Job
+from ...job import Job, State
 from ...jobs import Jobs
 from ...watch import Follower
 from ..http.event_stream import COMMENT, event, last_event_id, retry
@@ -32,6 +32,8 @@ from .sending import LastingBody
 PAUSE = 0.2
 #: Seconds after which a stream that has nothing to say says so, at most.
 HEARTBEAT = 15.0
+#: Seconds after which the place of a queued job is looked at again, at most: others change it.
+LOOK_AT_QUEUE = 5.0
 #: Milliseconds after which a client shall come back that is sent away: so that not all do at once.
 COME_BACK = 1_000, 5_000
 
@@ -98,7 +100,8 @@ class Watching:
         """The job once it has changed: its end at once, all else after a pause, in which it may
         change again. None if it is time for a sign of life, or for the end."""
         # Those who have come at the same time shall not all be sent something at the same time.
-        silence = HEARTBEAT * self._side.random.uniform(0.8, 1) - PAUSE
+        most = LOOK_AT_QUEUE if job.state is State.QUEUED else HEARTBEAT
+        silence = most * self._side.random.uniform(0.8, 1) - PAUSE
         return await follower.until_final(job, PAUSE) or await follower.until_changed(job, silence)
 
     def _come_back(self) -> bytes:
