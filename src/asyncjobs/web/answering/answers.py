@@ -174,15 +174,16 @@ def listed(app: Quart, documents: Sequence[dict[str, Any]], following: str | Non
 
 
 def status_document(
-    app: Quart, job: Job, links: Links, told: Told, again: int, tags: ETags | None = None
+    app: Quart, job: Job, links: Links, told: Told, again: int | None, tags: ETags | None = None
 ) -> QuartResponse:
     """The answer that has the document of a job.
 
     Args:
-        again, tags: as in `pending`.
+        again: when to ask, in seconds; None if it is final.
+        tags: as in `pending`.
     """
     headers = [_JSON, _VARY, *_about(job, links), ("etag", told.etag)]
-    if not job.state.is_final:
+    if again is not None:
         headers.append(("retry-after", str(again)))
     if tags is not None and is_held(200, told.etag, tags):
         return _not_modified(app, headers)

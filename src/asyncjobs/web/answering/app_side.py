@@ -23,6 +23,7 @@ from ..quart_side import current_request, handle_user_exception
 from . import answers
 from .answers import Links, Told
 from .places import Places
+from .retry_after import retry_after
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
@@ -125,6 +126,10 @@ class AppSide:
         """The status document of a job, for who has that right as an operator, if it is one."""
         ahead = await jobs.ahead(job) if job.state is State.QUEUED else ...
         return answers.told(job, links, ahead, with_owner=right is not None)
+
+    def again(self, jobs: Jobs, job: Job) -> int | None:
+        """When to ask for the status of a job again, in seconds; None if it is final."""
+        return None if job.state.is_final else retry_after(job, jobs.now(), self.random.random())
 
     async def not_found(self) -> Response:
         """The app's own 404, as if no rule had matched: a blueprint's would tell that one did."""

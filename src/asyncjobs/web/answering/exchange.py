@@ -60,8 +60,8 @@ class Held(Enum):
 
     Attributes:
         FULL: as many requests are held as may be: it is answered at once.
-        LEFT: its connection waits, and asks again: what is answered now nobody sees. Or it has done
-            so already, and this is the answer.
+        LEFT: to its connection, which waits and asks again: what is answered now nobody sees. Where
+            it has asked again this is the answer.
         OVER: the view has waited, and has to look again.
     """
 

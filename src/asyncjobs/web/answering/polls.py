@@ -188,7 +188,7 @@ class Polls:
             elif held is Held.OVER:
                 job = await jobs.get(job.id)
                 told = await side.told(jobs, job, links, right)
-        again = retry_after(job, jobs.now(), side.random.random())
+        again = side.again(jobs, job)
         response = answers.status_document(side.app, job, links, told, again, tags)
         if granted.applied is not None:
             response.headers["preference-applied"] = granted.applied

@@ -18,7 +18,6 @@ from ..routing.routes import OF_JOB, OwnRoute
 from . import answers
 from .app_side import AppSide, answering_errors
 from .guards import answer_of_guards
-from .retry_after import retry_after
 
 
 class Steering:
@@ -65,5 +64,5 @@ class Steering:
         job = await step(job.id)
         links = self.side.links(job, request)
         told = await self.side.told(jobs, job, links, right)
-        again = retry_after(job, jobs.now(), self.side.random.random())
+        again = self.side.again(jobs, job)
         return answers.status_document(self.side.app, job, links, told, again)
