@@ -20,10 +20,11 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 500
 #: Names and values, in the order in which they came.
 Pairs = Sequence[tuple[str, str]]
 
-# A date and a time with its offset (RFC 3339, section 5.6): datetime reads more than that. A plus
-# that was not written %2B has come as a blank, which nothing else can be meant by there.
+# A date and a time with its offset (RFC 3339, section 5.6): datetime reads more than that, such as
+# 75 minutes in an offset. A plus that was not written %2B has come as a blank, which nothing else
+# can be meant by there.
 _MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d+)?)(?:([Zz])|([-+ ])(\d\d:\d\d))", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d+)?)(?:([Zz])|([-+ ])(\d\d:[0-5]\d))", re.ASCII
 )
 # More digits than any number that is asked for has.
 _DIGITS = 18
