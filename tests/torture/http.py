@@ -1,9 +1,10 @@
 """`asyncjobs torture http`: a server is sent what nobody should send, and lets nothing out.
 
 The real command line of hypercorn, with one worker and with two. Requests come in waves, each of
-many clients at once: good ones and malformed ones, torn ones, those of somebody else, in HTTP/1.1
-and in HTTP/2. After each of them another client asks for something that must be answered. All that
-comes back is held against the promises, and so is what is left in the end.
+many clients at once: good ones and malformed ones, torn ones and repeated ones, conditional ones,
+those of somebody else and of operators, walks through the list, in HTTP/1.1 and in HTTP/2. After
+each of them another client asks for something that must be answered. All that comes back is held
+against the promises, in the light of what came before, and so is what is left in the end.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import click
 
 from . import http2_wire, http_wire
 from .command import COUNT, conclude, folder_option, seed_option
-from .http_asks import Answer, Exchange, Expect, Known, Sending, exchanges
+from .http_asks import Answer, Done, Exchange, Known, Sending, exchanges
 from .http_attacks import Attacks
 from .http_bugs import HTTP_BUGS
 from .http_finale import Server, end_of
+from .http_histories import OF_HISTORIES, broken_before
+from .http_kinds import KINDS
+from .http_ledger import Ledger
+from .http_limit_promises import OF_THE_STORE
 from .http_promises import OF_ANSWERS, OF_THE_END, broken_by, broken_in_the_end
 from .http_results import told_of
 from .http_server import ForkedServer
@@ -46,11 +52,18 @@ class Plan:
         workers: of hypercorn, one life of a server after the other; 0 for one that is forked, and
             starts at once.
         bug: to be planted.
+        sought: the sentences of those promises of which one is to be found broken, whatever others
+            are; all of them, unless given.
     """
 
     requests: int
     workers: Sequence[int] = (1, 2)
     bug: str | None = None
+    sought: Collection[str] = ()
+
+    def is_found(self, broken: Sequence[Broken]) -> bool:
+        """Whether nothing more has to be sent."""
+        return any(not self.sought or each.promise in self.sought for each in broken)
 
 
 @dataclass(kw_only=True)
@@ -89,7 +102,7 @@ class Report:
         yield f"results told in one request: {self.at_once}"
         broken = Counter(broken.promise for broken in self.broken)
         yield "how often each promise was broken:"
-        for promise in (*OF_ANSWERS, *OF_THE_END):
+        for promise in (*OF_ANSWERS, *OF_HISTORIES, *OF_THE_END, *OF_THE_STORE):
             yield f"{broken[sentence(promise)]:6}  {sentence(promise)}"
 
 
@@ -97,39 +110,50 @@ class Seen:
     """What the clients have sent, and what they were told: added to `report`.
 
     Attributes:
+        ledger: what later answers are held against.
         jobs: those that a client was told of.
-        cancelled: those that their owners have asked to be cancelled.
-        sent: the bodies that were sent in full, and how often.
+        sent: the bodies that were sent in full without a key, and how often.
     """
 
     def __init__(self, report: Report) -> None:
         self.report = report
+        self.ledger = Ledger()
         self.jobs: list[Known] = []
-        self.cancelled: set[str] = set()
         self.sent: Counter[bytes] = Counter()
 
-    def add(self, sending: Sending, answers: list[Answer | None]) -> list[Known]:
-        """Judge the answers; the jobs that they tell of."""
-        self.report.kinds[sending.kind] += sending.requests
-        self.sent.update(sending.bodies)
+    def add(self, wave: Sequence[Done]) -> list[tuple[Known, Sending]]:
+        """Judge the answers to what was sent at about the same time; the jobs that they tell of,
+        and by what each was made."""
+        for done in wave:
+            self._sent(done.sending)
+        asked = [exchange for done in wave for exchange in exchanges(done)]
+        for exchange in asked:
+            self.ledger.asked(exchange)
         found = []
-        for exchange in exchanges(sending, answers):
+        for exchange in sorted(asked, key=attrgetter("arrived")):
             self.report.broken += broken_by(exchange)
+            self.report.broken += broken_before(exchange, self.ledger)
             self.report.answers[exchange.answer and exchange.answer.status] += 1
-            if (job_id := _may_cancel(exchange)) is not None:
-                self.cancelled.add(job_id)
-            if (job := _told_of(exchange)) is not None:
-                found.append(job)
+            job = _told_of(exchange)
+            is_news = job is not None and (job.told is not None or not self.ledger.knows(job))
+            self.ledger.learn(exchange)
+            if job is not None and is_news:
                 self.report.at_once += job.told is not None
-        self.jobs += found
+                found.append((job, exchange.sending))
+        self.jobs += [job for job, _ in found]
         return found
+
+    def _sent(self, sending: Sending) -> None:
+        self.report.kinds[sending.kind] += sending.requests
+        with_keys = {ask.body for ask in sending.asks if ask.repeats is not None}
+        self.sent.update(body for body in sending.bodies if body not in with_keys)
 
 
 async def torture(plan: Plan, folder: Path, random: random.Random) -> Report:
     """Attack a server with each number of workers, until a promise is broken."""
     report = Report()
     for workers in plan.workers:
-        if not report.broken:
+        if not plan.is_found(report.broken):
             place = Path(tempfile.mkdtemp(prefix=f"{workers}-", dir=folder))
             server = server_of(workers, place, plan.bug)
             try:
@@ -153,8 +177,8 @@ async def _attacked(
     await server.start()
     begun = time.monotonic()
     requests = seen.report.requests + -(-plan.requests // len(plan.workers))
-    attacks = Attacks(random)
-    waves = asyncio.create_task(_attack(server.port, attacks, seen, requests))
+    attacks = Attacks(random, KINDS, seen.ledger)
+    waves = asyncio.create_task(_attack(server.port, attacks, seen, plan, requests))
     death = asyncio.create_task(server.end())
     await asyncio.wait([waves, death], return_when=asyncio.FIRST_COMPLETED)
     seen.report.seconds += time.monotonic() - begun
@@ -162,27 +186,35 @@ async def _attacked(
     await asyncio.wait([waves])
     if not waves.cancelled():
         waves.result()
-    if seen.report.broken:
+    if plan.is_found(seen.report.broken):
         death.cancel()
         return
-    end = await end_of(server, folder, seen.jobs, seen.cancelled, seen.sent, death)
+    end = await end_of(server, folder, seen.jobs, seen.ledger, seen.sent, death)
     seen.report.states.update(answer and answer.header("job-state") for _, answer in end.results)
-    seen.report.broken += broken_in_the_end(end)
+    seen.report.broken += broken_in_the_end(end, (*OF_THE_END, *OF_THE_STORE))
 
 
-async def _attack(port: int, attacks: Attacks, seen: Seen, requests: int) -> None:
+async def _attack(port: int, attacks: Attacks, seen: Seen, plan: Plan, requests: int) -> None:
     """One wave after the other. What is sent depends on the answers alone, not on their time."""
-    while seen.report.requests < requests and not seen.report.broken:
+    while seen.report.requests < requests and not plan.is_found(seen.report.broken):
         wave = [attacks.next() for _ in range(CLIENTS)]
-        answers = await asyncio.gather(*(_in_turn(port, *sendings) for sendings in wave))
-        for sendings, given in zip(wave, answers, strict=True):
-            for sending, each in zip(sendings, given, strict=True):
-                for job in seen.add(sending, each):
-                    attacks.know(job)
+        done = await asyncio.gather(*(_in_turn(port, *sendings) for sendings in wave))
+        for job, sending in seen.add([each for client in done for each in client]):
+            attacks.know(job, sending)
 
 
-async def _in_turn(port: int, *sendings: Sending) -> list[list[Answer | None]]:
-    return [await _send(port, sending) for sending in sendings]
+async def _in_turn(port: int, *sendings: Sending) -> list[Done]:
+    """What one client sends, each with what follows from its answers."""
+    done = []
+    for sending in sendings:
+        following: Sending | None = sending
+        while following is not None:
+            sent = time.monotonic()
+            answers = await _send(port, following)
+            done.append(Done(following, answers, sent, time.monotonic()))
+            then = following.then and following.then(answers)
+            following = then and replace(then, kind=sending.kind)
+    return done
 
 
 async def _send(port: int, sending: Sending) -> list[Answer | None]:
@@ -193,16 +225,8 @@ async def _send(port: int, sending: Sending) -> list[Answer | None]:
 
 def _told_of(exchange: Exchange) -> Known | None:
     """The job that an answer says was accepted."""
-    _, ask, answer, _ = exchange
+    ask, answer = exchange.ask, exchange.answer
     return None if ask is None or answer is None else told_of(ask, answer)
-
-
-def _may_cancel(exchange: Exchange) -> str | None:
-    """The id of the job that its owner wants to be cancelled, and that may be."""
-    ask = exchange.ask
-    if ask is None or ask.job is None or (ask.method, ask.owner) != ("DELETE", ask.job.owner):
-        return None
-    return ask.job.id if ask.expect in (Expect.OWN, Expect.ANYTHING) else None
 
 
 @click.command()

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from quart import Blueprint, Quart, Response, g, redirect, request, send_file
+from werkzeug.exceptions import Unauthorized
 
 from asyncjobs.jobs import Jobs
 from asyncjobs.stores import SqliteStore
@@ -24,12 +25,23 @@ from .http_asks import (
     FINE,
     GUARDED,
     HELD,
+    IN_VAIN,
+    LINE,
     MARK,
     MAX_BODY,
+    MAX_HEADERS,
+    MAX_QUEUED,
+    MAX_QUEUED_PER_OWNER,
+    ONCE,
+    ONCE_KEY,
     OPEN,
+    OPERATOR,
     OWNER,
     PLAIN,
     SHUT,
+    STEER,
+    STRANGER,
+    VIEW,
     Deliberate,
     mark_of,
 )
@@ -39,6 +51,8 @@ from .http_bugs import HTTP_BUGS
 BODY_TIMEOUT = 1.0
 #: Longer than anybody has patience for: a poll that is held so long has been forgotten.
 MAX_WAIT = 300.0
+#: Seconds that a job takes for which others have to wait.
+IN_LINE = 0.03
 
 
 def from_environment() -> Quart:
@@ -56,14 +70,19 @@ def make_app(folder: Path, bug: str | None = None) -> Quart:
     jobs = QuartJobs(
         app,
         owner=owner_of_request,
+        operator=operator_of_request,
         store=HistoryStore(SqliteStore(folder / STORE), folder),
         threads=4,
         max_body=MAX_BODY,
+        max_headers=MAX_HEADERS,
+        max_queued=MAX_QUEUED,
+        max_queued_per_owner=MAX_QUEUED_PER_OWNER,
         body_timeout=BODY_TIMEOUT,
         max_wait=MAX_WAIT,
         keep_requests="always",  # the end compares them
     )
     add_jobs(app, jobs, folder)
+    add_repeated_routes(app, jobs)
     add_guarded_routes(app, jobs)
     requests: dict[object, str] = {}
     add_plain_routes(app, jobs, requests)
@@ -76,6 +95,14 @@ def make_app(folder: Path, bug: str | None = None) -> Quart:
 def owner_of_request() -> str | None:
     """Nobody is an owner as well."""
     return request.headers.get(OWNER) or None
+
+
+async def operator_of_request() -> Any:
+    """What an operator says to be is believed; who is none of ours has to say who it is."""
+    said = request.headers.get(OPERATOR)
+    if said == STRANGER:
+        raise Unauthorized
+    return said if said in (VIEW, STEER) else None
 
 
 def mark() -> str:
@@ -149,6 +176,23 @@ def add_jobs(app: Quart, jobs: QuartJobs, folder: Path) -> None:
     async def endless() -> str:
         await asyncio.Event().wait()
         return mark()
+
+
+def add_repeated_routes(app: Quart, jobs: QuartJobs) -> None:
+    """Those whose jobs are no job of their own, or have to wait for others."""
+
+    @app.post(ONCE)
+    @jobs.background(key=lambda: request.headers.get(ONCE_KEY))
+    async def once() -> Any:
+        if (await request.body).startswith(IN_VAIN):
+            raise Deliberate(mark())
+        return await answer_to_body()
+
+    @app.post(LINE)
+    @jobs.background(concurrency=1)
+    async def line() -> Any:
+        await asyncio.sleep(IN_LINE)
+        return await answer_to_body()
 
 
 def add_guarded_routes(app: Quart, jobs: QuartJobs) -> None:

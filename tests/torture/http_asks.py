@@ -5,13 +5,18 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
 #: What says who asks. It looks like no credential, so that handlers have it, too.
 OWNER = "X-Owner"
+#: What says that an operator asks, and what that may do.
+OPERATOR, VIEW, STEER = "X-Operator", "view", "steer"
+#: And that nobody knows who that is: the app refuses to say.
+STRANGER = "stranger"
 #: What the guards look at: each lets in who sends the key to what it takes the request for.
 DOOR = "X-Door"
 OPEN = "open"
@@ -27,9 +32,14 @@ PLAIN, FINE = "/plain", "fine"
 #: A header that results have besides their body, with the mark of their owner.
 MARK = "X-Mark"
 MAX_BODY = 20_000
+#: Less than hypercorn takes.
+MAX_HEADERS = 8192
+MAX_QUEUED, MAX_QUEUED_PER_OWNER = 24, 10
 
 #: Nobody is one as well.
 OWNERS = ("ann", "ben", "cho", None)
+#: Those who submit more jobs than may be queued, and do nothing else.
+CROWD = ("dan", "eve", "fay")
 #: Those behind a guard: method and path.
 GUARDED_ROUTES = (
     ("POST", f"{GUARDED}/upload"),
@@ -52,8 +62,14 @@ ROUTES = (
     ("GET", "/reports"),
     ("POST", "/files"),
     *GUARDED_ROUTES,
+    ("POST", "/once"),
+    ("POST", "/line"),
 )
 ENDLESS, FAILS = "/endless", "/fails"
+#: One job of it runs at a time, so that others wait in the queue.
+LINE = "/line"
+#: The route with `key=`, the header that this looks at, and how a body begins that has it fail.
+ONCE, ONCE_KEY, IN_VAIN = "/once", "X-Once", b"in vain "
 
 #: In latin-1, as what is no text is to be sent, too.
 Pairs = tuple[tuple[str, str], ...]
@@ -66,6 +82,20 @@ class Deliberate(Exception):
 def mark_of(owner: str | None) -> str:
     """What is in all results of this owner, and in nobody else's."""
     return f"mark-{hashlib.sha256(repr(owner).encode()).hexdigest()[:20]}"
+
+
+def endpoint_of(method: str, path: str) -> str:
+    """That of the view that a request to a route is for: several have one, and one path has two."""
+    match path.split("?")[0].split("/")[1:]:
+        case ["reports"]:
+            return f"reports {method}"
+        case [("files" | "secrets")]:
+            return "files"
+        case ["guarded", name, *_]:
+            return f"guarded {name}"
+        case [name, *_]:
+            return name
+    return ""
 
 
 def key_of(path: str) -> str | None:
@@ -85,6 +115,7 @@ class Known(NamedTuple):
         body: that its request had; None if nobody can tell what the handler makes of the request,
             as that was not what it should have been.
         told: its result, if that was told in the request that made it.
+        cancel_after: seconds that its client has given it; None for no limit.
     """
 
     id: str
@@ -93,10 +124,18 @@ class Known(NamedTuple):
     path: str
     body: bytes | None
     told: Answer | None = None
+    cancel_after: float | None = None
 
     @property
     def fails(self) -> bool:
-        return self.path == FAILS
+        """Whether its handler does."""
+        in_vain = self.body is not None and self.body.startswith(IN_VAIN)
+        return self.path == FAILS or (self.path == ONCE and in_vain)
+
+    @property
+    def guard(self) -> str | None:
+        """The key that its URLs want."""
+        return key_of(self.path) if (self.method, self.path) in GUARDED_ROUTES else None
 
 
 class Expect(enum.Enum):
@@ -117,6 +156,18 @@ class Expect(enum.Enum):
     NOTHING = enum.auto()
     #: A refusal, as the request comes from another site.
     CROSS_SITE = enum.auto()
+    #: As `ACCEPTED`, or a refusal as another request has the same key.
+    KEYED = enum.auto()
+    #: As `ACCEPTED`, or a refusal as there are too many in the queue.
+    QUEUED = enum.auto()
+    #: The status of a job that is queued once more, or that it is in no state for that.
+    RETRIED = enum.auto()
+    #: A page of the list.
+    PAGE = enum.auto()
+    #: No list: the same as that to its `twin`.
+    NO_LIST = enum.auto()
+    #: The problem that `Ask.refusal` names.
+    REFUSED = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,20 +176,29 @@ class Ask:
 
     Attributes:
         key: sent to the guards.
+        operator: what who asks says to be, besides being an owner.
         headers: besides `Host`, the length of the body, and what says who asks.
         job: what it is about.
         twin: asks the same about an id that no job has.
+        repeats: the key that a repeat of it is known by, however that is written; None if it has
+            none, or if what is written there is no key.
+        refusal: the name of the problem that it must be answered by, and a word in its detail.
+        walk: the number of the walk through the list that it is a step of.
     """
 
     method: str
     path: str
     owner: str | None = None
     key: str | None = None
+    operator: str | None = None
     headers: Pairs = ()
     body: bytes = b""
     expect: Expect = Expect.ANYTHING
     job: Known | None = None
     twin: Ask | None = None
+    repeats: str | None = None
+    refusal: tuple[str, str] = ("", "")
+    walk: int | None = None
 
     def __str__(self) -> str:
         body = f" {self.body!r}" if self.body else ""
@@ -148,6 +208,26 @@ class Ask:
     def prefers(self) -> bool:
         """Whether it has a preference, be it one that nobody understands."""
         return any(name.lower() == "prefer" for name, _ in self.headers)
+
+    @property
+    def is_operators(self) -> bool:
+        """Whether who asks may see all jobs."""
+        return self.operator in (VIEW, STEER)
+
+    @property
+    def steers(self) -> str | None:
+        """What it wants to be done to its job, if that may be: "cancel" or "retry"."""
+        if self.job is None or not (self.owner == self.job.owner or self.operator == STEER):
+            return None
+        if self.expect not in (Expect.OWN, Expect.ANYTHING, Expect.RETRIED):
+            return None
+        if self.method == "POST" and "/retry" in self.path:
+            return "retry"
+        return "cancel" if self.method == "DELETE" else None
+
+    def said(self, name: str) -> list[str]:
+        """All that its own headers say under this name, which is in lower case."""
+        return [value for each, value in self.headers if each.lower() == name]
 
     def all_headers(self, host: str) -> Pairs:
         """Those that it is sent with."""
@@ -159,6 +239,8 @@ class Ask:
             own.append((OWNER, self.owner))
         if self.key is not None:
             own.append((DOOR, self.key))
+        if self.operator is not None:
+            own.append((OPERATOR, self.operator))
         return (*(header for header in own if header[0].lower() not in given), *self.headers)
 
 
@@ -201,6 +283,7 @@ class Sending:
         pause: seconds before the end, where nobody reads.
         version: of HTTP.
         bodies: of the jobs that may be made of it: those that are sent in full.
+        then: makes of the answers what the same client sends after that, if anything.
     """
 
     kind: str
@@ -212,6 +295,7 @@ class Sending:
     pause: float = 0.0
     version: int = 1
     bodies: tuple[bytes, ...] = ()
+    then: Callable[[Sequence[Answer | None]], Sending | None] | None = None
 
     @property
     def requests(self) -> int:
@@ -265,24 +349,39 @@ class Exchange(NamedTuple):
     Attributes:
         ask: None if it was none.
         twin: the answer to its twin.
+        sent: when it was not yet sent, by a clock that only goes forward.
+        arrived: when it was answered; never if it was not.
     """
 
     sending: Sending
     ask: Ask | None
     answer: Answer | None
     twin: Answer | None = None
+    sent: float = 0.0
+    arrived: float = math.inf
 
     def __str__(self) -> str:
         asked = self.ask if self.ask is not None else repr(self.sending.wire[:600])
         return f"{self.sending.kind}: {asked}\n    was answered {self.answer}"
 
 
-def exchanges(sending: Sending, answers: list[Answer | None]) -> Iterator[Exchange]:
+class Done(NamedTuple):
+    """What was sent, and all that came back, with the times before and after that."""
+
+    sending: Sending
+    answers: list[Answer | None]
+    sent: float = 0.0
+    arrived: float = math.inf
+
+
+def exchanges(done: Done) -> Iterator[Exchange]:
     """Each request with its answer, and that to its twin."""
+    sending, answers, sent, arrived = done
     rest = iter(answers)
     for ask in sending.asks:
         answer = next(rest, None)
         twin = next(rest, None) if ask.twin is not None else None
-        yield Exchange(sending, ask, answer, twin)
+        when = math.inf if answer is None else arrived
+        yield Exchange(sending, ask, answer, twin, sent, when)
     for answer in rest:
-        yield Exchange(sending, None, answer)
+        yield Exchange(sending, None, answer, None, sent, arrived)

@@ -20,6 +20,7 @@ from .http_asks import (
     OWNERS,
     PLAIN,
     ROUTES,
+    STRANGER,
     Ask,
     Ending,
     Expect,
@@ -28,6 +29,7 @@ from .http_asks import (
     Sending,
     key_of,
 )
+from .http_ledger import Ledger
 
 T = TypeVar("T")
 Item = Any
@@ -42,9 +44,11 @@ MOST_ENDLESS = 10
 #: Of who does not wait for an answer.
 GOING = (Ending.CLOSE, Ending.RESET)
 #: Ways to ask for a job of somebody else's: a method, and which of its URLs.
-FOREIGN = tuple(product(("GET", "GET", "HEAD", "DELETE"), range(5)))
+FOREIGN = (*product(("GET", "GET", "HEAD", "DELETE"), range(5)), *[("POST", 0)] * 3)
+#: What those are who are no operators.
+NO_OPERATORS = (None, None, None, STRANGER)
 #: Ways to ask for a job without its key: a method, and whether there is a `Prefer`.
-KEYLESS = tuple(product(("GET", "HEAD", "DELETE", "OPTIONS"), (False, True)))
+KEYLESS = (*product(("GET", "HEAD", "DELETE", "OPTIONS"), (False, True)), ("POST", False))
 _ID = 32
 
 
@@ -62,34 +66,54 @@ class Deck(Generic[T]):
         return self._left.pop()
 
 
+#: What makes an attack, and how often it is chosen among the others.
+Kinds = Mapping[str, tuple[Callable[["Attacks"], Sending], int]]
+
+
 class Attacks:
     """Chooses what to send next.
 
+    Args:
+        kinds: of attacks, and how often each is chosen.
+
     Attributes:
+        ledger: of what was told so far.
         jobs: those that may be asked for: whoever is told of one adds it.
         endless: those that run until they are cancelled.
         left: how many of those there are that nobody was told of.
+        keyed: submissions with keys that others may have as well.
+        walks: so many walks through the list were begun.
+        beside: what the next clients send, at the same time.
     """
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, kinds: Kinds, ledger: Ledger) -> None:
         self.random = random
+        self.ledger = ledger
         self.jobs: list[Known] = []
         self.endless: list[Known] = []
         self.left = 0
-        self._first = len(ROUTES)
+        self.keyed: list[Ask] = []
+        self.walks = 0
+        self.beside: list[Sending] = []
+        self._by_name = kinds
+        self._first = [*["submissions"] * len(ROUTES), *random.sample([*kinds], len(kinds))]
         self._kinds = Deck(
-            random, [kind for kind, (_, times) in KINDS.items() for _ in range(times)]
+            random, [kind for kind, (_, times) in kinds.items() for _ in range(times)]
         )
         self._decks: dict[int, Deck[Item]] = {}
 
     def next(self) -> tuple[Sending, Sending]:
         """What one client sends, and what another one sends after it, which must be answered.
 
-        The first ones make a job of each route: there is to be something to ask for.
+        The first ones make a job of each route: there is to be something to ask for. Then each kind
+        has its turn.
         """
-        kind = "submissions" if self._first > 0 else self._kinds.draw()
-        self._first -= 1
-        return replace(KINDS[kind][0](self), kind=kind), fine(self)
+        if self.beside:
+            return self.beside.pop(0), fine(self)
+        kind = self._first.pop(0) if self._first else self._kinds.draw()
+        sending = replace(self._by_name[kind][0](self), kind=kind)
+        self.beside = [replace(each, kind=kind) for each in self.beside]
+        return sending, fine(self)
 
     def draw(self, items: Sequence[T]) -> T:
         """One of a table that is there for good: each in its turn."""
@@ -97,10 +121,11 @@ class Attacks:
         drawn: T = deck.draw()
         return drawn
 
-    def know(self, job: Known) -> None:
-        """Have it asked for from now on."""
+    def know(self, job: Known, sending: Sending) -> None:
+        """Have it asked for from now on. Who goes on with an endless job sees to its end."""
         if job.path == ENDLESS:
-            self.endless.append(job)
+            if sending.then is None:
+                self.endless.append(job)
         else:
             self.jobs = [*self.jobs[-REMEMBERED:], job]
 
@@ -145,6 +170,17 @@ def urls(job: Known) -> list[tuple[str, str]]:
     return [*everywhere, *((tasks, "") for tasks in task_lists(job)[:1])]
 
 
+#: Where it can be had run once more.
+RETRY = ("/jobs/", "/retry")
+
+
+def places_for(job: Known, method: str) -> list[tuple[str, str]]:
+    """Those of its URLs that answer to a method."""
+    if method == "POST":
+        return [RETRY]
+    return urls(job)[:3] if method == "DELETE" else urls(job)
+
+
 def task_lists(job: Known) -> list[str]:
     """Where the jobs of an organisation or of a team are found, and then those of the others."""
     kind, *_ = job.path.split("/")[1:]
@@ -157,13 +193,13 @@ def task_lists(job: Known) -> list[str]:
 def question(
     attacks: Attacks, job: Known, *, method: str | None = None, place: int | None = None
 ) -> Ask:
-    """The owner asks for the job, or has it cancelled.
+    """The owner asks for the job, or has it cancelled or retried.
 
     Args:
         place: which of its URLs, where it can be asked for so.
     """
     method = method or attacks.random.choices(["GET", "HEAD", "DELETE"], [16, 2, 2])[0]
-    places = urls(job)[:3] if method == "DELETE" else urls(job)
+    places = places_for(job, method)
     if place is None:
         place = attacks.random.randrange(len(places))
     before, behind = places[place % len(places)]
@@ -173,7 +209,7 @@ def question(
         owner=job.owner,
         key=key_of(job.path),
         job=job,
-        expect=Expect.OWN,
+        expect=Expect.RETRIED if method == "POST" else Expect.OWN,
     )
 
 
@@ -194,7 +230,8 @@ def foreign_question(attacks: Attacks, job: Known) -> Ask:
     if attacks.random.random() < 0.2:
         headers = (*headers, attacks.draw(junk.SPECIAL))
     key = attacks.random.choice([ask.key, key_of(before), None])
-    ask = replace(ask, owner=owner, headers=well_formed(headers), key=key)
+    operator = None if owner == job.owner else attacks.draw(NO_OPERATORS)
+    ask = replace(ask, owner=owner, headers=well_formed(headers), key=key, operator=operator)
 
     def about(job_id: str) -> str:
         return f"{before}{junk.spelled(spelling, job_id)}{behind}"
@@ -219,6 +256,8 @@ def keyless_question(attacks: Attacks, job: Known, before: str, behind: str) -> 
     method, prefers = attacks.draw(KEYLESS)
     if method == "DELETE" and (before, behind) not in urls(job)[:3]:
         method = "GET"
+    if method == "POST":
+        before, behind = RETRY
     headers: Pairs = (("Prefer", attacks.draw(junk.PREFERENCES)),) if prefers else ()
     ask = Ask(
         method=method,
@@ -330,7 +369,8 @@ def cross_site(attacks: Attacks) -> Sending:
         return submit(attacks)
     origins = [("Origin", attacks.draw(junk.ORIGINS)) for _ in range(3)]
     headers = [*origins, ("Sec-Fetch-Site", attacks.draw(junk.SITES))]
-    ask = replace(question(attacks, job, method="DELETE"), expect=Expect.CROSS_SITE)
+    ask = question(attacks, job, method=attacks.random.choice(["DELETE", "DELETE", "POST"]))
+    ask = replace(ask, expect=Expect.CROSS_SITE)
     return Sending(kind="", asks=tuple(replace(ask, headers=(each,)) for each in headers))
 
 
@@ -357,7 +397,7 @@ def junk_path(attacks: Attacks) -> Sending:
     job = attacks.job()
     path = attacks.draw(junk.PATHS)
     if job is not None and attacks.random.random() < 0.4:
-        before, behind = attacks.random.choice(urls(job))
+        before, behind = attacks.random.choice([*urls(job), RETRY])
         path = f"{before}{junk.spelled(attacks.draw(junk.SPELLINGS), job.id)}{behind}"
     method = attacks.draw(junk.METHODS)
     body = attacks.a_body() if method in ("POST", "PUT") else b""
@@ -578,8 +618,8 @@ def _garbled(random: Random, wire: bytes) -> bytes:
     return bytes(garbled[: random.randrange(1, len(garbled) + 1)])
 
 
-#: Each kind of attack, and how often it is chosen among the others.
-KINDS: Mapping[str, tuple[Callable[[Attacks], Sending], int]] = {
+#: Each kind of attack that needs no more than these, and how often it is chosen among the others.
+KINDS: Kinds = {
     "submissions": (submit, 8),
     "junk preferences": (submit_with_junk, 4),
     "polls": (poll, 8),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,13 @@ from asyncjobs.stores import SqliteStore
 
 from .app import STORE
 from .http_asks import ENDLESS, HELD, Answer, Ask, Expect, Known, Sending, result_ask
+from .http_ledger import Ledger
+from .http_limit_promises import EVERYBODY
 from .http_promises import End, Left
 from .http_server import ForkedServer
 from .http_wire import send
 from .hypercorn_command import HypercornCommand
+from .ledger import Written, read_ledger
 from .servers import LOG, ServerFailed
 
 Server = HypercornCommand | ForkedServer
@@ -38,7 +42,7 @@ async def end_of(
     server: Server,
     folder: Path,
     jobs: Sequence[Known],
-    cancelled: Collection[str],
+    ledger: Ledger,
     sent: Mapping[bytes, int],
     death: asyncio.Task[None],
 ) -> End:
@@ -46,11 +50,12 @@ async def end_of(
 
     Args:
         jobs: those that a client was told of.
-        cancelled: those that their owners wanted to be cancelled.
-        sent: the bodies that were sent in full, and how often.
+        ledger: of all that was asked and answered.
+        sent: the bodies that were sent in full without a key, and how often.
         death: ends when the server does.
     """
     deaths, held, results, endless = [], [], [], []
+    workers = len(server.pids)
     if not death.done():
         held = await _held(server)
         endless = await _endless(folder)
@@ -72,10 +77,17 @@ async def end_of(
     death.cancel()
     return End(
         results=results,
-        cancelled=frozenset({*cancelled, *(job.id for job in endless)}),
+        cancelled=frozenset({*ledger.cancelled, *(job.id for job in endless)}),
+        retried=frozenset(ledger.retried),
         unended=unended,
         stored=stored,
-        sent=sent,
+        sent=ledger.most_jobs(sent),
+        brief=frozenset(ledger.brief),
+        refused=frozenset(ledger.refused),
+        listed=ledger.listed,
+        cursors=ledger.cursors,
+        queued=_queued(folder, stored),
+        workers=workers,
         held=held,
         log=(folder / LOG).read_text(errors="replace"),
         deaths=deaths,
@@ -121,11 +133,14 @@ async def _ask(port: int, ask: Ask) -> Answer | None:
 
 
 async def _endless(folder: Path) -> list[Known]:
-    """The jobs that run until they are cancelled, and have not been, whoever was told of them."""
+    """The jobs that run until they are cancelled, and will not be by themselves, whoever was told
+    of them."""
     async with SqliteStore(folder / STORE) as store:
         unfinished = await store.find(_UNFINISHED)
     return [
-        Known(job.id, job.owner, "GET", ENDLESS, b"") for job in unfinished if job.path == ENDLESS
+        Known(job.id, job.owner, "GET", ENDLESS, b"")
+        for job in unfinished
+        if job.path == ENDLESS and job.cancel_at is None
     ]
 
 
@@ -139,5 +154,29 @@ async def _stored(folder: Path, patience: float) -> tuple[list[str], list[Left]]
         unended = [job.id for job in await store.find(_UNFINISHED)]
         everything = await store.find(Query(limit=sys.maxsize))
         return unended, [
-            Left(job.id, job.state, (await store.request(job.id)).body) for job in everything
+            Left(
+                job.id,
+                job.state,
+                (await store.request(job.id)).body,
+                job.owner,
+                job.created,
+                job.reason,
+            )
+            for job in everything
         ]
+
+
+def _queued(folder: Path, stored: Sequence[Left]) -> dict[str | None, int]:
+    """How many jobs waited in the queue at a time at most, as they were made, of each owner and of
+    all: by when each was written there, and when it was written anew."""
+    owners = {left.id: left.owner for left in stored}
+    waiting: dict[str | None, set[str]] = defaultdict(set)
+    most: Counter[str | None] = Counter()
+    for written in read_ledger(folder, Written):
+        for owner in (owners.get(written.id), EVERYBODY):
+            if written.version == 1 and written.state == State.QUEUED:
+                waiting[owner].add(written.id)
+                most[owner] = max(most[owner], len(waiting[owner]))
+            else:
+                waiting[owner].discard(written.id)
+    return most

@@ -81,7 +81,10 @@ VALUES = {
         ),
     ),
     "Range": ("bytes=", "bytes=-", "bytes=0-0,0-0", "bytes=9-1", "bytes=a-b", "x=1", "bytes=-0"),
-    "If-None-Match": ('"', "*", 'W/"', '"1", "2"', "1", "W/", ',"', '"\xff"', '"' * 999),
+    "If-None-Match": (
+        *('"', "*", 'W/"', '"1", "2"', "1", "W/", ',"', '"\xff"', '"' * 999, '"a",' * 900, "*, *"),
+        *('W/"1", *', '"a" "b"', "w/" + '"1"', '""', ",,,", '"\x7f"', '"a\tb"', 'W/W/"1"'),
+    ),
     "If-Match": ("*", '"1', "W/"),
     "If-Modified-Since": (
         "0",
@@ -94,7 +97,14 @@ VALUES = {
     "Accept": ("*", "/", "a/", "*/*;q=x", "*/*;q=-1", "text/html;q=9e999", ";", "a/b;" * 900),
     "Accept-Encoding": ("*;q=nan", "gzip;q=", ",", "identity;q=0"),
     "Accept-Language": ("*", "-", "a-", "en;q=nan"),
-    "Idempotency-Key": ("", '"', '"x', "\xff", "a" * 3000),
+    "Idempotency-Key": (
+        *("", '"', '"x', "\xff", "a" * 3000, '"a"', "a", '"a";b', '"\\"', "(a b)", "?1", ":YQ==:"),
+        *('"' + "\\\\" * 255 + '"', "a" * 255, "a" * 256, '"a" "b"', "a,b", "@1", "%61", '"%61"'),
+    ),
+    "Cancel-After": (
+        *("0", "0.001", "1", "-1", "+1", "1e3", ".5", "1.", "0x10", "1, 1", "1,2", "inf", "nan"),
+        *("9" * 20, "9" * 21, "0" * 20, "\xb2", "1_0", "2147483648", "2147483649", '"1"', "1;a=b"),
+    ),
     "Content-Type": (
         *("", "/", "application/json; charset=nonsense", "text/plain; charset=\xff", ";", "a/b;="),
         *("multipart/form-data", "multipart/form-data; boundary=", "text/html; charset=utf-7"),
@@ -255,6 +265,23 @@ PATHS = (
         "/hand/",
     ),
     "/jobs/" + "\u0660".encode().decode("latin-1") * 32,
+    *("/jobs/retry", "/jobs//retry", "/jobs/x/retry", "/jobs/retry/retry", "/jobs;x=y", "/JOBS"),
+    *(
+        "/jobs?%",
+        "/jobs?%ff",
+        "/jobs?\xff",
+        "/jobs?=",
+        "/jobs?&&&",
+        "/jobs?limit",
+        "/jobs?" + "a" * 5000,
+    ),
+    *("/jobs?" + "state=queued&" * 400, "/jobs?" + "route=x&" * 600, "/jobs?cursor=" + "A" * 5000),
+    *(
+        "/jobs?route=%00",
+        "/jobs?route=%f0%9f%92%a9",
+        "/jobs?route=%ed%a0%80",
+        "/jobs?route=" + "x" * 5000,
+    ),
 )
 METHODS = (
     *(

@@ -8,17 +8,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from asyncjobs.errors import AsyncJobsError, SetupError
 from asyncjobs.job import State
-from asyncjobs.problem import CONTENT_TYPE
 
 from .http_asks import (
-    FAILS,
     FINE,
     MARK,
+    ONCE,
     OWNERS,
     SHUT,
     Answer,
@@ -30,14 +28,17 @@ from .http_asks import (
     mark_of,
     result_ask,
 )
-from .http_results import NOT_YET, wrong_in_own, wrong_in_submission
+from .http_expected import WRONG
+from .http_problems import is_documented, problem_of
+from .http_results import MAKING, NOT_YET, told_of, wrong_in_own, wrong_in_submission
 from .promises import Breach, Broken, sentence
 
 #: Statuses of a server that does not speak what it was told to: of the protocol, not of the app.
 NOT_SPOKEN = frozenset({501, 505})
 #: Seconds: who is told to come again later than that waits for what is there already.
 LATEST_RETRY = 37  # a quarter more than half a minute, by chance
-PROBLEM = "urn:asyncjobs:problem:"
+#: Why what is asked rightly may be refused all the same: another promise says when.
+CROWDED = ("quota", "queue-full")
 _TRACEBACK = "Traceback (most recent call last)"
 _AND_THEN = ("During handling of", "The above exception was")
 # What Quart does before an app is asked: with a target that is no path, in HTTP/2 with a query that
@@ -53,11 +54,16 @@ class Left(NamedTuple):
 
     Attributes:
         body: of its request.
+        created: when it was made, as cursors tell it.
+        reason: why it has ended as it has.
     """
 
     id: str
     state: State
     body: bytes
+    owner: str | None = None
+    created: float = 0.0
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +72,17 @@ class End:
 
     Attributes:
         results: of each job that a client was told of, the last answer to its owner.
-        cancelled: the jobs that their owners wanted to be cancelled, or may have.
+        cancelled: the jobs that those who may have wanted to be cancelled, or may have.
+        retried: those that they wanted to be run once more, or may have.
         unended: jobs of the store that do not come to their end.
         stored: each job of the store.
-        sent: the bodies that were sent in full, and how many requests had each.
+        sent: the bodies that were sent in full, and how many jobs may be made of each.
+        brief: the bodies of requests that gave their jobs a time.
+        refused: the bodies of requests that were refused.
+        listed: jobs that were in lists of such as are no operators, and whose lists these were.
+        cursors: that the list has told, and to whom.
+        queued: how many jobs have waited in the queue at a time at most, of each owner.
+        workers: of the server.
         held: what a process still waits for although all clients have gone.
         log: of the server.
         deaths: of its processes, in words.
@@ -83,6 +96,13 @@ class End:
     held: Sequence[str]
     log: str
     deaths: Sequence[str]
+    retried: frozenset[str] = frozenset()
+    brief: frozenset[bytes] = frozenset()
+    refused: frozenset[bytes] = frozenset()
+    listed: Mapping[str, set[str | None]] = field(default_factory=dict)
+    cursors: Sequence[tuple[Ask, str]] = ()
+    queued: Mapping[str | None, int] = field(default_factory=dict)
+    workers: int = 1
 
 
 def broken_by(exchange: Exchange) -> Iterator[Broken]:
@@ -92,9 +112,11 @@ def broken_by(exchange: Exchange) -> Iterator[Broken]:
             yield Broken(sentence(promise), job_id, f"{evidence}\n    {exchange}")
 
 
-def broken_in_the_end(end: End) -> Iterator[Broken]:
+def broken_in_the_end(
+    end: End, promises: Sequence[Callable[[End], Iterator[Breach]]]
+) -> Iterator[Broken]:
     """What is broken although each answer was right."""
-    for promise in OF_THE_END:
+    for promise in promises:
         for job_id, evidence in promise(end):
             yield Broken(sentence(promise), job_id, evidence)
 
@@ -108,7 +130,8 @@ def no_server_errors(exchange: Exchange) -> Iterator[Breach]:
         if answer.status < 500 or is_documented(answer):
             continue
         ask = exchange.ask
-        may_fail = ask is not None and (ask.job.fails if ask.job else ask.path == FAILS)
+        job = None if ask is None else ask.job or told_of(ask, answer)
+        may_fail = job is not None and (job.fails or (job.path, job.body) == (ONCE, None))
         has_failed = answer.header("job-state") == "failed" and may_fail
         if not has_failed and not _is_the_servers(exchange, answer):
             yield _id(exchange), f"{answer.status}"
@@ -122,12 +145,21 @@ def no_tracebacks(exchange: Exchange) -> Iterator[Breach]:
 
 
 def nobody_elses(exchange: Exchange) -> Iterator[Breach]:
-    """Nothing of a result is in the hands of anybody but its owner."""
-    asks = exchange.ask.owner if exchange.ask is not None else None
+    """Nothing of a result is in the hands of anybody but its owner, and of operators who ask for
+    it."""
+    ask = exchange.ask
+    asks = ask.owner if ask is not None else None
     for answer in _answers(exchange):
         for owner in OWNERS:
-            if owner != asks and mark_of(owner) in answer.text:
+            is_for = owner == asks or (ask is not None and _may_see(ask, owner))
+            if not is_for and mark_of(owner) in answer.text:
                 yield _id(exchange), f"{asks} was given what is {owner}'s"
+
+
+def _may_see(ask: Ask, owner: str | None) -> bool:
+    """Whether an operator asks for what is this owner's."""
+    of_list = ask.expect is Expect.PAGE
+    return ask.is_operators and (of_list or (ask.job is not None and ask.job.owner == owner))
 
 
 def foreign_is_unknown(exchange: Exchange) -> Iterator[Breach]:
@@ -157,7 +189,7 @@ def guards_guard(exchange: Exchange) -> Iterator[Breach]:
 
 
 def other_sites_change_nothing(exchange: Exchange) -> Iterator[Breach]:
-    """A page of another site cancels no jobs of its users."""
+    """A page of another site cancels and retries no jobs of its users."""
     ask, answer = exchange.ask, exchange.answer
     if ask is None or ask.expect is not Expect.CROSS_SITE:
         return
@@ -172,14 +204,16 @@ def well_formed_is_answered(exchange: Exchange) -> Iterator[Breach]:
         return
     if answer is None:
         yield _id(exchange), "no answer"
-    else:
+    elif ask.expect not in MAKING or problem_of(answer) not in CROWDED:
         for wrong in _WRONG[ask.expect](ask, answer):
             yield _id(exchange), wrong
 
 
 def results_are_private(exchange: Exchange) -> Iterator[Breach]:
     """No shared cache is told that it may keep what belongs to an owner."""
-    if exchange.ask is None or exchange.ask.owner is None:
+    ask = exchange.ask
+    owner = None if ask is None else ask.job.owner if ask.job is not None else ask.owner
+    if owner is None:
         return
     for answer in _answers(exchange):
         said = (answer.header("cache-control") or "").lower()
@@ -213,26 +247,32 @@ def accepted_jobs_end(end: End) -> Iterator[Breach]:
 
 
 def nobody_else_cancels(end: End) -> Iterator[Breach]:
-    """A job is cancelled by its owner alone."""
+    """A job is cancelled by its owner alone, by who may steer all, or as its client gave it no
+    longer; a retry undoes that."""
     for job, answer in end.results:
         is_cancelled = answer is not None and answer.header("job-state") == "cancelled"
         if is_cancelled and job.id not in end.cancelled:
             yield job.id, f"{job.owner} has not cancelled it: {answer}"
-    known = {job.id for job, _ in end.results}
+    judged = end.cancelled | {job.id for job, _ in end.results}
     for left in end.stored:
-        if left.state is State.CANCELLED and left.id not in end.cancelled | known:
+        if left.state is not State.CANCELLED or left.id in judged:
+            continue
+        if left.body not in end.brief or "Cancel-After" not in (left.reason or ""):
             yield left.id, "nobody was told of it, so that nobody has cancelled it"
 
 
 def told_at_once_is_told_again(end: End) -> Iterator[Breach]:
-    """A result that is told in the request which made the job is the one that polls tell."""
+    """A result that is told in the request which made the job is the one that polls tell, unless it
+    was none of success, and the job was run once more."""
     for job, answer in end.results:
-        if job.told is not None and answer is not None and _result(job.told) != _result(answer):
+        if job.told is None or answer is None or _result(job.told) == _result(answer):
+            continue
+        if job.id not in end.retried or job.told.header("job-state") == "succeeded":
             yield job.id, f"it was {job.told}, and is {answer}"
 
 
 def one_job_a_request(end: End) -> Iterator[Breach]:
-    """No request makes two jobs."""
+    """No request makes two jobs, nor do two with one key."""
     times = Counter(left.body for left in end.stored)
     for left in end.stored:
         if left.body and times[left.body] > max(1, end.sent.get(left.body, 0)):
@@ -289,19 +329,6 @@ OF_THE_END = (
     log_is_quiet,
     server_lives,
 )
-
-
-def problem_of(answer: Answer) -> str | None:
-    """The name of the problem that the answer is."""
-    document = answer.json()
-    if answer.header("content-type") != CONTENT_TYPE or not isinstance(document, dict):
-        return None
-    return str(document.get("type")).removeprefix(PROBLEM)
-
-
-def is_documented(answer: Answer) -> bool:
-    """Whether it is a problem that `errors` knows, with its status."""
-    return (problem_of(answer), answer.status) in _PROBLEMS
 
 
 def tracebacks(log: str) -> Iterator[str]:
@@ -380,6 +407,7 @@ _WRONG: dict[Expect, Callable[[Ask, Answer], Iterator[str]]] = {
     Expect.ACCEPTED: wrong_in_submission,
     Expect.OWN: _wrong_in_own,
     Expect.CROSS_SITE: _wrong_across_sites,
+    **WRONG,
 }
 
 
@@ -396,13 +424,3 @@ def _answers(exchange: Exchange) -> Iterator[Answer]:
 def _id(exchange: Exchange) -> str:
     job = exchange.ask.job if exchange.ask is not None else None
     return job.id if job is not None else ""
-
-
-def _all_errors(error: type[AsyncJobsError]) -> Iterator[type[AsyncJobsError]]:
-    for each in error.__subclasses__():
-        if each is not SetupError:
-            yield each
-            yield from _all_errors(each)
-
-
-_PROBLEMS = frozenset((error.name, error.status) for error in _all_errors(AsyncJobsError))

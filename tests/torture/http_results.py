@@ -12,9 +12,11 @@ from werkzeug.utils import redirect
 from asyncjobs.job import FINAL, State
 from asyncjobs.problem import CONTENT_TYPE
 
-from .http_asks import ENDLESS, MARK, Answer, Ask, Expect, Known, mark_of
+from .http_asks import ENDLESS, MARK, ONCE, Answer, Ask, Expect, Known, mark_of
 
 NOT_YET = ("queued", "running")
+#: What is asked rightly, and becomes a job unless that is refused.
+MAKING = (Expect.ACCEPTED, Expect.KEYED, Expect.QUEUED)
 
 
 class Result(NamedTuple):
@@ -29,6 +31,8 @@ class Result(NamedTuple):
     said: dict[str, str]
 
 
+#: Says of an answer that its job is that of an earlier request.
+REPLAYED = "idempotent-replayed"
 # What is said of the preferences that were obeyed.
 _APPLIED = re.compile(r"(respond-async, )?wait=\d+|respond-async")
 
@@ -69,8 +73,20 @@ def told_of(ask: Ask, answer: Answer) -> Known | None:
     path, _, job_id = where.rpartition("/")
     if not path:
         return None
-    body = ask.body if ask.expect is Expect.ACCEPTED else None
-    return Known(job_id, ask.owner, ask.method, path, body, None if is_accepted else answer)
+    # Of a key of the route, it may be made of another request than this one.
+    may_be_others = ask.path == ONCE and answer.header(REPLAYED) is not None
+    body = ask.body if ask.expect in MAKING and not may_be_others else None
+    told = None if is_accepted else answer
+    return Known(job_id, ask.owner, ask.method, path, body, told, patience_of(ask))
+
+
+def patience_of(ask: Ask) -> float | None:
+    """The seconds that a request gives its job; 0 if nobody can tell, None for all it needs."""
+    said = ask.said("cancel-after")
+    try:
+        return float(said[0]) if said else None
+    except ValueError:
+        return 0.0
 
 
 def wrong_in_submission(ask: Ask, answer: Answer) -> Iterator[str]:
@@ -78,17 +94,29 @@ def wrong_in_submission(ask: Ask, answer: Answer) -> Iterator[str]:
     applied = answer.header("preference-applied")
     if applied is not None and not (ask.prefers and _APPLIED.fullmatch(applied)):
         yield "it does not tell which preference was obeyed"
-    if answer.header("job-state") in FINAL:
+    if answer.header("job-state") in FINAL and not _is_of_repeat(answer):
         yield from _wrong_in_result_at_once(ask, answer)
     else:
         yield from _wrong_in_accepted(ask, answer)
+
+
+def _is_of_repeat(answer: Answer) -> bool:
+    """Whether it is a 202 that tells of a job which may have come to its end since it was made, as
+    nobody has waited for that."""
+    document = answer.json()
+    return (
+        (answer.status, answer.header(REPLAYED)) == (202, "true")
+        and isinstance(document, dict)
+        and "TaskId" in document
+        and "wait" not in (answer.header("preference-applied") or "")
+    )
 
 
 def _wrong_in_result_at_once(ask: Ask, answer: Answer) -> Iterator[str]:
     job = told_of(ask, answer)
     if answer.header("preference-applied") is None:
         yield "nobody has waited for a result"
-    if job is None or job.path != ask.path:
+    if job is None or job.path != ask.path.partition("?")[0]:
         yield f"its result is not at {ask.path}/"
     else:
         yield from wrong_in_own(ask, job, answer)
@@ -99,8 +127,9 @@ def _wrong_in_accepted(ask: Ask, answer: Answer) -> Iterator[str]:
     job_id = document.get("TaskId") if isinstance(document, dict) else None
     if answer.status != 202 or job_id is None:
         yield "it tells of no job"
-    if answer.header("location") != f"{ask.path}/{job_id}":
-        yield f"its result is not at {ask.path}/{job_id}"
+    place = f"{ask.path.partition('?')[0]}/{job_id}"
+    if answer.header("location") != place:
+        yield f"its result is not at {place}"
     yield from _wrong_in_headers(f"/jobs/{job_id}", answer)
 
 
@@ -109,7 +138,9 @@ def wrong_in_own(ask: Ask, job: Known, answer: Answer) -> Iterator[str]:
     status = f"/jobs/{job.id}"
     yield from _wrong_in_headers(status, answer)
     state = answer.header("job-state")
-    if ask.method == "DELETE" or ask.path == status:
+    if answer.status == 304:
+        yield from _wrong_in_not_modified(ask, answer)
+    elif ask.method == "DELETE" or ask.path == status:
         if ask.method != "HEAD" and not _is_status(answer, job):
             yield "that is not its status"
     elif state in NOT_YET or answer.status == 202:
@@ -122,6 +153,16 @@ def wrong_in_own(ask: Ask, job: Known, answer: Answer) -> Iterator[str]:
             yield "its handler has not failed"
     elif answer.header("content-type") != CONTENT_TYPE:
         yield f"that is no problem, but the job is {state}"
+
+
+def _wrong_in_not_modified(ask: Ask, answer: Answer) -> Iterator[str]:
+    if ask.method not in ("GET", "HEAD") or not ask.said("if-none-match"):
+        yield "nobody has said that he has it"
+    for name in ("etag", "cache-control"):
+        if answer.header(name) is None:
+            yield f"a 304 has the {name} of the answer in whose place it is"
+    if answer.body or answer.header("content-type") is not None:
+        yield "a 304 has no body"
 
 
 def _is_status(answer: Answer, job: Known) -> bool:

@@ -47,7 +47,7 @@ def broken_promises(facts: Facts) -> list[Broken]:
 def sentence(promise: Callable[..., Iterator[Breach]]) -> str:
     """What was promised."""
     assert promise.__doc__ is not None  # stripped by python -OO only
-    return promise.__doc__
+    return " ".join(promise.__doc__.split())
 
 
 def digest(body: bytes) -> str:
