@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quart import Blueprint, Quart, abort, g, request, session
+from quart import Blueprint, Quart, Response, abort, g, request, session
 from quart.typing import TestClientProtocol as Client
 
 from asyncjobs import Job, Jobs, QuartJobs, transitions
@@ -655,6 +655,25 @@ async def test_it_holds_nothing_of_the_apps(parts: Parts, way: str) -> None:
 
 def unproxied(proxy: Any) -> Any:
     return proxy._get_current_object()
+
+
+async def test_what_changes_while_hooks_run_is_in_the_first_event(parts: Parts) -> None:
+    """That is the status as it is then, however long the hooks have taken; the headers have been
+    said before."""
+
+    @parts.app.after_request
+    async def take_long(response: Response) -> Response:
+        if response.mimetype == "text/event-stream":
+            parts.go.set()
+            await parts.jobs.wait(job_id, DEADLINE)
+        return response
+
+    job_id = await parts.submitted()
+    stream = parts.watch(job_id)
+    _, headers = await stream.opened()
+    assert headers["job-state"] == "running"
+    assert (await stream.event())["state"] == "succeeded"
+    assert await stream.rest() == []
 
 
 async def test_hooks_see_the_answer(parts: Parts) -> None:
