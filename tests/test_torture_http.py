@@ -61,6 +61,20 @@ from asyncjobs.torture.http_steer_promises import (
     retries_begin_from_an_end,
     viewers_steer_nothing,
 )
+from asyncjobs.torture.http_stream_promises import (
+    ahead_is_of_the_queued,
+    ahead_only_shrinks,
+    all_say_the_same,
+    ends_with_the_end,
+    events_are_statuses,
+    ids_only_grow,
+    no_more_streams_than_may_be,
+    opens_with_a_snapshot,
+    results_unless_not_preferred,
+    versions_only_grow,
+    who_has_seen_the_end_is_sent_away,
+    who_is_sent_away_has_seen_it,
+)
 from asyncjobs.torture.http_tag_promises import (
     answers_get_no_older,
     held_until_it_differs,
@@ -152,6 +166,28 @@ FOUND = {
     "queue-without-end": {the_queue_has_its_limits},
     "queue-full-early": {only_a_crowd_is_refused},
     "cursor-raises": {no_server_errors},
+    # Of streams, of the line, and of results that are preferred.
+    "watched-by-anyone": {foreign_is_unknown},
+    "stream-without-snapshot": {opens_with_a_snapshot},
+    "stream-without-the-end": {ends_with_the_end, opens_with_a_snapshot},
+    "stream-goes-on": {ends_with_the_end},
+    "ids-are-no-versions": {ids_only_grow},
+    "end-is-told-otherwise": {all_say_the_same},
+    "events-of-other-jobs": {events_are_statuses},
+    "owner-is-told": {events_are_statuses},
+    "none-ahead-of-the-running": {ahead_is_of_the_queued},
+    "all-are-ahead": {ahead_only_shrinks},
+    "never-sent-away": {who_has_seen_the_end_is_sent_away},
+    "sent-away-too-early": {who_has_seen_the_end_is_sent_away, who_is_sent_away_has_seen_it},
+    "events-for-all": {well_formed_is_answered},
+    "cut-stream-in-log": {log_is_quiet},
+    "watchers-are-kept": {nothing_is_held},
+    "watcher-cancels": {nobody_else_cancels},
+    "watchers-without-end": {no_more_streams_than_may_be},
+    "told-of-the-past": {versions_only_grow, all_say_the_same},
+    "nobody-waits": {results_unless_not_preferred},
+    "all-wait": {results_unless_not_preferred},
+    "told-and-forgotten": {accepted_jobs_end, well_formed_is_answered},
 }
 
 
@@ -164,6 +200,7 @@ async def test_an_attack_breaks_no_promise(workers: int, tmp_path: Path) -> None
     assert report.kinds.keys() >= KINDS.keys()
     assert report.states["succeeded"]
     assert report.at_once
+    assert report.streams.keys() >= {"opened", "read to the end", "no more", "refused"}
 
 
 @pytest.mark.parametrize("bug", sorted(HTTP_BUGS))

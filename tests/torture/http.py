@@ -22,7 +22,7 @@ from pathlib import Path
 
 import click
 
-from . import http2_wire, http_wire
+from . import http2_wire, http_streams, http_wire
 from .command import COUNT, conclude, folder_option, seed_option
 from .http_asks import Answer, Done, Exchange, Known, Sending, exchanges
 from .http_attacks import Attacks
@@ -32,9 +32,11 @@ from .http_histories import OF_HISTORIES, broken_before
 from .http_kinds import KINDS
 from .http_ledger import Ledger
 from .http_limit_promises import OF_THE_STORE
+from .http_lives import Lives
 from .http_promises import OF_ANSWERS, OF_THE_END, broken_by, broken_in_the_end
 from .http_results import told_of
 from .http_server import ForkedServer
+from .http_stream_promises import counts_of
 from .hypercorn_command import HypercornCommand
 from .promises import Broken, sentence
 
@@ -75,6 +77,8 @@ class Report:
         kinds: how many requests of each kind.
         answers: by status; `None` where there was none.
         at_once: results that were told in the requests that made their jobs.
+        streams: of events: how many were opened, how many of them were read to their ends, and how
+            many events were in them; and how many there were too many.
         states: of the jobs that were accepted, in the end.
     """
 
@@ -82,6 +86,7 @@ class Report:
     kinds: Counter[str] = field(default_factory=Counter)
     answers: Counter[int | None] = field(default_factory=Counter)
     at_once: int = 0
+    streams: Counter[str] = field(default_factory=Counter)
     states: Counter[str | None] = field(default_factory=Counter)
     broken: list[Broken] = field(default_factory=list)
 
@@ -96,6 +101,7 @@ class Report:
         for name, counts in (
             ("of these", self.kinds),
             ("answers", self.answers),
+            ("streams", self.streams),
             ("jobs in the end", self.states),
         ):
             yield f"{name}: {', '.join(f'{key} {count}' for key, count in counts.most_common())}"
@@ -113,6 +119,7 @@ class Seen:
         ledger: what later answers are held against.
         jobs: those that a client was told of.
         sent: the bodies that were sent in full without a key, and how often.
+        lives: what they were told of each job.
     """
 
     def __init__(self, report: Report) -> None:
@@ -120,12 +127,14 @@ class Seen:
         self.ledger = Ledger()
         self.jobs: list[Known] = []
         self.sent: Counter[bytes] = Counter()
+        self.lives = Lives()
 
     def add(self, wave: Sequence[Done]) -> list[tuple[Known, Sending]]:
         """Judge the answers to what was sent at about the same time; the jobs that they tell of,
         and by what each was made."""
         for done in wave:
             self._sent(done.sending)
+            self.lives.add([*exchanges(done)])
         asked = [exchange for done in wave for exchange in exchanges(done)]
         for exchange in asked:
             self.ledger.asked(exchange)
@@ -133,6 +142,7 @@ class Seen:
         for exchange in sorted(asked, key=attrgetter("arrived")):
             self.report.broken += broken_by(exchange)
             self.report.broken += broken_before(exchange, self.ledger)
+            self.report.streams.update(counts_of(exchange))
             self.report.answers[exchange.answer and exchange.answer.status] += 1
             job = _told_of(exchange)
             is_news = job is not None and (job.told is not None or not self.ledger.knows(job))
@@ -191,6 +201,7 @@ async def _attacked(
         return
     end = await end_of(server, folder, seen.jobs, seen.ledger, seen.sent, death)
     seen.report.states.update(answer and answer.header("job-state") for _, answer in end.results)
+    end = replace(end, lives=seen.lives)
     seen.report.broken += broken_in_the_end(end, (*OF_THE_END, *OF_THE_STORE))
 
 
@@ -218,6 +229,8 @@ async def _in_turn(port: int, *sendings: Sending) -> list[Done]:
 
 
 async def _send(port: int, sending: Sending) -> list[Answer | None]:
+    if any(ask.reads is not None for ask in sending.asks):
+        return await http_streams.watch(port, sending)
     if sending.version == 2 and not sending.wire:
         return await http2_wire.send(port, sending)
     return await http_wire.send(port, sending)

@@ -17,6 +17,7 @@ from h2.events import (
     StreamReset,
 )
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
 
 from .http_asks import Answer, Ask, Ending, Sending
 from .http_wire import connected, patience, with_twins
@@ -73,9 +74,15 @@ class Client:
         """Whether nothing more will come."""
         return not self._open
 
-    def begin(self) -> None:
-        """Send all requests."""
+    def begin(self, window: int | None = None) -> None:
+        """Send all requests.
+
+        Args:
+            window: so many bytes of each answer are taken at a time.
+        """
         self.connection.initiate_connection()
+        if window is not None:
+            self.connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
         for stream, ask in zip(self._streams, self._asks, strict=True):
             cut = self._sent if stream == self._streams[-1] else None
             body = ask.body if cut is None else ask.body[:cut]
@@ -91,6 +98,11 @@ class Client:
     def reset_all(self) -> None:
         for stream in self._open:
             self.connection.reset_stream(stream)
+
+    def parts(self) -> list[Answer | None]:
+        """What has come of each so far."""
+        heads = [(stream, self._heads.get(stream)) for stream in self._streams]
+        return [head and head._replace(is_whole=stream not in self._open) for stream, head in heads]
 
     def answers(self) -> list[Answer | None]:
         """Those that have come in full."""

@@ -14,6 +14,7 @@ from quart import Blueprint, Quart, Response, g, redirect, request, send_file
 from werkzeug.exceptions import Unauthorized
 
 from asyncjobs.jobs import Jobs
+from asyncjobs.running.current import current_job
 from asyncjobs.stores import SqliteStore
 from asyncjobs.web import QuartJobs
 
@@ -32,14 +33,17 @@ from .http_asks import (
     MAX_HEADERS,
     MAX_QUEUED,
     MAX_QUEUED_PER_OWNER,
+    MAX_WATCHING,
     ONCE,
     ONCE_KEY,
     OPEN,
     OPERATOR,
     OWNER,
     PLAIN,
+    PREFERS,
     SHUT,
     STEER,
+    STEPS,
     STRANGER,
     VIEW,
     Deliberate,
@@ -53,6 +57,8 @@ BODY_TIMEOUT = 1.0
 MAX_WAIT = 300.0
 #: Seconds that a job takes for which others have to wait.
 IN_LINE = 0.03
+#: Seconds that one takes for each step that it tells of, and how many there are.
+STEP, STEPS_TOLD = 0.07, 5
 
 
 def from_environment() -> Quart:
@@ -79,10 +85,12 @@ def make_app(folder: Path, bug: str | None = None) -> Quart:
         max_queued_per_owner=MAX_QUEUED_PER_OWNER,
         body_timeout=BODY_TIMEOUT,
         max_wait=MAX_WAIT,
+        max_watching=MAX_WATCHING,
         keep_requests="always",  # the end compares them
     )
     add_jobs(app, jobs, folder)
     add_repeated_routes(app, jobs)
+    add_watched_jobs(app, jobs)
     add_guarded_routes(app, jobs)
     requests: dict[object, str] = {}
     add_plain_routes(app, jobs, requests)
@@ -191,6 +199,24 @@ def add_repeated_routes(app: Quart, jobs: QuartJobs) -> None:
     @app.post(LINE)
     @jobs.background(concurrency=1)
     async def line() -> Any:
+        await asyncio.sleep(IN_LINE)
+        return await answer_to_body()
+
+
+def add_watched_jobs(app: Quart, jobs: QuartJobs) -> None:
+    """Those that tell how far they are, and those that are mostly answered with their results."""
+
+    @app.post(STEPS)
+    @jobs.background
+    async def steps() -> Any:
+        for number in range(STEPS_TOLD):
+            current_job.progress(number, STEPS_TOLD, mark())
+            await asyncio.sleep(STEP)
+        return await answer_to_body()
+
+    @app.post(PREFERS)
+    @jobs.background(mode="prefer")
+    async def prefers() -> Any:
         await asyncio.sleep(IN_LINE)
         return await answer_to_body()
 
@@ -315,12 +341,18 @@ def add_plain_routes(app: Quart, jobs: QuartJobs, requests: dict[object, str]) -
     @app.get(HELD)
     async def held() -> dict[str, Any]:
         others = [each for each in requests.values() if HELD not in each]
-        return {"pid": os.getpid(), "requests": others, "waits": waits(jobs.jobs)}
+        held = {"requests": others, "waits": waits(jobs.jobs), "streams": streams(app)}
+        return {"pid": os.getpid(), **held}
 
 
 def waits(jobs: Jobs) -> int:
     """How many jobs are waited for in this process."""
     return len(jobs._here("wait").watch._followed)
+
+
+def streams(app: Quart) -> int:
+    """How many streams of events are open in this process."""
+    return len(app.extensions["QUART_JOBS"].polls._watching._open)
 
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]

@@ -64,12 +64,18 @@ ROUTES = (
     *GUARDED_ROUTES,
     ("POST", "/once"),
     ("POST", "/line"),
+    ("POST", "/steps"),
+    ("POST", "/prefers"),
 )
 ENDLESS, FAILS = "/endless", "/fails"
 #: One job of it runs at a time, so that others wait in the queue.
 LINE = "/line"
 #: The route with `key=`, the header that this looks at, and how a body begins that has it fail.
 ONCE, ONCE_KEY, IN_VAIN = "/once", "X-Once", b"in vain "
+#: The jobs of the first tell how far they are; the second one answers with results.
+STEPS, PREFERS = "/steps", "/prefers"
+#: So many event streams a process has open at a time.
+MAX_WATCHING = 20
 
 #: In latin-1, as what is no text is to be sent, too.
 Pairs = tuple[tuple[str, str], ...]
@@ -168,6 +174,10 @@ class Expect(enum.Enum):
     NO_LIST = enum.auto()
     #: The problem that `Ask.refusal` names.
     REFUSED = enum.auto()
+    #: The events of the owner's own job, or that there are no more.
+    WATCHED = enum.auto()
+    #: The same, or the status.
+    TOLD = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +194,7 @@ class Ask:
             none, or if what is written there is no key.
         refusal: the name of the problem that it must be answered by, and a word in its detail.
         walk: the number of the walk through the list that it is a step of.
+        reads: how the answer is read, if that may be a stream.
     """
 
     method: str
@@ -199,6 +210,7 @@ class Ask:
     repeats: str | None = None
     refusal: tuple[str, str] = ("", "")
     walk: int | None = None
+    reads: Reads | None = None
 
     def __str__(self) -> str:
         body = f" {self.body!r}" if self.body else ""
@@ -270,13 +282,30 @@ class Ending(enum.Enum):
     RESET = enum.auto()
 
 
+class Reads(NamedTuple):
+    """How somebody reads a stream: to its end, if none of these comes before.
+
+    Attributes:
+        events: after so many the client goes.
+        seconds: after so long it goes, once it has had the first.
+        ending: how it goes.
+        is_slow: whether it takes a few bytes at a time.
+    """
+
+    events: float = math.inf
+    seconds: float = math.inf
+    ending: Ending = Ending.CLOSE
+    is_slow: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
     """What is sent over one connection, or where the server closes it over several.
 
     Attributes:
         kind: for the figures.
-        asks: in HTTP/1.1 one after the other, in HTTP/2 all at once.
+        asks: in HTTP/1.1 one after the other, in HTTP/2 all at once, and so where any of them is
+            read as a stream: over connections of their own in HTTP/1.1.
         wire: bytes to be sent in the place of them, which need not be HTTP.
         sent: so much of the last body, if not all.
         pipelined: whether all are sent before the first answer is read.
@@ -308,11 +337,13 @@ class Answer(NamedTuple):
 
     Attributes:
         headers: with names in lower case.
+        is_whole: whether its client has read it to its end.
     """
 
     status: int
     headers: Pairs
     body: bytes
+    is_whole: bool = True
 
     def header(self, name: str) -> str | None:
         """The first of this name."""

@@ -25,6 +25,7 @@ from asyncjobs.jobs import Jobs
 from asyncjobs.store import ANYONE, Owner
 
 from .http_asks import ENDLESS, mark_of
+from .http_stream_bugs import HTTP_STREAM_BUGS
 from .http_surface_bugs import SURFACE_BUGS
 from .one_request_bugs import (
     cancel_at_hang_up,
@@ -448,4 +449,5 @@ HTTP_BUGS: Mapping[str, Callable[[Quart], None]] = {
     "submitter-is-not-heard": on_disconnect(_submitter_is_not_heard),
     "junk-preference-refused": tells_otherwise(_prefers_nonsense, _refuse),
     **SURFACE_BUGS,
+    **HTTP_STREAM_BUGS,
 }

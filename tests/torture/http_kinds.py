@@ -9,6 +9,7 @@ from .http_keys import junk_keys, keyed, keyed_again, keys_of_route, torn_and_re
 from .http_limits import crowd, group, large_headers
 from .http_lists import foreign_cursors, junk_parameters, listed, no_list, walked
 from .http_operators import brief, cancelled_and_retried, junk_patience, operated, retried
+from .http_watchers import WATCHER_KINDS
 
 KINDS: Kinds = {
     **http_attacks.KINDS,
@@ -33,4 +34,5 @@ KINDS: Kinds = {
     "crowds": (crowd, 1),
     "groups": (group, 1),
     "large headers": (large_headers, 2),
+    **WATCHER_KINDS,
 }

@@ -29,8 +29,10 @@ from .http_asks import (
     result_ask,
 )
 from .http_expected import WRONG
+from .http_lives import Lives
 from .http_problems import is_documented, problem_of
 from .http_results import MAKING, NOT_YET, told_of, wrong_in_own, wrong_in_submission
+from .http_stream_promises import OF_LIVES, OF_STREAMS, wrong_in_told, wrong_in_watched
 from .promises import Breach, Broken, sentence
 
 #: Statuses of a server that does not speak what it was told to: of the protocol, not of the app.
@@ -86,6 +88,7 @@ class End:
         held: what a process still waits for although all clients have gone.
         log: of the server.
         deaths: of its processes, in words.
+        lives: what clients were told of each job.
     """
 
     results: Sequence[tuple[Known, Answer | None]]
@@ -103,6 +106,7 @@ class End:
     cursors: Sequence[tuple[Ask, str]] = ()
     queued: Mapping[str | None, int] = field(default_factory=dict)
     workers: int = 1
+    lives: Lives = field(default_factory=Lives)
 
 
 def broken_by(exchange: Exchange) -> Iterator[Broken]:
@@ -318,6 +322,7 @@ OF_ANSWERS = (
     well_formed_is_answered,
     results_are_private,
     retries_are_soon,
+    *OF_STREAMS,
 )
 OF_THE_END = (
     accepted_jobs_end,
@@ -328,6 +333,7 @@ OF_THE_END = (
     nothing_is_held,
     log_is_quiet,
     server_lives,
+    *OF_LIVES,
 )
 
 
@@ -408,6 +414,8 @@ _WRONG: dict[Expect, Callable[[Ask, Answer], Iterator[str]]] = {
     Expect.OWN: _wrong_in_own,
     Expect.CROSS_SITE: _wrong_across_sites,
     **WRONG,
+    Expect.WATCHED: wrong_in_watched,
+    Expect.TOLD: wrong_in_told,
 }
 
 

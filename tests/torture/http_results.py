@@ -12,7 +12,7 @@ from werkzeug.utils import redirect
 from asyncjobs.job import FINAL, State
 from asyncjobs.problem import CONTENT_TYPE
 
-from .http_asks import ENDLESS, MARK, ONCE, Answer, Ask, Expect, Known, mark_of
+from .http_asks import ENDLESS, MARK, ONCE, PREFERS, Answer, Ask, Expect, Known, mark_of
 
 NOT_YET = ("queued", "running")
 #: What is asked rightly, and becomes a job unless that is refused.
@@ -114,7 +114,7 @@ def _is_of_repeat(answer: Answer) -> bool:
 
 def _wrong_in_result_at_once(ask: Ask, answer: Answer) -> Iterator[str]:
     job = told_of(ask, answer)
-    if answer.header("preference-applied") is None:
+    if answer.header("preference-applied") is None and ask.path != PREFERS:
         yield "nobody has waited for a result"
     if job is None or job.path != ask.path.partition("?")[0]:
         yield f"its result is not at {ask.path}/"

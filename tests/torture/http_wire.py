@@ -17,13 +17,13 @@ SHORT_PATIENCE = 0.3
 #: The most answers that are read to what is no request.
 MANY = 20
 
-# A TimeoutError is an OSError.
-_GONE = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+#: What is raised where a server has nothing more to say. A TimeoutError is an OSError.
+GONE = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 
 async def send(port: int, sending: Sending) -> list[Answer | None]:
     """The answers, in order: to the asks and their twins, or to what was sent in place of them."""
-    with suppress(*_GONE):
+    with suppress(*GONE):
         if sending.wire:
             return await _send_wire(port, sending)
         asks = with_twins(sending)
@@ -85,7 +85,7 @@ async def _send_wire(port: int, sending: Sending) -> list[Answer | None]:
         if sending.version == 2:
             await _received(reader)
             return []
-        with suppress(*_GONE):
+        with suppress(*GONE):
             while len(answers) < MANY:
                 async with asyncio.timeout(SHORT_PATIENCE):
                     answers.append(await read_answer(reader, "GET"))
@@ -135,7 +135,7 @@ async def _send_in_turn(
 
 
 async def _answer(reader: asyncio.StreamReader, ask: Ask, seconds: float) -> Answer | None:
-    with suppress(*_GONE):
+    with suppress(*GONE):
         async with asyncio.timeout(seconds):
             return await read_answer(reader, ask.method)
     return None
@@ -143,6 +143,11 @@ async def _answer(reader: asyncio.StreamReader, ask: Ask, seconds: float) -> Ans
 
 async def read_answer(reader: asyncio.StreamReader, method: str) -> Answer:
     """The next answer on this connection, but for what is only preliminary."""
+    return await read_rest(reader, await read_head(reader), method)
+
+
+async def read_head(reader: asyncio.StreamReader) -> Answer:
+    """The same, without its body."""
     while True:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
@@ -150,11 +155,14 @@ async def read_answer(reader: asyncio.StreamReader, method: str) -> Answer:
         pairs = (line.partition(":") for line in lines)
         headers = tuple((name.lower(), value.strip()) for name, _, value in pairs)
         if status >= 200 or status == 101:
-            break
-    answer = Answer(status, headers, b"")
-    if method == "HEAD" or status in (101, 204, 304):
-        return answer
-    return answer._replace(body=await _read_body(reader, answer))
+            return Answer(status, headers, b"")
+
+
+async def read_rest(reader: asyncio.StreamReader, head: Answer, method: str) -> Answer:
+    """An answer whose head has been read."""
+    if method == "HEAD" or head.status in (101, 204, 304):
+        return head
+    return head._replace(body=await _read_body(reader, head))
 
 
 async def _read_body(reader: asyncio.StreamReader, answer: Answer) -> bytes:
