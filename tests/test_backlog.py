@@ -13,6 +13,7 @@ from quart import Quart, request
 from quart.typing import TestClientProtocol as Client
 
 from asyncjobs import Jobs, QuartJobs, State, current_job
+from asyncjobs import backlog as backlog_module
 from asyncjobs.backlog import COUNT_TIME, Backlog
 from asyncjobs.errors import QueueFull, QuotaExceeded, StoreUnavailable
 from asyncjobs.job import Job, Request
@@ -20,6 +21,7 @@ from asyncjobs.key import Key
 from asyncjobs.store import ANYONE, Owner, Query, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import REQUEST, a_job
+from waits import until
 
 DEADLINE = 20.0
 
@@ -271,6 +273,29 @@ async def test_what_is_on_its_way_to_the_store_counts(counting: Counting) -> Non
     settled()  # the store did not take it
     clock.now += COUNT_TIME
     await add(backlog, counting, "ada")
+
+
+async def test_what_is_stored_already_is_not_counted_twice(
+    counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that a count finds, and of which its process has not heard yet that it is stored, takes
+    one place and not two: who would be refused by that waits until it is known."""
+    monkeypatch.setattr(backlog_module, "SETTLE_TIME", DEADLINE)
+    clock = Clock()
+    backlog = Backlog(counting, most=2, most_of_owner=2, clock=clock)
+    settled = await backlog.add("ada")
+    await counting.add(a_job(owner="ada"), REQUEST)
+    clock.now += COUNT_TIME
+    counted = len(counting.counted)
+    second = asyncio.create_task(add(backlog, counting, "ada"))
+    await until(lambda: len(counting.counted) > counted)
+    settled()
+    await second
+    clock.now += COUNT_TIME
+    with pytest.raises(QuotaExceeded):
+        await add(backlog, counting, "ada")
+    with pytest.raises(QueueFull):
+        await add(backlog, counting, "bob")
 
 
 async def test_a_store_that_is_away_is_asked_again(counting: Counting) -> None:

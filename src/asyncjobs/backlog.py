@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 from .errors import QueueFull, QuotaExceeded
@@ -15,6 +16,8 @@ from .store import Query, Store
 
 #: A count is good for so many seconds, and grows meanwhile by what this process adds.
 COUNT_TIME = 0.1
+#: A count that would refuse a job by what may be counted twice waits for so many seconds at most.
+SETTLE_TIME = 0.1
 #: So many counts are kept before those are dropped that are not good any more.
 MANY_COUNTS = 1000
 
@@ -26,12 +29,14 @@ class _Count:
     Attributes:
         waiting: how many there are: those that were counted, and what this process adds since.
         adding: how many of these are on their way to the store, where none of them may be counted.
+        none_adding: set as soon as there are none of these.
         asking: how many others wait to be told whether they may be added.
         until: when it has to be counted anew.
     """
 
     waiting: int = 0
     adding: int = 0
+    none_adding: asyncio.Event = field(default_factory=asyncio.Event)
     asking: int = 0
     until: float = 0.0
 
@@ -104,6 +109,7 @@ class Backlog:
         for count in counts:
             count.waiting += 1
             count.adding += 1
+            count.none_adding.clear()
         return partial(_added, counts)
 
     def _count_of(self, owner: Owner) -> _Count:
@@ -120,9 +126,14 @@ class Backlog:
                     await self._count_anew(owner, most, count)
 
     async def _count_anew(self, owner: Owner, most: int, count: _Count) -> None:
-        adding = count.adding  # some of these may be counted twice, but none is left out
         query = Query(states=frozenset({State.QUEUED}), owner=owner, limit=most)
-        count.waiting = await self._store.count(query) + adding
+        while True:
+            adding = count.adding  # some of these may be counted twice, but none is left out
+            counted = await self._store.count(query)
+            # Whoever would be refused by that alone waits until it is known; not for ever.
+            if counted == most or counted + adding < most or not await _none_adding(count):
+                break
+        count.waiting = counted + adding
         count.until = self._clock() + COUNT_TIME
 
     def _drop_old(self) -> None:
@@ -141,3 +152,15 @@ class Backlog:
 def _added(counts: Sequence[_Count]) -> None:
     for count in counts:
         count.adding -= 1
+        if not count.adding:
+            count.none_adding.set()
+
+
+async def _none_adding(count: _Count) -> bool:
+    """Wait until all that are on their way to the store are known to be there; False if that takes
+    too long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_TIME):
+            await count.none_adding.wait()
+            return True
+    return False
