@@ -321,6 +321,21 @@ async def test_counts_of_owners_are_not_kept_for_ever(
     assert len(backlog._counts) <= 10
 
 
+async def test_counts_of_many_owners_are_not_gone_through_for_each(
+    counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where very many owners come at a time, none of whose counts is old, these are gone through
+    each time that there are twice as many, and not for each owner."""
+    monkeypatch.setattr("asyncjobs.backlog.MANY_COUNTS", 10)
+    backlog = Backlog(counting, most=1000, most_of_owner=1, clock=Clock())
+    tables = [backlog._counts]
+    for number in range(100):
+        await add(backlog, counting, f"owner {number}")
+        if backlog._counts is not tables[-1]:
+            tables.append(backlog._counts)
+    assert len(tables) == 5
+
+
 async def test_a_count_that_is_being_made_is_kept(
     counting: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,9 +223,8 @@ class Alone(StoreWrapper):
         self.purges += 1
         self.met = self.met or self._is_last
         self._is_last = True
-        done = await super().purge(before)
         asyncio.get_running_loop().call_soon(setattr, self, "_is_last", False)
-        return done
+        return await super().purge(before)
 
 
 @pytest.mark.parametrize("kind", STORES)
