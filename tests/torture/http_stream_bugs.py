@@ -20,15 +20,15 @@ from asyncjobs.errors import InvalidTransition, JobNotFound
 from asyncjobs.job import FINAL, Job, State
 from asyncjobs.job import Response as StoredResponse
 from asyncjobs.jobs import Jobs
-from asyncjobs.settings import Settings
 from asyncjobs.store import ANYONE, Owner, Query
 from asyncjobs.web.answering import answers, polls, submission, watching
 from asyncjobs.web.answering.app_side import AppSide
+from asyncjobs.web.answering.preferred import Granted, granted_to_submission
 from asyncjobs.web.answering.submitted import Submitted
-from asyncjobs.web.answering.waiting import Hold, hold_of
 from asyncjobs.web.answering.watching import EventStream, Watching
 from asyncjobs.web.callers.operator import Right
 from asyncjobs.web.http.event_stream import COMMENT, event, wants_events
+from asyncjobs.web.http.preferences import Preferences
 from asyncjobs.web.quart_side import current_request
 
 T = TypeVar("T")
@@ -243,23 +243,25 @@ def tell_of_the_past() -> None:
     Jobs.get = careless  # type: ignore[method-assign]
 
 
-def holds(change: Callable[[Hold | None, Settings], Hold | None]) -> Callable[[], None]:
+def grants(change: Callable[[Granted], Granted]) -> Callable[[], None]:
     """A bug: a submission waits for something else than it should."""
 
-    def careless(request: Request, settings: Settings, *, is_held: bool) -> Hold | None:
-        return change(hold_of(request, settings, is_held=is_held), settings)
+    def careless(preferences: Preferences, max_wait: float, *, is_held: bool) -> Granted:
+        return change(granted_to_submission(preferences, max_wait, is_held=is_held))
 
-    return lambda: vars(submission).update(hold_of=careless)
+    return lambda: vars(submission).update(granted_to_submission=careless)
 
 
-def _nobody_waits(hold: Hold | None, settings: Settings) -> Hold | None:
+def _nobody_waits(granted: Granted) -> Granted:
     """Unless it is said, nobody wants to wait."""
-    return None if hold is None or hold.applied is None else hold
+    return Granted(result=False) if granted.applied is None else granted
 
 
-def _all_wait(hold: Hold | None, settings: Settings) -> Hold | None:
+def _all_wait(granted: Granted) -> Granted:
     """Who would rather not wait, waits a second."""
-    return hold and (Hold(1, hold.applied) if hold.seconds is None else hold)
+    if granted.result or granted.applied is None:
+        return granted
+    return Granted(1, applied=granted.applied)
 
 
 def forget_what_is_told() -> None:
@@ -308,8 +310,8 @@ HTTP_STREAM_BUGS: Mapping[str, Callable[[Quart], None]] = {
         "watcher-cancels": cancel_with_the_last,
         "watchers-without-end": count_no_watchers,
         "told-of-the-past": tell_of_the_past,
-        "nobody-waits": holds(_nobody_waits),
-        "all-wait": holds(_all_wait),
+        "nobody-waits": grants(_nobody_waits),
+        "all-wait": grants(_all_wait),
         "told-and-forgotten": forget_what_is_told,
     }.items()
 }

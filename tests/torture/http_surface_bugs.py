@@ -5,8 +5,7 @@ Each is put in the place of a function, or around one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,8 @@ from asyncjobs.jobs import Jobs
 from asyncjobs.key import DIGEST_BYTES, Key, key_of_client
 from asyncjobs.listing import Cursor, Listing, Page
 from asyncjobs.store import ANYONE, Owner
-from asyncjobs.web.answering import answers, app_side, known, lists, repeats, submission, waiting
+from asyncjobs.web.answering import answers, app_side, known, lists, repeats, submission
+from asyncjobs.web.answering.exchange import Wait
 from asyncjobs.web.answering.lists import Lists
 from asyncjobs.web.answering.steering import Steering
 from asyncjobs.web.background import replay
@@ -30,6 +30,8 @@ from asyncjobs.web.http.conditional import is_held
 from asyncjobs.web.http.headers import storable_request_headers
 
 Plant = Callable[[Quart], None]
+#: What `Jobs.accept` returns.
+Accepted = tuple[Job, bool]
 
 
 def instead(holder: Any, name: str, function: Any) -> Plant:
@@ -63,17 +65,17 @@ def headers_changed(change: Callable[[Response], None]) -> Plant:
 # Keys.
 
 
-def accepting(accept: Callable[..., Awaitable[Job]]) -> Plant:
+def accepting(accept: Callable[..., Awaitable[Accepted]]) -> Plant:
     """A bug in what makes a job of a request: `accept` is given what does it rightly."""
     rightly = Jobs.accept
 
-    async def careless(self: Jobs, route: str, request: Any, **options: Any) -> Job:
+    async def careless(self: Jobs, route: str, request: Any, **options: Any) -> Accepted:
         return await accept(rightly, self, route, request, **options)
 
     return instead(Jobs, "accept", careless)
 
 
-async def _forget_key(accept: Any, *args: Any, key: Key | None = None, **options: Any) -> Job:
+async def _forget_key(accept: Any, *args: Any, key: Key | None = None, **options: Any) -> Accepted:
     """It is known what a key is, and that is all."""
     return await accept(*args, **options)  # type: ignore[no-any-return]
 
@@ -81,17 +83,21 @@ async def _forget_key(accept: Any, *args: Any, key: Key | None = None, **options
 _HOLDERS: dict[bytes, str] = {}
 
 
-async def _race(accept: Any, self: Jobs, *args: Any, key: Key | None = None, **options: Any) -> Job:
+async def _race(
+    accept: Any, self: Jobs, *args: Any, key: Key | None = None, **options: Any
+) -> Accepted:
     """Whoever has a key is looked up, and is noted when its job is stored."""
     if key is not None and key.fingerprint is not None and key.digest in _HOLDERS:
-        return await self.get(_HOLDERS[key.digest])
-    job: Job = await accept(self, *args, **options)
+        return await self.get(_HOLDERS[key.digest]), False
+    accepted: Accepted = await accept(self, *args, **options)
     if key is not None and key.fingerprint is not None:
-        _HOLDERS[key.digest] = job.id
-    return job
+        _HOLDERS[key.digest] = accepted[0].id
+    return accepted
 
 
-async def _refuse_and_make(accept: Any, *args: Any, key: Key | None = None, **options: Any) -> Job:
+async def _refuse_and_make(
+    accept: Any, *args: Any, key: Key | None = None, **options: Any
+) -> Accepted:
     """Another request is refused, and becomes a job."""
     try:
         return await accept(*args, key=key, **options)  # type: ignore[no-any-return]
@@ -127,20 +133,20 @@ def _no_replay(response: Response) -> None:
 # Tags.
 
 
-def _held_whatever(status: int, headers: Any, tags: Any) -> bool:
+def _held_whatever(status: int, etag: str, tags: Any) -> bool:
     """An answer that fails is as good as any."""
-    return is_held(200, headers, tags)
+    return is_held(200, etag, tags)
 
 
-def _held_if_any(status: int, headers: Any, tags: Any) -> bool:
+def _held_if_any(status: int, etag: str, tags: Any) -> bool:
     """Who has some answer has this one."""
     return 200 <= status < 300
 
 
-def _held_strongly(status: int, headers: Any, tags: Any) -> bool:
+def _held_strongly(status: int, etag: str, tags: Any) -> bool:
     """A weak tag is none."""
     strong = type(tags)(tags.as_set(), (), tags.star_tag)
-    return is_held(status, headers, strong)
+    return is_held(status, etag, strong)
 
 
 def holding(held: Callable[..., bool]) -> Plant:
@@ -158,7 +164,7 @@ def tag_states(app: Quart) -> None:
     told = answers.told
 
     def careless(job: Job, *args: Any, **options: Any) -> answers.Told:
-        return told(job, *args, **options)._replace(tag=f"{job.id}.{job.state}")
+        return told(job, *args, **options)._replace(etag=f'"{job.id}.{job.state}"')
 
     answers.told = careless
 
@@ -181,8 +187,15 @@ def keep_what_was_read(app: Quart) -> None:
     Jobs.get = careless  # type: ignore[method-assign]
 
 
-async def _no_wait(*args: Any) -> None:
-    """There is a version already."""
+def wait_for_ends_alone(app: Quart) -> None:
+    """Another version is not waited for."""
+    over = Wait.over
+
+    async def careless(self: Wait) -> None:
+        if not self.is_for_change:
+            await over(self)
+
+    Wait.over = careless  # type: ignore[method-assign]
 
 
 # Lists.
@@ -333,7 +346,7 @@ def _half(seconds: float) -> float:
 
 async def _without_end(
     accept: Any, self: Jobs, *args: Any, cancel_at: float | None = None, **options: Any
-) -> Job:
+) -> Accepted:
     """So long a time is as good as none."""
     if cancel_at is not None and cancel_at > self.now() + 1000:
         cancel_at = None
@@ -342,7 +355,7 @@ async def _without_end(
 
 async def _start_overdue(
     accept: Any, *args: Any, cancel_at: float | None = None, **options: Any
-) -> Job:
+) -> Accepted:
     """Whose time is over already is given a moment."""
     return await accept(  # type: ignore[no-any-return]
         *args, cancel_at=cancel_at and cancel_at + 0.05, **options
@@ -359,10 +372,9 @@ def _of_any_size(pairs: Any, body: bytes, settings: Any) -> Any:
 _STORABLE = storable_request_headers
 
 
-@asynccontextmanager
-async def _without_limit(self: Backlog, owner: str | None) -> AsyncIterator[None]:
+async def _without_limit(self: Backlog, owner: str | None) -> Callable[[], None]:
     """The queue takes whatever comes."""
-    yield
+    return lambda: None
 
 
 def refuse_early(app: Quart) -> None:
@@ -394,7 +406,7 @@ SURFACE_BUGS: dict[str, Plant] = {
     "weak-tags-are-none": holding(_held_strongly),
     "tag-of-the-state": tag_states,
     "status-of-before": keep_what_was_read,
-    "not-held": instead(waiting, "_until_changed", _no_wait),
+    "not-held": wait_for_ends_alone,
     "list-of-everybody": instead(Lists, "_owner", _everybodys),
     "list-of-nobody": instead(Lists, "_owner", _nobodys),
     "cursor-behind-others": listing(_of_all, _own_of),
@@ -416,7 +428,7 @@ SURFACE_BUGS: dict[str, Plant] = {
     "cancel-after-forgotten": accepting(_without_end),
     "overdue-is-started": accepting(_start_overdue),
     "headers-of-any-size": instead(replay, "storable_request_headers", _of_any_size),
-    "queue-without-end": instead(Backlog, "adding", _without_limit),
+    "queue-without-end": instead(Backlog, "add", _without_limit),
     "queue-full-early": refuse_early,
     "cursor-raises": instead(Cursor, "from_text", staticmethod(_no_type_error)),
 }
