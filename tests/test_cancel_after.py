@@ -17,12 +17,12 @@ from werkzeug.datastructures import Headers
 
 from asyncjobs import Jobs, QuartJobs, State, current_job, transitions
 from asyncjobs.errors import InvalidRequest, JobInterrupted
-from asyncjobs.job import Job
+from asyncjobs.job import Job, Response
 from asyncjobs.outcome import Outcome, Raised, Stopped
 from asyncjobs.problem import problem
 from asyncjobs.running.claims import Claims
 from asyncjobs.running.overdue import OVERDUE_CHUNK
-from asyncjobs.store import Query, Store
+from asyncjobs.store import Query, Store, StoreWrapper
 from asyncjobs.stores import MemoryStore, SqliteStore
 from asyncjobs.testing import BROKEN, NOW, REQUEST, FakeClock, a_job
 from asyncjobs.verdict import concluded
@@ -351,6 +351,49 @@ async def test_a_job_that_another_process_runs_is_asked_to_stop(path: Path) -> N
             while not (await jobs.get(job.id)).cancel_requested:
                 await asyncio.sleep(0.005)
         assert (await jobs.get(job.id)).state is State.RUNNING
+
+
+class Busy(StoreWrapper):
+    """The first end of a job that comes to it waits until it may `go` on."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.has_come, self.go = asyncio.Event(), asyncio.Event()
+
+    async def replace(
+        self, old: Job, new: Job, response: Response | None = None, *, erase: bool = False
+    ) -> None:
+        if new.state.is_final:
+            self.has_come.set()
+            await self.go.wait()
+        await super().replace(old, new, response, erase=erase)
+
+
+async def test_a_job_whose_time_is_over_before_its_end_is_stored_is_told_why(
+    make_store: Callable[[Callable[[], float]], Store],
+) -> None:
+    """A handler has raised an exception in time, but somebody has asked for the end of the job
+    before that was stored, as its time was over: then it is cancelled for that reason, and not
+    before its time."""
+    clock = FakeClock()
+    store = Busy(make_store(clock))
+    jobs = Jobs(store=store, clock=clock, name="one", random=Restless())
+
+    @jobs.function(name="work")
+    async def work() -> None:
+        raise RuntimeError
+
+    async with jobs, asyncio.timeout(DEADLINE):
+        job = await jobs.accept("work", jobs._functions.call("work", (), {}), cancel_at=NOW + 10)
+        await store.has_come.wait()
+        clock.now = NOW + 11
+        while not (await jobs.get(job.id)).cancel_requested:
+            await asyncio.sleep(0.005)
+        store.go.set()
+        ended = await final(jobs, job)
+    assert ended.state is State.CANCELLED
+    assert ended.reason == "the job was cancelled while it ran: its Cancel-After was over"
+    assert ended.finished == NOW + 11
 
 
 async def test_a_job_that_is_claimed_after_its_time_does_not_start(

@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..events import Action, Emit, Finished, Lost, NeverStarted, Released, Troubled
 from ..handler import Handler
-from ..job import Job, Progress, Request
+from ..job import Job, Progress, Request, Response
 from ..outcome import Outcome, Unusable
 from ..store import Store
 from ..transitions import is_same_claim, report
@@ -149,6 +149,9 @@ class Claim:
         self, job: Job, outcome: Outcome, progress: Progress | None, at: float
     ) -> Verdict:
         context = self._context
+        # That was asked for after the handler had ended, if it was because its time was over.
+        if job.cancel_requested and job.cancel_at is not None and not isinstance(outcome, Response):
+            at = max(at, context.store.now())
         return concluded(
             job if progress in (None, job.progress) else report(job, progress),
             outcome,
