@@ -236,8 +236,8 @@ class Ledger:
         if ask.job is not None and ask.expect in (Expect.OWN, Expect.RETRIED):
             self.life(ask.job)
         if ask.steers is not None and ask.job is not None:
-            may_be_done = answer is None or answer.status == 200 or answer.status >= 500
-            if may_be_done:
+            is_refused = answer is not None and 400 <= answer.status < 500
+            if not is_refused or ask.expect is Expect.ANYTHING:
                 life = self.life(ask.job)
                 deeds = life.cancels if ask.steers == "cancel" else life.retries
                 is_done = answer is not None and answer.status == 200

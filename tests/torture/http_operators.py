@@ -27,7 +27,7 @@ from .http_results import told_of
 #: What an operator wants, and what he may do.
 WANTED = (
     *product(("GET", "GET", "HEAD", "DELETE", "POST"), (VIEW, STEER)),
-    ("DELETE", VIEW),
+    *[("DELETE", VIEW)] * 3,
     ("POST", VIEW),
 )
 #: So many jobs are asked for by one client.
@@ -48,10 +48,11 @@ def operated(attacks: Attacks) -> Sending:
 
 def _operator_asks(attacks: Attacks, job: Known) -> Ask:
     method, operator = attacks.draw(WANTED)
+    owner = attacks.draw(OWNERS)
     if attacks.endless and (method, operator) == ("DELETE", VIEW):
         job = attacks.random.choice(attacks.endless)  # which nobody else cancels
-    ask = question(attacks, job, method=method)
-    ask = replace(ask, owner=attacks.draw(OWNERS), operator=operator)
+        owner = attacks.other(job.owner)
+    ask = replace(question(attacks, job, method=method), owner=owner, operator=operator)
     is_change = method in ("DELETE", "POST")
     if is_change and operator == VIEW and ask.owner != job.owner:
         return replace(ask, expect=Expect.REFUSED, refusal=("view-only", "cancel or retry"))

@@ -171,7 +171,9 @@ def states_only_go_forwards(end: End) -> Iterator[Breach]:
         for one, other in pairwise(sorted(said, key=lambda each: each.version)):
             if one.version == other.version:
                 continue
-            is_retried = one.state in FINAL and job_id in end.lives.retried
+            # Its end may be one of the versions in between, of which nobody was told.
+            had_ended = one.state in FINAL or other.version > one.version + 1
+            is_retried = had_ended and job_id in end.lives.retried
             stays = one.state in FINAL and other.version > one.version
             if not is_retried and (stays or _rank(one.state) > _rank(other.state)):
                 yield job_id, f"{one} was followed by {other}"
