@@ -384,7 +384,7 @@ async def test_a_job_whose_time_is_over_before_its_end_is_stored_is_told_why(
         raise RuntimeError
 
     async with jobs, asyncio.timeout(DEADLINE):
-        job = await jobs.accept("work", jobs._functions.call("work", (), {}), cancel_at=NOW + 10)
+        job, _ = await jobs.accept("work", jobs._functions.call("work", (), {}), cancel_at=NOW + 10)
         await store.has_come.wait()
         clock.now = NOW + 11
         while not (await jobs.get(job.id)).cancel_requested:

@@ -64,10 +64,8 @@ ASKS: dict[str, Ask] = {
         replace(QUEUED, routes=frozenset(ROUTES), ahead_of=last_of(jobs))
     ),
     "ahead of the first": lambda store, jobs: store.count(replace(QUEUED, ahead_of=jobs[0])),
-    "to be cancelled, none": lambda store, jobs: store.find(Query(cancel_before=NOW)),
-    "to be cancelled, some": lambda store, jobs: store.find(
-        Query(cancel_before=NOW + 1000, limit=7)
-    ),
+    "to be cancelled, none": lambda store, jobs: store.overdue(NOW),
+    "to be cancelled, some": lambda store, jobs: store.overdue(NOW + 1000, limit=7),
 }
 
 
@@ -170,8 +168,8 @@ async def test_a_memory_store_counts_without_a_look_at_each(
         assert len(looks) <= queues
         assert abs(number - expected) <= 8
     looks.clear()
-    assert await store.find(Query(cancel_before=NOW - 200)) == []
-    assert len(await store.find(Query(cancel_before=NOW, limit=5))) == 5
+    assert await store.overdue(NOW - 200) == []
+    assert len(await store.overdue(NOW, limit=5)) == 5
     assert len(looks) <= 5
 
 
@@ -191,7 +189,7 @@ async def test_a_guest_counts_as_well(path: Path) -> None:
             ):
                 assert await guest.count(query) == 2
             assert await guest.count(replace(QUEUED, program="ours", ahead_of=last)) == 1
-            assert await guest.find(Query(cancel_before=NOW + 1)) == [job]
+            assert await guest.overdue(NOW + 1) == [job]
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
@@ -204,4 +202,4 @@ async def test_a_guest_counts_in_a_store_of_before(path: Path, version: int) -> 
             assert await guest.count(query) == 1
             assert await guest.count(replace(query, ahead_of=job)) == 0
         assert await guest.count(replace(QUEUED, program="ours", owner="ada")) == 0
-        assert await guest.find(Query(cancel_before=NOW, program="ours")) == []
+        assert await guest.overdue(NOW, program="ours") == []

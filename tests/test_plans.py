@@ -187,7 +187,7 @@ async def look_on(store: SqliteStore) -> None:
         *(replace(queued, ahead_of=job), replace(queued, routes=frozenset(ROUTES), ahead_of=job)),
     ):
         await store.count(query)
-    await store.find(Query(cancel_before=NOW, program="one"))
+    await store.overdue(NOW, program="one")
     await store.programs()
     await store.orphans()
     await store.shrink()

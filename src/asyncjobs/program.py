@@ -69,6 +69,11 @@ class ProgramStore(StoreWrapper):
     async def find(self, query: Query) -> list[Job]:
         return await self.inner.find(replace(query, program=self.program))
 
+    async def overdue(
+        self, before: float, program: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        return await self.inner.overdue(before, program=self.program, limit=limit)
+
     async def count(self, query: Query) -> int:
         return await self.inner.count(replace(query, program=self.program))
 

@@ -65,8 +65,6 @@ class Query:
         owner: the jobs of this owner; None is nobody in particular, `ANYONE` restricts nothing.
         worker: the jobs that this process runs.
         cancel_requested: whether a running job was asked to stop.
-        cancel_before: jobs that have not ended, and whose `Job.cancel_at` is before this time.
-            Those whose time came first are found first.
         ahead_of: queued jobs that a store has in front of this one, which is queued as well: those
             that are due earlier, and those that are due when it is and were added earlier.
         suspects: whether they may be the reason why their processes died; see `Job.is_suspect`.
@@ -89,7 +87,6 @@ class Query:
     owner: Owner = ANYONE
     worker: str | None = None
     cancel_requested: bool | None = None
-    cancel_before: float | None = None
     ahead_of: Job | None = None
     share: int = 0
     shares: int = 1
@@ -116,7 +113,6 @@ class Query:
             and (self.owner is ANYONE or job.owner == self.owner)
             and (self.worker is None or job.worker == self.worker)
             and (self.cancel_requested is None or job.cancel_requested == self.cancel_requested)
-            and (self.cancel_before is None or _is_to_end(job, self.cancel_before))
             and (self.ahead_of is None or job.state is State.QUEUED)
         )
 
@@ -125,10 +121,6 @@ class Query:
         if self.limits is not None:
             jobs = _at_most(self.limits, jobs)
         return list(islice(islice(jobs, self.skip, None), self.limit))
-
-
-def _is_to_end(job: Job, before: float) -> bool:
-    return not job.state.is_final and job.cancel_at is not None and job.cancel_at < before
 
 
 def _at_most(limits: Mapping[str, int], jobs: Iterable[Job]) -> Iterator[Job]:
@@ -325,10 +317,23 @@ class Store(ABC):
 
     @abstractmethod
     async def find(self, query: Query) -> list[Job]:
-        """The jobs that `query` asks for, oldest due first, but for `Query.cancel_before`. Never
-        reads bodies.
+        """The jobs that `query` asks for, oldest due first. Never reads bodies."""
 
-        For those that are to be cancelled it is asked several times a second, by each process.
+    @abstractmethod
+    async def overdue(
+        self, before: float, program: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        """The jobs that have not ended, nor been asked to stop, and whose `Job.cancel_at` is before
+        this time: those whose time came first are the first. Never reads bodies.
+
+        It is asked several times a second, by each process.
+
+        Args:
+            program: the jobs of this program, and those that belong to anybody; None for all.
+            limit: so many are told at most.
+
+        Raises:
+            StoreUnavailable
         """
 
     async def count(self, query: Query) -> int:
@@ -515,6 +520,11 @@ class StoreWrapper(Store):
 
     async def find(self, query: Query) -> list[Job]:
         return await self.inner.find(query)
+
+    async def overdue(
+        self, before: float, program: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        return await self.inner.overdue(before, program=program, limit=limit)
 
     async def count(self, query: Query) -> int:
         return await self.inner.count(query)

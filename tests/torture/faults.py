@@ -68,6 +68,11 @@ class FaultyStore(StoreWrapper):
     async def find(self, query: Query) -> list[Job]:
         return await self._call("find", partial(self.inner.find, query))
 
+    async def overdue(
+        self, before: float, program: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        return await self._call("overdue", partial(self.inner.overdue, before, program, limit))
+
     async def count(self, query: Query) -> int:
         return await self._call("count", partial(self.inner.count, query))
 

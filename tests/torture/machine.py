@@ -85,7 +85,6 @@ queries = st.builds(
     suspects=nothing | st.booleans(),
     owner=st.sampled_from([ANYONE, ANYONE, ANYONE, *OWNERS]),
     cancel_requested=nothing | st.booleans(),
-    cancel_before=nothing | times,
     limit=st.just(100) | st.integers(0, 4),
     skip=st.sampled_from([0, 0, 0, 1, 2]),
 )
@@ -233,6 +232,14 @@ class StoreMachine(RuleBasedStateMachine):
             Call(self._index(handle), "count", (query,), fault),
             Call(self._index(handle), "find", (query,), fault),
         )
+
+    @rule(handle=numbers, before=times, program=programs, limit=st.integers(0, 4), fault=faults)
+    def overdue(
+        self, handle: int, before: float, program: str | None, limit: int, fault: Fault | None
+    ) -> None:
+        """The jobs whose time to be cancelled has come."""
+        self.counts["overdue"] += 1
+        self._do(Call(self._index(handle), "overdue", (before, program, limit), fault))
 
     @rule(handle=numbers, fault=faults)
     def orphans(self, handle: int, fault: Fault | None) -> None:

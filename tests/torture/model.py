@@ -115,14 +115,22 @@ class World:
 
     def find(self, query: Query) -> tuple[World, Outcome]:
         found = [kept.job for kept in self.kept if query.matches(kept.job)]
-        if query.cancel_before is None:
-            found.sort(key=lambda job: job.due)
-        else:
-            found.sort(key=lambda job: job.cancel_at or 0.0)
+        found.sort(key=lambda job: job.due)
         if query.ahead_of is not None:
             end = self._place(query.ahead_of)
             found = [job for job in found if self._place(job) < end]
         return self, found[query.skip : query.skip + query.limit]
+
+    def overdue(self, before: float, program: str | None, limit: int) -> tuple[World, Outcome]:
+        wanted = Query(program=program, cancel_requested=False)
+        times = [
+            (kept.job.cancel_at, kept.job)
+            for kept in self.kept
+            if kept.job.cancel_at is not None and not kept.job.state.is_final
+        ]
+        times.sort(key=lambda each: each[0])
+        found = [job for at, job in times if at < before and wanted.matches(job)]
+        return self, found[:limit]
 
     def count(self, query: Query) -> tuple[World, Outcome]:
         return self, len(self.find(query)[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..events import Action, Emit, Finished
 from ..job import Job, State
-from ..store import Query, Store
+from ..store import Store
 from ..tasks import all_to_the_end
 from ..verdict import cancelled
 from .apart import Apart
@@ -31,9 +31,7 @@ class Overdue:
         Raises:
             StoreUnavailable
         """
-        # Not those that have been asked already: they would keep the others from being found.
-        query = Query(cancel_before=self._store.now(), cancel_requested=False, limit=OVERDUE_CHUNK)
-        overdue = await self._store.find(query)
+        overdue = await self._store.overdue(self._store.now(), limit=OVERDUE_CHUNK)
         # Together, so that all of it is one transaction.
         done = await all_to_the_end(
             self._cancellations.done(job.id, self.cancel(job)) for job in overdue

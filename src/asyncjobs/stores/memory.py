@@ -7,10 +7,10 @@ import secrets
 import time
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import replace
 from heapq import heappop, heappush, merge, nsmallest
-from itertools import count
+from itertools import count, islice
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -157,11 +157,7 @@ class MemoryStore(Store):
         return await self.get(job_id, owner), self._responses.get(job_id)
 
     async def find(self, query: Query) -> list[Job]:
-        places: Iterable[_Place | _Deadline]
-        if query.cancel_before is None:
-            places = merge(*self._shelves_for(query))  # no more of it is looked at than is taken
-        else:
-            places = self._deadlines[: bisect_left(self._deadlines, (query.cancel_before,))]
+        places = merge(*self._shelves_for(query))  # no more of it is looked at than is taken
         jobs = (
             self._jobs[at.id] for at in places if share_of(at.number, query.shares) == query.share
         )
@@ -169,6 +165,13 @@ class MemoryStore(Store):
             end = self._place_of(query.ahead_of)
             jobs = (job for job in jobs if self._place_of(job) < end)
         return query.cut(filter(query.matches, jobs))
+
+    async def overdue(
+        self, before: float, program: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        places = self._deadlines[: bisect_left(self._deadlines, (before,))]
+        jobs = (self._jobs[at.id] for at in places)
+        return list(islice(filter(Query(program=program).matches, jobs), limit))
 
     async def count(self, query: Query) -> int:
         if replace(query, limits=None) == _as_of_shelves(query):
@@ -314,7 +317,7 @@ class MemoryStore(Store):
         return _Place(job.due, self._numbers.get(job.id, -1), job.id)
 
     def _deadline_of(self, job: Job) -> _Deadline | None:
-        if job.cancel_at is None or job.state.is_final:
+        if job.cancel_at is None or job.state.is_final or job.cancel_requested:
             return None
         return _Deadline(job.cancel_at, self._numbers[job.id], job.id)
 
@@ -346,7 +349,6 @@ def _as_of_shelves(query: Query) -> Query:
         owner=ANYONE,
         worker=None,
         cancel_requested=None,
-        cancel_before=None,
         share=0,
         shares=1,
         limits=None,

@@ -157,25 +157,15 @@ class Counting:
         await store.add(a_job(state=State.FAILED, cancel_at=NOW, expires=NOW + 60), REQUEST)
         expected = [queued[2], queued[4], queued[3], running, queued[0]]
 
-        async def found(before: float, **fields: Any) -> list[Job]:
-            query = Query(cancel_before=NOW + before, **fields)
-            jobs = await store.find(query)
-            assert await store.count(query) == len(jobs)
-            return jobs
+        async def found(before: float, limit: int = 100) -> list[Job]:
+            return await store.overdue(NOW + before, limit=limit)
 
         assert await found(1) == []
         assert await found(1.5) == expected[:2]
         assert await found(9) == expected
         assert await found(100) == [*expected, queued[5]]
         assert await found(9, limit=2) == expected[:2]
-        assert await found(9, limit=2, skip=1) == expected[1:3]
-        assert await found(9, limits={"report": 3}) == expected[:3]
-        assert await found(9, states=frozenset({State.RUNNING, State.FAILED})) == [running]
-        assert await found(9, states=frozenset({State.QUEUED})) == [
-            job for job in expected if job is not running
-        ]
-        assert await found(9, worker=store.worker) == [running]
-        assert await found(9, routes=frozenset({"other"})) == []
+        assert await found(9, limit=0) == []
 
     async def test_what_is_to_be_cancelled_of_a_program(self, store: Store) -> None:
         """A program finds its own jobs whose time has come, and those that belong to anybody."""
@@ -183,27 +173,25 @@ class Counting:
             await store.add(a_job(cancel_at=NOW - number, program=program), REQUEST)
             for number, program in enumerate((None, "ours", "theirs", "ours", None))
         ]
-        query = Query(cancel_before=NOW + 1, program="ours")
         ours = [job for job in reversed(jobs) if job.program != "theirs"]
-        assert await store.find(query) == ours
-        assert await store.find(replace(query, limit=2)) == ours[:2]
-        assert await store.find(replace(query, program=None)) == [*reversed(jobs)]
-        assert await store.find(replace(query, program="nobody")) == [jobs[4], jobs[0]]
+        assert await store.overdue(NOW + 1, program="ours") == ours
+        assert await store.overdue(NOW + 1, program="ours", limit=2) == ours[:2]
+        assert await store.overdue(NOW + 1) == [*reversed(jobs)]
+        assert await store.overdue(NOW + 1, program="nobody") == [jobs[4], jobs[0]]
 
-    async def test_what_has_ended_is_not_to_be_cancelled(self, store: Store) -> None:
-        """However a job ends, it is found no more, and neither is it when it is retried."""
-        query = Query(cancel_before=NOW + 1)
+    async def test_what_stops_or_has_ended_is_not_to_be_cancelled(self, store: Store) -> None:
+        """A job that was asked to stop is found no more, whether it has ended or not, and so it is
+        when it is retried."""
         job = await store.add(a_job(cancel_at=NOW), REQUEST)
         await store.replace(job, running := transitions.start(job, store.worker, NOW))
-        assert await store.find(query) == [running]
+        assert await store.overdue(NOW + 1) == [running]
         await store.replace(running, asked := transitions.ask_to_cancel(running))
-        assert await store.find(query) == [asked]
-        assert await store.find(replace(query, cancel_requested=False)) == []
+        assert await store.overdue(NOW + 1) == []
         cancelled = transitions.cancel(asked, NOW, CANCELLED)
         await store.replace(asked, cancelled, RESPONSE)
-        assert await store.find(query) == []
+        assert await store.overdue(NOW + 1) == []
         await store.replace(cancelled, transitions.retry(cancelled, NOW))
-        assert await store.find(query) == []
+        assert await store.overdue(NOW + 1) == []
 
     async def test_all_that_is_to_be_cancelled_is_found_in_the_end(self, store: Store) -> None:
         """Some at a time, all are found, as those that were cancelled are in nobody's way."""
@@ -215,7 +203,7 @@ class Counting:
                 )
             )
         found: list[Job] = []
-        while jobs := await store.find(Query(cancel_before=NOW + 1000, limit=70)):
+        while jobs := await store.overdue(NOW + 1000, limit=70):
             found += jobs
             for job in jobs:
                 await store.replace(job, transitions.cancel(job, NOW, CANCELLED), RESPONSE)

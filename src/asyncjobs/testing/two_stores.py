@@ -99,7 +99,7 @@ class TwoStores:
             assert await each.count(query) == 2
             assert await each.count(replace(query, owner="ada")) == 2
             assert await each.count(replace(query, ahead_of=second)) == 1
-            assert await each.find(Query(cancel_before=NOW + 1)) == [first]
+            assert await each.overdue(NOW + 1) == [first]
         await peer.replace(first, transitions.start(first, peer.worker, NOW))
         for each in (store, peer):
             assert await each.count(replace(query, owner="ada")) == 1

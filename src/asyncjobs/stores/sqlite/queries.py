@@ -114,26 +114,22 @@ FROM merged CROSS JOIN jobs USING (seq)"""
     return sql, values | _page(limit, skip)
 
 
-def select_to_cancel(query: Query, limit: int) -> tuple[str, dict[str, Any]]:
-    """The jobs that are to be cancelled by then, those first whose time came first; `limits` and
-    `skip` aside.
+def select_overdue(before: float, program: str | None, limit: int) -> tuple[str, dict[str, Any]]:
+    """The jobs whose time to be cancelled is before that, and who were not asked to stop, those
+    first whose time came first.
 
     The rows end with what they are to be ordered by. Of one program, an index has them in order.
     """
-    conditions, values = _filters(query, None)
     # In the words of the index.
-    conditions += ["state IN ('queued', 'running')", "cancel_at < :before"]
-    if query.states is not None:
-        conditions.append("state IN (SELECT value FROM json_each(:states))")
-        values["states"] = json.dumps(sorted(query.states))
-    found = f"SELECT seq, cancel_at FROM jobs WHERE {' AND '.join(conditions)}"
-    if query.program is not None:
+    wanted = "state IN ('queued', 'running') AND cancel_at < :before AND cancel_requested = 0"
+    found = f"SELECT seq, cancel_at FROM jobs WHERE {wanted}"
+    if program is not None:
         found = f"{found} AND program IS :program UNION ALL {found} AND program IS NULL"
     sql = (
         f"SELECT {of_table('jobs', JOB_COLUMNS)}, at.cancel_at, at.seq"
         f" FROM ({found} ORDER BY cancel_at, seq LIMIT :limit) AS at CROSS JOIN jobs USING (seq)"
     )
-    return sql, values | {"before": query.cancel_before, "limit": min(limit, MAX_INT)}
+    return sql, {"before": before, "program": program, "limit": min(limit, MAX_INT)}
 
 
 def select_count(query: Query) -> tuple[str, dict[str, Any]] | None:

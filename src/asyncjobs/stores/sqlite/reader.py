@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ...errors import JobNotFound, JobUnreadable, StoreUnavailable
-from ...given import MAX_INT, is_storable
+from ...given import is_storable
 from ...job import Job, Request, Response, State
 from ...key import Key
 from ...listing import Listing, Page
@@ -26,10 +26,10 @@ from .queries import (
     select_count,
     select_heads,
     select_ids,
+    select_overdue,
     select_programs,
     select_programs_run_by,
     select_routes,
-    select_to_cancel,
     select_versions,
     select_workers,
 )
@@ -140,17 +140,21 @@ class Reader:
 
     async def find(self, query: Query) -> list[Job]:
         """As `Store.find`."""
-        wanted, left = query, 0
-        while True:
-            damaged: list[int] = []
-            found = self._find(wanted, damaged)
-            if self._mender is None and len(damaged) > left:
-                # They stay where they are: others are found behind them.
-                left = len(damaged)
-                wanted = replace(query, limit=query.limit + left)
-            # They are in nobody's way any more: others are found in their place.
-            elif self._mender is None or not damaged or not await self.mend(damaged):
-                return found[: query.limit]
+
+        def find(limit: int, damaged: list[int]) -> list[Job]:
+            return self._find(replace(query, limit=limit), damaged)
+
+        return await self._around_damaged(find, query.limit)
+
+    async def overdue(self, before: float, program: str | None, limit: int) -> list[Job]:
+        """As `Store.overdue`."""
+
+        def find(limit: int, damaged: list[int]) -> list[Job]:
+            rows = self._source.read(*select_overdue(before, program, limit))
+            rows.sort(key=lambda row: row[-2:])
+            return self.jobs(rows, damaged, lambda job: not job.state.is_final)
+
+        return await self._around_damaged(find, limit)
 
     async def count(self, query: Query) -> int:
         """As `Store.count`."""
@@ -228,10 +232,23 @@ class Reader:
         except StoreUnavailable:
             return False  # what can be read is found all the same
 
+    async def _around_damaged(
+        self, find: Callable[[int, list[int]], list[Job]], limit: int
+    ) -> list[Job]:
+        """What `find` finds of so many rows, whatever of them is damaged."""
+        left = 0
+        while True:
+            damaged: list[int] = []
+            found = find(limit + left, damaged)
+            if self._mender is None and len(damaged) > left:
+                # They stay where they are: others are found behind them.
+                left = len(damaged)
+            # They are in nobody's way any more: others are found in their place.
+            elif self._mender is None or not damaged or not await self.mend(damaged):
+                return found[:limit]
+
     def _find(self, query: Query, damaged: list[int]) -> list[Job]:
         """What can be read of that; the numbers of the other rows are added to `damaged`."""
-        if query.cancel_before is not None:
-            return self._find_to_cancel(query, damaged)
         states: list[State] | list[None] = [None]
         if query.states is not None or query.limits is not None:
             states = sorted(State if query.states is None else query.states)
@@ -248,12 +265,6 @@ class Reader:
                 return found
             # A route's limit holds for each of its queues, and there was more than one.
             wanted *= 2
-
-    def _find_to_cancel(self, query: Query, damaged: list[int]) -> list[Job]:
-        limit = query.skip + query.limit if query.limits is None else MAX_INT
-        rows = self._source.read(*select_to_cancel(query, limit))
-        rows.sort(key=lambda row: row[-2:])
-        return query.cut(self.jobs(rows, damaged, query.matches))
 
     def _oldest(
         self, query: Query, state: State | None, limit: int, damaged: list[int], skip: int = 0

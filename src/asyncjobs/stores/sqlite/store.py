@@ -265,6 +265,11 @@ class SqliteStore(Store):
     async def find(self, query: Query) -> list[Job]:
         return await self._reader.find(query)
 
+    async def overdue(
+        self, before: float, program: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        return await self._reader.overdue(before, program, limit)
+
     async def count(self, query: Query) -> int:
         return await self._reader.count(query)
 

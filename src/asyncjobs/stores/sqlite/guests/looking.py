@@ -112,6 +112,11 @@ class LookingStore(Store):
     async def find(self, query: Query) -> list[Job]:
         return await self._look(lambda reader: reader.find(query))
 
+    async def overdue(
+        self, before: float, program: str | None = None, limit: int = 100
+    ) -> list[Job]:
+        return await self._look(lambda reader: reader.overdue(before, program, limit))
+
     async def count(self, query: Query) -> int:
         return await self._look(lambda reader: reader.count(query))
 
