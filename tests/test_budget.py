@@ -50,7 +50,7 @@ BUDGETS = {
         "a job in one request": Counts(289, 5, 11, 2, 2),
         "a poll of a finished job": Counts(-39, -5, 1, 0, 0),
         "a plain route, twice": Counts(-179, -12, 0, 0, 0),
-        "16 jobs at once": Counts(4615, -40, 100, 2, 2),
+        "16 jobs at once": Counts(4647, -40, 100, 2, 2),
     },
 }
 #: The releases of Python, Quart, Werkzeug and Flask that each was counted with, and is exact for.
