@@ -56,9 +56,15 @@ def run(folder: Path, *options: str) -> Result:
 @pytest.mark.usefixtures("_can_trace")
 def test_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
     """Whenever the power fails, the store opens again and keeps all that it has acknowledged."""
-    result = run(tmp_path, "--states", "300", "--jobs", "25", "--rounds", "2")
+    # A run is short, and by chance SQLite may not have cut its log back in it.
+    for number in range(3):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        result = run(folder, "--states", "300", "--jobs", "25", "--rounds", "2")
+        if "this proves nothing" not in result.output:
+            break
     assert result.exit_code == 0, result.output
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.usefixtures("_can_trace")
