@@ -132,10 +132,12 @@ class Seen:
     def add(self, wave: Sequence[Done]) -> list[tuple[Known, Sending]]:
         """Judge the answers to what was sent at about the same time; the jobs that they tell of,
         and by what each was made."""
+        asked: list[Exchange] = []
         for done in wave:
             self._sent(done.sending)
-            self.lives.add([*exchanges(done)])
-        asked = [exchange for done in wave for exchange in exchanges(done)]
+            came_of_it = [*exchanges(done)]
+            self.lives.add(came_of_it)
+            asked += came_of_it
         for exchange in asked:
             self.ledger.asked(exchange)
         found = []

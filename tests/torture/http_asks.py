@@ -219,7 +219,12 @@ class Ask:
     @property
     def prefers(self) -> bool:
         """Whether it has a preference, be it one that nobody understands."""
-        return any(name.lower() == "prefer" for name, _ in self.headers)
+        return bool(self.said("prefer"))
+
+    @property
+    def job_id(self) -> str:
+        """Of the job that it is about; empty if of none."""
+        return "" if self.job is None else self.job.id
 
     @property
     def is_operators(self) -> bool:

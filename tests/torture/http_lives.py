@@ -16,6 +16,7 @@ from asyncjobs.job import State
 
 from .http_asks import LINE, Answer, Exchange, Expect
 from .http_events import events_of, is_stream
+from .http_ledger import without_view
 from .http_results import told_of
 
 _OUR_TAG = re.compile(r'"([0-9a-f]{32})\.(\d+)(?:\..+)?"')
@@ -117,7 +118,7 @@ def seen_by(exchange: Exchange) -> int | None:
     ask = exchange.ask
     if ask is None or ask.expect not in (Expect.WATCHED, Expect.TOLD):
         return None
-    said = [value for name, value in ask.headers if name.lower() == "last-event-id"]
+    said = ask.said("last-event-id")
     return int(said[0]) if len(said) == 1 and _VERSION.fullmatch(said[0].strip()) else None
 
 
@@ -131,11 +132,6 @@ def statuses_in(answer: Answer) -> list[dict[str, Any]]:
         return []
     told = [each for each in documents if isinstance(each, dict)]
     return [each for each in told if {"state", "links"} <= each.keys()]
-
-
-def without_view(document: dict[str, Any]) -> dict[str, Any]:
-    """A status document without what depends on who looks, and when."""
-    return {name: value for name, value in document.items() if name not in ("owner", "ahead")}
 
 
 def _told_in(answer: Answer, exchange: Exchange) -> Iterator[tuple[str, Said]]:

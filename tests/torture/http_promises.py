@@ -430,5 +430,4 @@ def _answers(exchange: Exchange) -> Iterator[Answer]:
 
 
 def _id(exchange: Exchange) -> str:
-    job = exchange.ask.job if exchange.ask is not None else None
-    return job.id if job is not None else ""
+    return "" if exchange.ask is None else exchange.ask.job_id

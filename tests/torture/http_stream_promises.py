@@ -43,11 +43,11 @@ def opens_with_a_snapshot(exchange: Exchange) -> Iterator[Breach]:
         first = next(blocks_of(answer.body), None)
         if first is None:
             if answer.is_whole or ask.reads is None or ask.reads.events > 0:
-                yield _id(ask), "nothing has come"
+                yield ask.job_id, "nothing has come"
         elif not first.is_event:
-            yield _id(ask), f"it has opened with {first}"
+            yield ask.job_id, f"it has opened with {first}"
         elif _rank(_state(first)) < _rank(answer.header("job-state")):
-            yield _id(ask), f"it is older than its headers: {answer.headers}, {first}"
+            yield ask.job_id, f"it is older than its headers: {answer.headers}, {first}"
 
 
 def ids_only_grow(exchange: Exchange) -> Iterator[Breach]:
@@ -57,14 +57,14 @@ def ids_only_grow(exchange: Exchange) -> Iterator[Breach]:
         events = events_of(answer.body)
         for event in events:
             if event.version is None:
-                yield _id(ask), f"that is no version: {event}"
+                yield ask.job_id, f"that is no version: {event}"
         for one, other in pairwise(events):
             if one.version is None or other.version is None or one.version < other.version:
                 continue
             before, after = one.document or {}, other.document or {}
             is_moved = before.get("ahead") != after.get("ahead")
             if one.version > other.version or not is_moved:
-                yield _id(ask), f"{one} was followed by {other}"
+                yield ask.job_id, f"{one} was followed by {other}"
 
 
 def ends_with_the_end(exchange: Exchange) -> Iterator[Breach]:
@@ -73,12 +73,12 @@ def ends_with_the_end(exchange: Exchange) -> Iterator[Breach]:
         blocks = [*blocks_of(answer.body)]
         ends = [number for number, block in enumerate(blocks) if block.is_final]
         if answer.is_whole and not ends:
-            yield _id(ask), "it has ended, and the job has not"
+            yield ask.job_id, "it has ended, and the job has not"
         if ends and ends[0] < len(blocks) - 1:
-            yield _id(ask), f"it goes on after the end of the job: {blocks[ends[0] + 1]}"
+            yield ask.job_id, f"it goes on after the end of the job: {blocks[ends[0] + 1]}"
         has_left = ask.reads is not None and len(blocks) >= ask.reads.events
         if ends and not (answer.is_whole or has_left):
-            yield _id(ask), "it has not ended with the job"
+            yield ask.job_id, "it has not ended with the job"
 
 
 def events_are_statuses(exchange: Exchange) -> Iterator[Breach]:
@@ -87,11 +87,11 @@ def events_are_statuses(exchange: Exchange) -> Iterator[Breach]:
         for block in blocks_of(answer.body):
             if not block.is_event:
                 if set(block.names) != {""}:
-                    yield _id(ask), f"that is no event, and no comment: {block}"
+                    yield ask.job_id, f"that is no event, and no comment: {block}"
             elif block.names != _FIELDS or block.value("event") != "status":
-                yield _id(ask), f"that is no event of ours: {block}"
+                yield ask.job_id, f"that is no event of ours: {block}"
             elif not _is_status_of(ask, block):
-                yield _id(ask), f"that is no status of this job: {block}"
+                yield ask.job_id, f"that is no status of this job: {block}"
 
 
 def who_has_seen_the_end_is_sent_away(exchange: Exchange) -> Iterator[Breach]:
@@ -102,11 +102,11 @@ def who_has_seen_the_end_is_sent_away(exchange: Exchange) -> Iterator[Breach]:
         return
     if answer.status == 204:
         if seen is None or answer.header("job-state") not in FINAL or answer.body:
-            yield _id(ask), f"it was sent away, and has seen {seen}"
+            yield ask.job_id, f"it was sent away, and has seen {seen}"
     elif is_stream(answer) and seen is not None and ask.method != "HEAD":
         first = next(iter(events_of(answer.body)), None)
         if first is not None and first.is_final and (first.version or 0) <= seen:
-            yield _id(ask), f"it was told what it has seen: {first}"
+            yield ask.job_id, f"it was told what it has seen: {first}"
 
 
 def ahead_is_of_the_queued(exchange: Exchange) -> Iterator[Breach]:
@@ -119,7 +119,7 @@ def ahead_is_of_the_queued(exchange: Exchange) -> Iterator[Breach]:
         is_told, is_queued = ahead is not ..., document["state"] == State.QUEUED
         is_number = ahead is None or (type(ahead) is int and ahead >= 0)
         if is_told != is_queued or (is_told and not is_number):
-            yield _id(ask), f"{ahead} are ahead: {document}"
+            yield ask.job_id, f"{ahead} are ahead: {document}"
 
 
 def results_unless_not_preferred(exchange: Exchange) -> Iterator[Breach]:
@@ -130,7 +130,7 @@ def results_unless_not_preferred(exchange: Exchange) -> Iterator[Breach]:
         return
     if ask.expect is not Expect.ACCEPTED:
         return
-    preferences = [value for name, value in ask.headers if name.lower() == "prefer"]
+    preferences = ask.said("prefer")
     is_result = answer.header("job-state") in FINAL
     applied = answer.header("preference-applied")
     if not preferences and (not is_result or applied is not None):
@@ -312,7 +312,3 @@ def _come_with_it(lives: Lives, joined: Joined, looked: float) -> int:
     """How many may be before a job in the line, and have come to be seen there after somebody had
     looked: they were sent before the job was told of, and answered after that look."""
     return sum(each.sent < joined.arrived and each.arrived > looked for each in lives.joined)
-
-
-def _id(ask: Ask) -> str:
-    return ask.job.id if ask.job is not None else ""

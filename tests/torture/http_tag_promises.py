@@ -29,15 +29,15 @@ def only_who_has_it_is_told_so(exchange: Exchange, ledger: Ledger) -> Iterator[B
         return
     held, tag = tags_in(ask), answer.header("etag")
     if held is None or tag is None or not {ANY, weak(tag)} & held:
-        yield _id(ask), f"nobody has said that he has {tag}, but {held}"
+        yield ask.job_id, f"nobody has said that he has {tag}, but {held}"
         return
     document = ledger.tags.get(place_of(ask), {}).get(tag)
     if document is not None and not 200 <= document.status < 300:
-        yield _id(ask), f"{tag} is no success: {document}"
+        yield ask.job_id, f"{tag} is no success: {document}"
     at_status = ask.job is not None and ask.path == f"/jobs/{ask.job.id}"
     state = answer.header("job-state")
     if not at_status and state in ("failed", "cancelled", "interrupted"):
-        yield _id(ask), f"no answer of a job that has {state} is a success"
+        yield ask.job_id, f"no answer of a job that has {state} is a success"
 
 
 def who_has_it_is_told_so(exchange: Exchange, ledger: Ledger) -> Iterator[Breach]:
@@ -49,7 +49,7 @@ def who_has_it_is_told_so(exchange: Exchange, ledger: Ledger) -> Iterator[Breach
         return
     held, tag = tags_in(ask), answer.header("etag")
     if held is not None and tag is not None and {ANY, weak(tag)} & held:
-        yield _id(ask), f"he has {tag}"
+        yield ask.job_id, f"he has {tag}"
 
 
 def one_tag_one_document(exchange: Exchange, ledger: Ledger) -> Iterator[Breach]:
@@ -61,7 +61,7 @@ def one_tag_one_document(exchange: Exchange, ledger: Ledger) -> Iterator[Breach]
     if before is None or answer.status == 304 or answer.header("job-state") is None:
         return
     if (answer.status, answer.body) != before:
-        yield _id(ask), f"it was {before}"
+        yield ask.job_id, f"it was {before}"
 
 
 def answers_get_no_older(exchange: Exchange, ledger: Ledger) -> Iterator[Breach]:
@@ -89,7 +89,7 @@ def held_until_it_differs(exchange: Exchange, ledger: Ledger) -> Iterator[Breach
     if wait is not None and is_pending and ANY not in (tags_in(ask) or ()):
         waited = exchange.arrived - exchange.sent
         if waited < int(wait.group(1)):
-            yield _id(ask), f"after {waited:.3f} s"
+            yield ask.job_id, f"after {waited:.3f} s"
 
 
 def tags_in(ask: Ask) -> set[str] | None:
@@ -104,10 +104,6 @@ def tags_in(ask: Ask) -> set[str] | None:
 def weak(tag: str) -> str:
     """The tag by which others are compared with it."""
     return tag.removeprefix("W/")
-
-
-def _id(ask: Ask) -> str:
-    return ask.job.id if ask.job is not None else ""
 
 
 OF_TAGS = (
